@@ -17,7 +17,8 @@ if TYPE_CHECKING:  # torch takes two seconds to import: `--help` and finished ru
     import torch
     from omegaconf import DictConfig
 
-    from gfn_vi.core.protocols import DiscreteTarget, Exploration, Objective
+    from gfn_vi.core.protocols import DiscreteTarget, Exploration, Objective, Sampler
+    from gfn_vi.core.types import Need
     from gfn_vi.training.trainer import Budget, Parts, Trainer
 
 
@@ -162,12 +163,12 @@ def check_fit(config: DictConfig, target: DiscreteTarget, exploration: Explorati
         require(0 < n_old < batch, "exploration.fraction", share, f"means {n_old} of a batch of {batch}: expected some of both")
 
 
-def build_target(config: DictConfig, device: torch.device) -> DiscreteTarget:
-    """The target, on the device."""
+def build_target(config: DictConfig, device: torch.device, key: str = "target") -> DiscreteTarget:
+    """The target under `key`, on the device."""
     from gfn_vi.core.protocols import DiscreteTarget
 
-    target = _built(config.target, "target")
-    _require_members(target, DiscreteTarget, "target", config.target._target_)
+    target = _built(config[key], key)
+    _require_members(target, DiscreteTarget, key, config[key]._target_)
     moved: DiscreteTarget = target.to(device)
     return moved
 
@@ -182,7 +183,7 @@ def _require_members(part: object, protocol: type, key: str, found: object) -> N
     require(not lacking, key, found, f"lacks {', '.join(lacking)} of {protocol.__name__} (gfn_vi/core/protocols.py)")
 
 
-def build_metrics(config: DictConfig, target: DiscreteTarget) -> tuple[list[Any], list[str]]:
+def build_metrics(config: DictConfig, target: DiscreteTarget, sampler: Sampler) -> tuple[list[Any], list[str]]:
     """The metrics, and a line for each that does not apply to this target."""
     from gfn_vi.core.protocols import EnumerableTarget
 
@@ -198,33 +199,64 @@ def build_metrics(config: DictConfig, target: DiscreteTarget) -> tuple[list[Any]
                 f"using {config.evaluation.n_samples} samples per evaluation instead"
             )
             metric = _built(config.evaluation.fallback, "evaluation.fallback")
+        for part, needs in getattr(metric, "needs", {}).items():
+            _check_measurable(f"evaluation.metrics.{name}.{part}", needs, target, sampler)
         metrics.append(metric)
     return metrics, remarks
+
+
+def _check_measurable(key: str, needs: frozenset[Need], target: DiscreteTarget, sampler: Sampler) -> None:
+    """Do sampler and target offer what an objective needs that is measured, not trained?"""
+    from gfn_vi.core.types import Need
+
+    has_flow = getattr(sampler, "has_flow", False)
+    if Need.FLOW in needs and not has_flow:
+        raise ConfigError(
+            "sampler.flow", has_flow, f"{key} needs learned state flows, the objective does not; use sampler.flow=true, or {key}=null"
+        )
+    if Need.STOP_FLOW in needs and not target.every_state_stops:
+        raise ConfigError(key, "given", f"needs a target in which every state can stop; use {key}=null here")
+
+
+def build_sampler(
+    config: DictConfig, target: DiscreteTarget, device: torch.device, dtype: torch.dtype, n_replicas: int, flow: bool
+) -> Any:
+    """The sampler, on the device; flow: whether log F is learned where sampler.flow leaves it open."""
+    from gfn_vi.core.replicas import ReplicaGenerators
+
+    rng = ReplicaGenerators(config.seed, n_replicas, "initialization", "cpu", dtype)
+    sampler_config = config.sampler.copy()
+    if sampler_config.get("flow", False) is None:
+        sampler_config.flow = flow
+    return _built(sampler_config, "sampler", {"target": target, "rng": rng}).to(device)
+
+
+def build_exploration(config: DictConfig) -> Exploration:
+    """The exploration."""
+    from gfn_vi.core.protocols import Exploration
+
+    exploration: Exploration = _built(config.exploration, "exploration")
+    _require_members(exploration, Exploration, "exploration", config.exploration._target_)
+    return exploration
 
 
 def build_parts(config: DictConfig, device: torch.device, dtype: torch.dtype) -> tuple[Parts, list[str]]:
     """All parts, fitting together, and remarks for the user."""
     from omegaconf import OmegaConf
 
-    from gfn_vi.core.protocols import Exploration, Objective
-    from gfn_vi.core.replicas import ReplicaGenerators
+    from gfn_vi.core.protocols import Objective
     from gfn_vi.core.types import Need
     from gfn_vi.training.trainer import Parts
 
     target = build_target(config, device)
-    exploration = _built(config.exploration, "exploration")
-    _require_members(exploration, Exploration, "exploration", config.exploration._target_)
+    exploration = build_exploration(config)
     objective = _built(config.objective, "objective")
     _require_members(objective, Objective, "objective", config.objective._target_)
     check_fit(config, target, exploration, objective)
-    rng = ReplicaGenerators(config.seed, config.replicas, "initialization", "cpu", dtype)
-    sampler_config = config.sampler.copy()
-    if sampler_config.get("flow", False) is None:
-        sampler_config.flow = Need.FLOW in objective.needs
-    sampler = _built(sampler_config, "sampler", {"target": target, "rng": rng}).to(device)
+    sampler = build_sampler(config, target, device, dtype, config.replicas, Need.FLOW in objective.needs)
     facts = {"parameter_groups": sampler.parameter_groups(), "n_replicas": config.replicas}
     optimizer = _built(config.optimizer, "optimizer", facts)
-    metrics, remarks = build_metrics(config, target)
+    metrics, remarks = build_metrics(config, target, sampler)
     _check_watched(config, optimizer, metrics)
     watching = {"target": target, "n_replicas": config.replicas, "device": device}
     observers = [_built(o, f"evaluation.observers.{name}", watching) for name, o in config.evaluation.observers.items() if o]

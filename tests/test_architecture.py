@@ -54,6 +54,10 @@ ALLOWED = {
         *("rich", "filelock", "wandb", "tensorboard", "numpy", "omegaconf"),
     ),
     "build": ("torch", "hydra", "omegaconf", "gfn_vi.core", "gfn_vi.training", "gfn_vi.signatures"),
+    "verification": (
+        *("torch", "rich", "gfn_vi.core", "gfn_vi.evaluation", "gfn_vi.verification"),
+        *("gfn_vi.objectives", "gfn_vi.samplers.discrete", "gfn_vi.training"),
+    ),
     "signatures": ("gfn_vi.core.errors",),
     "run": ("torch", "hydra", "omegaconf", "numpy", "gfn_vi.core", "gfn_vi.training", "gfn_vi.build", "gfn_vi.evaluation.exact"),
     "__init__": (),
@@ -63,7 +67,8 @@ ALLOWED_OF_PACKAGE = {
     "analysis": ("gfn_vi.analysis", "gfn_vi.core.errors", "gfn_vi.core.identity"),
     "commands": (
         *("gfn_vi.commands", "gfn_vi.build", "gfn_vi.run", "gfn_vi.signatures"),
-        *("gfn_vi.core", "gfn_vi.training", "gfn_vi.analysis", "gfn_vi.benchmark"),
+        *("gfn_vi.core", "gfn_vi.training", "gfn_vi.analysis", "gfn_vi.benchmark", "gfn_vi.verification"),
+        "gfn_vi.evaluation.dynamic_programming",
     ),
     "benchmark": ("gfn_vi.benchmark", "gfn_vi.build", "gfn_vi.core", "gfn_vi.training"),
 }

@@ -12,16 +12,14 @@ from collections.abc import Callable
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from gfn_vi.commands.guarded import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, guarded
 from gfn_vi.commands.help_text import choices_in_words, keys_in_words
 from gfn_vi.commands.hydra_errors import in_one_line
 from gfn_vi.core.errors import ConfigError, RunError
-
-EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 
 # One line for each job of a sweep that failed in this process, and whether it was a mistake in the input.
 _failures: list[tuple[str, bool]] = []
@@ -45,7 +43,7 @@ for _name, _resolver in _RESOLVERS.items():
     OmegaConf.register_new_resolver(_name, _resolver, replace=True)
 
 
-def _find_user_modules() -> None:
+def find_user_modules() -> None:
     """Modules in the current folder can be named by `_target_`; last, so that they hide no installed one."""
     if os.getcwd() not in sys.path and "" not in sys.path:
         sys.path.append(os.getcwd())
@@ -65,7 +63,7 @@ def labelled(config: DictConfig) -> DictConfig:
 def task(config: DictConfig) -> float | None:
     """Run one configuration; returns its exact JSD (mean over replicas) for searches, None where there is none."""
     sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
-    _find_user_modules()
+    find_user_modules()
     try:
         from gfn_vi.run import run
 
@@ -101,34 +99,17 @@ def _sweep_report() -> None:
         print(f"  {text}", file=sys.stderr)
 
 
+def _sweep_status() -> int | None:
+    """The exit status of a sweep in which jobs failed, after saying which; None if none did."""
+    if not _failures:
+        return None
+    _sweep_report()
+    return EXIT_BAD_INPUT if all(is_input for _, is_input in _failures) else EXIT_FAILED
+
+
 def main() -> None:
     """Entry point: what Hydra refuses is one line, too."""
-    verbose = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    # Hydra then raises what it would print, traceback included, and the handlers below say it in one line.
-    os.environ["HYDRA_FULL_ERROR"] = "1"
-    try:
-        task()
-    except Exception as error:
-        if verbose:
-            raise
-        if _failures:
-            _sweep_report()
-            sys.exit(EXIT_BAD_INPUT if all(is_input for _, is_input in _failures) else EXIT_FAILED)
-        if isinstance(error, (HydraException, OmegaConfBaseException, ConfigError, RunError)):
-            print(f"error: {in_one_line(error)}", file=sys.stderr)
-        elif isinstance(error, OSError):  # of the folder of a sweep: what a job raises is reported by its task
-            found = f"{error.strerror}: {error.filename}"
-            print(f"error: cannot write: {found}; set output_root to a folder that can be written", file=sys.stderr)
-        elif isinstance(error, ValueError):  # of Hydra: tasks report their own
-            print(f"error: {in_one_line(error)}; a group=null needs a choice instead, see --help", file=sys.stderr)
-        else:
-            raise
-        sys.exit(EXIT_BAD_INPUT)
-    except KeyboardInterrupt:
-        sys.exit(EXIT_INTERRUPTED)
-    finally:
-        if not verbose:
-            del os.environ["HYDRA_FULL_ERROR"]
+    guarded(task, _sweep_status)
 
 
 if __name__ == "__main__":

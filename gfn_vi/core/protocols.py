@@ -146,6 +146,52 @@ class Exploration(Protocol):
         """Continue where `state` was taken."""
 
 
+class Expectations(Protocol):
+    """Exact expectations over trajectories at the current parameters: each [R], differentiable. Natural logs.
+
+    l = log P_F(tau) - log P_B(tau | x) - log R(x), u = l + log Z. The first block averages over the trajectories that an
+    exploration draws; the divergences are between P_F and P_B = R P_B(tau | x) / Zhat whatever it draws.
+    """
+
+    log_Z: Tensor
+
+    def log_ratio(self) -> Tensor:
+        """E[l]."""
+
+    def residual_square(self) -> Tensor:
+        """E[u^2]."""
+
+    def log_ratio_variance(self) -> Tensor:
+        """Var[l]."""
+
+    def steps(self, penalty: Callable[[Tensor], Tensor]) -> Tensor:
+        """E[sum over steps of penalty(log F(s) + log P_F - log F(s') - log P_B)], log F learned, log R after the stop step."""
+
+    def steps_between_stops(self, penalty: Callable[[Tensor], Tensor]) -> Tensor:
+        """The same with F(s) = R(s) / P_F(stop | s): the stop step balances by itself."""
+
+    def inflows(self, penalty: Callable[[Tensor], Tensor]) -> Tensor:
+        """E[sum over visited states but s_0 of penalty(log inflow - log F) + penalty(log F + log P_F(stop) - log R)]."""
+
+    def subtrajectories(self, lamda: float) -> Tensor:
+        """E[weighted mean over i < j of the squared residual between s_i and s_j], weights lamda^(j - i)."""
+
+    def elbo(self) -> Tensor:
+        """-E_{P_F}[l]."""
+
+    def kl_forward_backward(self) -> Tensor:
+        """KL(P_F, P_B)."""
+
+    def kl_backward_forward(self) -> Tensor:
+        """KL(P_B, P_F)."""
+
+    def log_power(self, alpha: float) -> Tensor:
+        """log of the sum over trajectories of P_F^alpha (R P_B)^(1 - alpha)."""
+
+    def log_source_flow(self) -> Tensor:
+        """log R(s_0) - log P_F(stop | s_0)."""
+
+
 class Objective(Protocol):
     """A loss whose gradient is the estimator; never reduces over R."""
 
@@ -156,6 +202,12 @@ class Objective(Protocol):
 
     def statistics(self, evaluation: Evaluation) -> dict[str, Tensor]:
         """What is worth recording of this batch (effective sample sizes, baselines), each [R]; changes nothing."""
+
+    def descends(self, exact: Expectations) -> dict[Role, Tensor] | None:
+        """What each role descends in expectation, each [R]: the role's gradient of it is what the estimator estimates.
+
+        None where no recursion over the state graph computes it.
+        """
 
     def state_dict(self) -> dict[str, Any]:
         """What the objective remembers between batches (a running baseline)."""

@@ -111,7 +111,8 @@ def edge_policies(graph: StateGraph, log_pf: Tensor, log_pb: Tensor) -> EdgePoli
     return EdgePolicies(graph, forward.T.double(), backward.T.double(), log_stop)
 
 
-def _at_source(graph: StateGraph, like: Tensor) -> Tensor:
+def at_source(graph: StateGraph, like: Tensor) -> Tensor:
+    """1 at the source state, 0 elsewhere: [S, R], with the R and the device of `like` [..., R]."""
     init = torch.zeros(graph.n_states, like.shape[1], dtype=torch.float64, device=like.device)
     init[0] = 1.0
     return init
@@ -119,7 +120,7 @@ def _at_source(graph: StateGraph, like: Tensor) -> Tensor:
 
 def visit_probability(policies: EdgePolicies) -> Tensor:
     """Probability that P_F visits each state: [S, R]."""
-    return forward_pass(policies.graph, policies.log_pf.exp(), _at_source(policies.graph, policies.log_pf))
+    return forward_pass(policies.graph, policies.log_pf.exp(), at_source(policies.graph, policies.log_pf))
 
 
 def terminating_probability(policies: EdgePolicies) -> Tensor:
@@ -159,7 +160,7 @@ def visits_and_sample_fraction(policies: EdgePolicies) -> tuple[Tensor, Tensor]:
     """(visit_probability [S, R], effective_sample_fraction [R]) in one pass over the levels."""
     graph, n_replicas = policies.graph, policies.log_pf.shape[1]
     weights = torch.cat([policies.log_pf, 2 * policies.log_pb - policies.log_pf], 1).exp()
-    visits, reached = forward_pass(graph, weights, _at_source(graph, weights)).split(n_replicas, 1)
+    visits, reached = forward_pass(graph, weights, at_source(graph, weights)).split(n_replicas, 1)
     log_target = graph.log_target[:, None]
     ended = (reached * (2 * log_target - policies.log_stop).exp()).where(policies.stops, 0.0)
     overflow = (reached.isinf() | ended.isinf()).any(0)

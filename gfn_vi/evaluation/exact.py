@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -26,13 +27,15 @@ LARGEST_CHUNK = 2**17
 
 def policies_on_graph(sampler: PolicySampler, graph: StateGraph) -> EdgePolicies:
     """Evaluate both policies on every state of the graph, once; differentiable."""
+    forward = tabulated(graph, sampler.n_replicas, sampler.forward_log_probs)
+    return edge_policies(graph, forward, tabulated(graph, sampler.n_replicas, sampler.backward_log_probs))
+
+
+def tabulated(graph: StateGraph, n_replicas: int, function: Callable[[Tensor], Tensor]) -> Tensor:
+    """function: states [R, N, *state] -> [R, N, ...], on every state: [R, S, ...]."""
     # in chunks: hidden layers of a million states and many replicas would not fit in memory
-    forward, backward = [], []
-    for chunk in graph.states.split(max(1, LARGEST_CHUNK // sampler.n_replicas)):
-        states = chunk.expand(sampler.n_replicas, *chunk.shape)
-        forward.append(sampler.forward_log_probs(states))
-        backward.append(sampler.backward_log_probs(states))
-    return edge_policies(graph, torch.cat(forward, 1), torch.cat(backward, 1))
+    chunks = graph.states.split(max(1, LARGEST_CHUNK // n_replicas))
+    return torch.cat([function(chunk.expand(n_replicas, *chunk.shape)) for chunk in chunks], 1)
 
 
 @torch.no_grad()

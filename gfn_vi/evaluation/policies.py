@@ -10,10 +10,15 @@ from gfn_vi.core.protocols import Sampler
 
 
 class PolicySampler(Sampler, Protocol):
-    """A sampler over a discrete target."""
+    """A sampler over a discrete target; has_flow: whether log F is learned."""
+
+    has_flow: bool
 
     def forward_log_probs(self, states: Tensor) -> Tensor:
         """log P_F(. | s): [R, N, *state] -> [R, N, A]; about -1e30 where illegal."""
 
     def backward_log_probs(self, states: Tensor) -> Tensor:
         """log P_B(. | s): [R, N, *state] -> [R, N, A']; about -1e30 where illegal."""
+
+    def log_flows(self, states: Tensor) -> Tensor:
+        """log F(s), learned: [R, N, *state] -> [R, N]."""

@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from gfn_vi.core.types import Evaluation, Need
+from gfn_vi.core.protocols import Expectations
+from gfn_vi.core.types import Evaluation, Need, Role
 
 
 class BaseObjective(ABC):
@@ -22,6 +23,10 @@ class BaseObjective(ABC):
     def statistics(self, evaluation: Evaluation) -> dict[str, Tensor]:
         """What is worth recording of this batch, each [R]; changes nothing."""
         return {}
+
+    def descends(self, exact: Expectations) -> dict[Role, Tensor] | None:
+        """Nothing is known of it: exact gradients are then replaced by those of a large independent batch."""
+        return None
 
     def state_dict(self) -> dict[str, Any]:
         """What the objective remembers between batches."""

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from gfn_vi.core.types import Evaluation, Need
+from gfn_vi.core.protocols import Expectations
+from gfn_vi.core.types import Evaluation, Need, Role
 from gfn_vi.objectives.base import BaseObjective
 from gfn_vi.objectives.penalties import Penalty
 
@@ -31,3 +32,7 @@ class DetailedBalance(BaseObjective):
     def __call__(self, evaluation: Evaluation) -> Tensor:
         """[R]."""
         return self.penalty(edge_residuals(evaluation)).sum(-1).mean(-1)
+
+    def descends(self, exact: Expectations) -> dict[Role, Tensor]:
+        """E[sum over steps of the penalty]."""
+        return dict.fromkeys(Role, exact.steps(self.penalty))

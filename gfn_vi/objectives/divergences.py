@@ -21,6 +21,7 @@ from torch import Tensor
 
 from gfn_vi.core.errors import require
 from gfn_vi.core.log_probability import softplus
+from gfn_vi.core.protocols import Expectations
 
 FORWARD, BACKWARD = "P_F", "P_B"
 
@@ -48,6 +49,10 @@ class Divergence(ABC):
     def value(self, residual: Tensor, weights: Tensor) -> Tensor:
         """The integrand, so that its mean under `measure` estimates the divergence: [R, B]."""
 
+    def expected(self, exact: Expectations) -> Tensor | None:
+        """The divergence itself, log Z (held fixed) standing in for the true one: [R]; None: no sum over a graph."""
+        return None
+
 
 class ReverseKL(Divergence):
     """KL(P_F, P_B): f = t log t, averaged under P_F. Coefficients l and -1; no Z needed."""
@@ -66,6 +71,10 @@ class ReverseKL(Divergence):
         """u."""
         return residual
 
+    def expected(self, exact: Expectations) -> Tensor:
+        """KL(P_F, P_B)."""
+        return exact.kl_forward_backward()
+
 
 class ForwardKL(Divergence):
     """KL(P_B, P_F): f = -log t, averaged under P_B. Coefficients -1 and -l; no Z needed."""
@@ -83,6 +92,10 @@ class ForwardKL(Divergence):
     def value(self, residual: Tensor, weights: Tensor) -> Tensor:
         """-u."""
         return -residual
+
+    def expected(self, exact: Expectations) -> Tensor:
+        """KL(P_B, P_F)."""
+        return exact.kl_backward_forward()
 
 
 class JensenShannon(Divergence):
@@ -140,6 +153,10 @@ class ChiSquare(_Power):
         """t - 1: E_{P_B}[(t - 1)^2] = E_{P_F}[t] - 1."""
         return self.power(1.0, residual) - 1
 
+    def expected(self, exact: Expectations) -> Tensor:
+        """Without the cut of powers."""
+        return (exact.log_power(2.0) + exact.log_Z.detach()).exp() - 1
+
 
 class TsallisAlpha(_Power):
     """(E_{P_F}[t^(alpha - 1)] - 1) / (alpha - 1). alpha -> 1 is KL(P_F, P_B), alpha = 2 the chi-square divergence."""
@@ -166,6 +183,11 @@ class TsallisAlpha(_Power):
     def value(self, residual: Tensor, weights: Tensor) -> Tensor:
         """(t^(alpha - 1) - 1) / (alpha - 1)."""
         return (self.power(self.alpha - 1, residual) - 1) / (self.alpha - 1)
+
+    def expected(self, exact: Expectations) -> Tensor:
+        """Without the cut of powers."""
+        log_mean = exact.log_power(self.alpha) + (self.alpha - 1) * exact.log_Z.detach()
+        return (log_mean.exp() - 1) / (self.alpha - 1)
 
 
 class RenyiAlpha(Divergence):
@@ -205,3 +227,7 @@ class RenyiAlpha(Divergence):
     def value(self, residual: Tensor, weights: Tensor) -> Tensor:
         """The batch estimate of the divergence, the same for every trajectory."""
         return (self._log_mean(residual, weights) / (self.alpha - 1)).expand_as(residual)
+
+    def expected(self, exact: Expectations) -> Tensor:
+        """The divergence, whose estimate from one batch is a ratio of means."""
+        return exact.log_power(self.alpha) / (self.alpha - 1) + exact.log_Z.detach()

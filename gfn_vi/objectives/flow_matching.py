@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from gfn_vi.core.types import Evaluation, Need
+from gfn_vi.core.protocols import Expectations
+from gfn_vi.core.types import Evaluation, Need, Role
 from gfn_vi.objectives.base import BaseObjective
 from gfn_vi.objectives.penalties import Penalty
 
@@ -31,3 +32,7 @@ class FlowMatching(BaseObjective):
         last = (mask.sum(-1, keepdim=True) - 1).clamp(min=0)
         stop = (held + evaluation.log_pf).gather(2, last)[..., 0] - evaluation.log_reward
         return (self.penalty(matching).sum(-1) + self.penalty(stop)).mean(-1)
+
+    def descends(self, exact: Expectations) -> dict[Role, Tensor]:
+        """E[sum over visited states of the penalties]."""
+        return dict.fromkeys(Role, exact.inflows(self.penalty))

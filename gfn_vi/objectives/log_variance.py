@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from gfn_vi.core.types import Evaluation
+from gfn_vi.core.protocols import Expectations
+from gfn_vi.core.types import Evaluation, Role
 from gfn_vi.objectives.base import BaseObjective
 from gfn_vi.objectives.variational import log_Z_regression
 
@@ -22,3 +23,8 @@ class LogVariance(BaseObjective):
         log_ratio = evaluation.log_ratio()
         weights = log_ratio.new_full(log_ratio.shape, 1 / log_ratio.shape[1])
         return log_ratio.var(-1) + log_Z_regression(evaluation, weights)
+
+    def descends(self, exact: Expectations) -> dict[Role, Tensor]:
+        """Var[l]; log Z follows the mean of -l of what is drawn."""
+        record = (exact.log_Z + exact.log_ratio().detach()).square()
+        return dict.fromkeys(Role, exact.log_ratio_variance()) | {Role.LOG_Z: record}

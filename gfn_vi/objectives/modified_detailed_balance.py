@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from gfn_vi.core.types import Evaluation, Need
+from gfn_vi.core.protocols import Expectations
+from gfn_vi.core.types import Evaluation, Need, Role
 from gfn_vi.objectives.base import BaseObjective
 from gfn_vi.objectives.detailed_balance import edge_residuals
 from gfn_vi.objectives.penalties import Penalty
@@ -28,3 +29,8 @@ class ModifiedDetailedBalance(BaseObjective):
         assert evaluation.log_flow is not None
         record = (evaluation.log_Z - evaluation.log_flow[:, 0, 0].detach()).square()
         return self.penalty(edge_residuals(evaluation)).sum(-1).mean(-1) + record - record.detach()
+
+    def descends(self, exact: Expectations) -> dict[Role, Tensor]:
+        """E[sum over steps of the penalty]; log Z follows the flow of the source."""
+        record = (exact.log_Z - exact.log_source_flow().detach()).square()
+        return dict.fromkeys(Role, exact.steps_between_stops(self.penalty)) | {Role.LOG_Z: record}

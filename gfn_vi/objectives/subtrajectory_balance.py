@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from gfn_vi.core.errors import require
-from gfn_vi.core.types import Evaluation, Need
+from gfn_vi.core.protocols import Expectations
+from gfn_vi.core.types import Evaluation, Need, Role
 from gfn_vi.objectives.base import BaseObjective
-from gfn_vi.objectives.penalties import Penalty
+from gfn_vi.objectives.penalties import Penalty, Square
 
 
 class SubtrajectoryBalance(BaseObjective):
@@ -41,3 +42,7 @@ class SubtrajectoryBalance(BaseObjective):
         weight = (self.lamda ** reach.to(level.dtype)).where(inside, 0.0)
         residual = (level.unsqueeze(3) - level.unsqueeze(2)).where(inside, 0.0)
         return ((weight * self.penalty(residual)).sum((2, 3)) / weight.sum((2, 3))).mean(-1)
+
+    def descends(self, exact: Expectations) -> dict[Role, Tensor] | None:
+        """E[weighted mean over pairs of the square]; other penalties of many steps are no sum over the graph."""
+        return dict.fromkeys(Role, exact.subtrajectories(self.lamda)) if isinstance(self.penalty, Square) else None

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from gfn_vi.core.types import Evaluation
+from gfn_vi.core.protocols import Expectations
+from gfn_vi.core.types import Evaluation, Role
 from gfn_vi.objectives.base import BaseObjective
-from gfn_vi.objectives.penalties import Penalty
+from gfn_vi.objectives.penalties import Penalty, Square
 
 
 class TrajectoryBalance(BaseObjective):
@@ -23,3 +24,7 @@ class TrajectoryBalance(BaseObjective):
     def __call__(self, evaluation: Evaluation) -> Tensor:
         """[R]."""
         return self.penalty(evaluation.residual()).mean(-1)
+
+    def descends(self, exact: Expectations) -> dict[Role, Tensor] | None:
+        """E[u^2]; other penalties of a whole trajectory are no sum over the graph."""
+        return dict.fromkeys(Role, exact.residual_square()) if isinstance(self.penalty, Square) else None

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from gfn_vi.core.errors import ConfigError
 from gfn_vi.core.log_probability import effective_sample_size
-from gfn_vi.core.types import Evaluation, Need
+from gfn_vi.core.protocols import Expectations
+from gfn_vi.core.types import Evaluation, Need, Role
 from gfn_vi.objectives.base import BaseObjective
 from gfn_vi.objectives.baselines import Baseline
 from gfn_vi.objectives.divergences import BACKWARD, FORWARD, Divergence
@@ -122,6 +123,21 @@ class Variational(BaseObjective):
             for m in (FORWARD, BACKWARD)
             if m in used
         }
+
+    def descends(self, exact: Expectations) -> dict[Role, Tensor] | None:
+        """Each side the sum of its divergences; log Z the square of its distance to the ELBO, under P_F as its regression is.
+
+        None without weights (what is drawn then decides what is averaged over), and where a divergence is no sum over the graph.
+        """
+        if not self.weighting.needs_density:
+            return None
+        found: dict[Role, Tensor] = {Role.LOG_Z: (exact.log_Z - exact.elbo().detach()).square()}
+        for role, side in ((Role.FORWARD, FORWARD), (Role.BACKWARD, BACKWARD)):
+            terms = [divergence.expected(exact) for divergence in self.sides[side]]
+            if any(term is None for term in terms):
+                return None
+            found[role] = torch.stack([term for term in terms if term is not None]).sum(0)
+        return found
 
     def state_dict(self) -> dict[str, Any]:
         """The baseline's memory."""

@@ -6,6 +6,7 @@ log P_B of the stop step is 0: x is its own parent there.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import torch
@@ -48,6 +49,19 @@ class DiscreteSampler(nn.Module):
         """Every parameter exactly once; a subclass adds those of its heads to {LOG_Z: [log_Z]}."""
         return {Role.LOG_Z: [self.log_Z]}
 
+    def repeated(self, times: int) -> DiscreteSampler:
+        """A copy with R * times replicas, each replica `times` times in a row; its parameters are its own.
+
+        One batch for each of them then gives `times` gradients at the same parameters in one backward pass.
+        """
+        shared = {id(self.target): self.target, id(self.enumerable): self.enumerable}
+        twin = copy.deepcopy(self, shared)
+        twin.n_replicas = self.n_replicas * times
+        for parameter in twin.parameters():
+            parameter.data = parameter.data.repeat_interleave(times, 0)
+        twin.reward_calls = twin.reward_calls.repeat_interleave(times, 0)
+        return twin
+
     @property
     def dtype(self) -> torch.dtype:
         """Type of all parameters and log-probabilities."""
@@ -76,6 +90,10 @@ class DiscreteSampler(nn.Module):
     def backward_log_probs(self, states: Tensor) -> Tensor:
         """log P_B(. | s): [R, N, *state] -> [R, N, A']; about -1e30 where illegal."""
         return self._log_probs(states, [Role.BACKWARD])[Role.BACKWARD]
+
+    def log_flows(self, states: Tensor) -> Tensor:
+        """log F(s), learned: [R, N, *state] -> [R, N]."""
+        return self._log_probs(states, [Role.FLOW])[Role.FLOW]
 
     # -- rollouts -----------------------------------------------------------------------------------------------------
 

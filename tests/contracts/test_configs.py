@@ -51,7 +51,7 @@ def overrides(group: str, choice: str) -> list[str]:
     return [
         chosen,
         *unweighted,
-        *(s for s in sizes if not (s.startswith("sampler.hidden") and choice in ("tabular", "tiny_exact"))),
+        *(s for s in sizes if not (s.startswith("sampler.hidden") and choice in ("tabular", "tabular_random", "tiny_exact"))),
     ]
 
 

@@ -18,9 +18,9 @@ from truths.building import (
     make_sampler,
     make_target,
 )
-from truths.enumeration import enumerate_paths, enumerate_policies
 
 from gfn_vi.core.types import Evaluation, Need, Role
+from gfn_vi.evaluation.enumeration import enumerate_paths, enumerate_policies
 from gfn_vi.objectives.penalties import Square
 from gfn_vi.samplers.discrete import DiscreteSampler
 from gfn_vi.samplers.tabular import TabularSampler

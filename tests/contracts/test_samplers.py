@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 from truths.building import bumpy, choices, generators, make_sampler, make_target, make_trainer
-from truths.enumeration import as_trajectories, enumerate_policies
 
 from gfn_vi.core.types import Evaluation, Need, Role, Trajectories
+from gfn_vi.evaluation.enumeration import as_trajectories, enumerate_policies
 from gfn_vi.exploration.tilted import EpsilonUniform, StopBias
 from gfn_vi.samplers.discrete import DiscreteSampler
 from gfn_vi.samplers.networks import FeatureLinear, Mlp, ReplicaLinear

@@ -17,13 +17,14 @@ from torch import Tensor
 
 from gfn_vi.core.errors import ConfigError
 from gfn_vi.core.types import Role
+from gfn_vi.evaluation.enumeration import multisets
 from gfn_vi.objectives.baselines import GlobalLogZ, NoBaseline
 from gfn_vi.objectives.divergences import ChiSquare, ForwardKL, ReverseKL
 from gfn_vi.objectives.variational import Variational
 from gfn_vi.objectives.weightings import Plain
+from gfn_vi.verification.batches import take_batches
 from truths.building import BASELINES, WEIGHTINGS, choices, make_exploration, make_objective
-from truths.enumeration import multisets
-from truths.expectations import Bench, evaluate_all, expected_gradients, make_bench, relative_error, take_batches
+from truths.expectations import Bench, evaluate_all, expected_gradients, make_bench, relative_error
 
 # Expectations add up at most some thousand float64 terms of order one.
 EXACT = 1e-10

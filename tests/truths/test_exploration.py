@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gfn_vi.core.schedules import Schedule
 from gfn_vi.core.types import Trajectories
+from gfn_vi.evaluation.enumeration import as_trajectories, enumerate_paths, path_keys
 from gfn_vi.exploration.base import BaseExploration
 from gfn_vi.exploration.memory import Memory
 from gfn_vi.exploration.mixture import Mixture, shares
@@ -21,7 +22,6 @@ from gfn_vi.exploration.replay import BackwardRollout, Replay
 from gfn_vi.exploration.tilted import EpsilonUniform, OnPolicy, StopBias, Tempered
 from gfn_vi.samplers.discrete import DiscreteSampler
 from truths.building import TARGETS, choices, generators, make_exploration, make_sampler, make_target
-from truths.enumeration import as_trajectories, enumerate_paths, path_keys
 
 EXACT = {"rtol": 1e-12, "atol": 1e-13}  # sums of some dozens of float64 numbers of order one
 N_DRAWN = 20_000

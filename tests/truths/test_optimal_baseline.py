@@ -12,8 +12,9 @@ from gfn_vi.samplers import score_norms
 from gfn_vi.samplers.discrete import DiscreteSampler
 from gfn_vi.samplers.mlp import MlpSampler
 from gfn_vi.targets.hypergrid import Hypergrid
+from gfn_vi.verification.batches import take_batches
 from truths.building import generators, make_objective, make_sampler, make_target
-from truths.expectations import evaluate_all, make_bench, take_batches
+from truths.expectations import evaluate_all, make_bench
 
 # Squared norms of some hundred float64 derivatives.
 EXACT = {"rtol": 1e-11, "atol": 1e-13}

@@ -20,12 +20,12 @@ from gfn_vi.evaluation.dynamic_programming import (
     terminating_probability,
     visit_probability,
 )
+from gfn_vi.evaluation.enumeration import Enumeration, as_trajectories, enumerate_paths, enumerate_policies, path_keys
 from gfn_vi.evaluation.exact import ExactMetrics, policies_on_graph, terminating_distribution
 from gfn_vi.evaluation.sampled import SampledMetrics
 from gfn_vi.samplers.discrete import DiscreteSampler
 from gfn_vi.samplers.rollout import Path, graph_rollout, stepwise_rollout, table_rollout
 from truths.building import TARGETS, generators, make_sampler, make_target
-from truths.enumeration import Enumeration, as_trajectories, enumerate_paths, enumerate_policies, path_keys
 
 KINDS = [("tabular", "learned"), ("tabular", "uniform"), ("mlp", "learned"), ("mlp", "uniform"), ("mlp", "tied")]
 # Float64 sums of at most 19 products of at most 5 factors: a few units in the last place.

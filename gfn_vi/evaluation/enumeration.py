@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gfn_vi.core.protocols import DiscreteTarget
 from gfn_vi.core.types import Trajectories
-from gfn_vi.samplers.discrete import DiscreteSampler
+from gfn_vi.evaluation.policies import PolicySampler
 
 
 def enumerate_paths(target: DiscreteTarget) -> list[tuple[list[Tensor], list[int]]]:
@@ -57,7 +57,10 @@ def path_keys(trajectories: Trajectories) -> list[list[tuple[int, ...]]]:
 
 @dataclass(frozen=True)
 class Enumeration:
-    """log P_F(tau), log P_B(tau | x), log R(x): [R, n], differentiable; terminal [n]: number of the object x; log_Z exact."""
+    """log P_F(tau), log P_B(tau | x), log R(x): [R, n], differentiable; terminal [n]: number of the object x; log_Z exact.
+
+    step_log_pf, step_log_pb: of every trajectory the log-probabilities [R] of its steps, the stop step in step_log_pf only.
+    """
 
     log_pf: Tensor
     log_pb: Tensor
@@ -65,6 +68,8 @@ class Enumeration:
     terminal: Tensor
     objects: Tensor  # [n_objects, *state]
     log_Z: Tensor  # scalar
+    step_log_pf: list[list[Tensor]]
+    step_log_pb: list[list[Tensor]]
 
     @property
     def log_ratio(self) -> Tensor:
@@ -82,7 +87,7 @@ class Enumeration:
         return out.index_add(1, self.terminal, values)
 
 
-def log_policy(sampler: DiscreteSampler, state: Tensor, forward: bool) -> Tensor:
+def log_policy(sampler: PolicySampler, state: Tensor, forward: bool) -> Tensor:
     """log-probabilities [R, A or A'] at one state."""
     states = state.expand(sampler.n_replicas, 1, *state.shape)
     return (sampler.forward_log_probs(states) if forward else sampler.backward_log_probs(states))[:, 0]
@@ -95,7 +100,7 @@ def undoing(target: DiscreteTarget, parent: Tensor, child: Tensor) -> int:
     return found
 
 
-def enumerate_policies(sampler: DiscreteSampler, target: DiscreteTarget) -> Enumeration:
+def enumerate_policies(sampler: PolicySampler, target: DiscreteTarget) -> Enumeration:
     """Multiply up both policies along every trajectory."""
     cache: dict[tuple[tuple[int, ...], bool], Tensor] = {}
 
@@ -105,20 +110,26 @@ def enumerate_policies(sampler: DiscreteSampler, target: DiscreteTarget) -> Enum
             cache[key] = log_policy(sampler, state, forward)
         return cache[key]
 
-    log_pf, log_pb, log_reward, ends = [], [], [], []
+    step_log_pf, step_log_pb, log_reward, ends = [], [], [], []
     for states, actions in enumerate_paths(target):
-        log_pf.append(sum(policy(s, True)[:, a] for s, a in zip(states, actions, strict=True)))
-        steps = [policy(child, False)[:, undoing(target, parent, child)] for parent, child in pairwise(states)]
-        log_pb.append(torch.stack(steps).sum(0) if steps else torch.zeros_like(log_pf[-1]))
+        step_log_pf.append([policy(s, True)[:, a] for s, a in zip(states, actions, strict=True)])
+        step_log_pb.append([policy(child, False)[:, undoing(target, parent, child)] for parent, child in pairwise(states)])
         log_reward.append(target.log_reward(states[-1]))
         ends.append(tuple(states[-1].flatten().tolist()))
     names = sorted(set(ends))
     shape = target.initial().shape
     objects = torch.tensor(names).view(len(names), *shape)
-    log_Z = torch.logsumexp(target.log_reward(objects), 0)
-    terminal = torch.tensor([names.index(e) for e in ends])
-    rewards = torch.stack(log_reward).expand(sampler.n_replicas, -1)
-    return Enumeration(torch.stack(log_pf, 1), torch.stack(log_pb, 1), rewards, terminal, objects, log_Z)
+    nothing = torch.zeros_like(step_log_pf[0][0])
+    return Enumeration(
+        log_pf=torch.stack([torch.stack(steps).sum(0) for steps in step_log_pf], 1),
+        log_pb=torch.stack([torch.stack([nothing, *steps]).sum(0) for steps in step_log_pb], 1),
+        log_reward=torch.stack(log_reward).expand(sampler.n_replicas, -1),
+        terminal=torch.tensor([names.index(e) for e in ends]),
+        objects=objects,
+        log_Z=torch.logsumexp(target.log_reward(objects), 0),
+        step_log_pf=step_log_pf,
+        step_log_pb=step_log_pb,
+    )
 
 
 def multisets(n: int, size: int) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,49 @@
+"""Hydra's entry points with errors in one line: what Hydra refuses, what our constructors refuse, what the disk refuses."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from gfn_vi.commands.hydra_errors import in_one_line
+from gfn_vi.core.errors import ConfigError, RunError
+
+EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
+
+
+def guarded(task: Callable[[], object], status: Callable[[], int | None] = lambda: None) -> None:
+    """Run a @hydra.main function; exits with a status unless it returns.
+
+    status: asked first when it raised; a number if the task has already reported what went wrong. HYDRA_FULL_ERROR=1 lets
+    everything pass with its traceback.
+    """
+    verbose = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    # Hydra then raises what it would print, traceback included, and the handlers below say it in one line.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        task()
+    except Exception as error:
+        if verbose:
+            raise
+        known = status()
+        if known is not None:
+            sys.exit(known)
+        if isinstance(error, (HydraException, OmegaConfBaseException, ConfigError, RunError)):
+            print(f"error: {in_one_line(error)}", file=sys.stderr)
+        elif isinstance(error, OSError):  # of the folder of a sweep: what a job raises is reported by its task
+            found = f"{error.strerror}: {error.filename}"
+            print(f"error: cannot write: {found}; set output_root to a folder that can be written", file=sys.stderr)
+        elif isinstance(error, ValueError):  # of Hydra: tasks report their own
+            print(f"error: {in_one_line(error)}; a group=null needs a choice instead, see --help", file=sys.stderr)
+        else:
+            raise
+        sys.exit(EXIT_BAD_INPUT)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
+    finally:
+        if not verbose:
+            del os.environ["HYDRA_FULL_ERROR"]

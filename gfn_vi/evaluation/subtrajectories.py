@@ -1,0 +1,58 @@
+"""The expected sub-trajectory balance loss (Madan et al. 2022) without listing sub-trajectories.
+
+At position j of a trajectory let S_k = sum over i < j of lamda^(j - i) (log F(s_i) + gain from i to j)^k. A step of gain g maps
+
+    S_0 -> lamda (S_0 + 1)      S_1 -> lamda (S_1 + F + (S_0 + 1) g)      S_2 -> lamda (S_2 + F^2 + 2 g (S_1 + F) + (S_0 + 1) g^2)
+
+with F = log F(s_j), and the pairs that end in j contribute S_2 - 2 F S_1 + F^2 S_0. All of it is divided by the sum of the
+weights, a function of the trajectory's length: given a state and its position, what comes after decides the length and what came
+before decides S, independently. So E[visits S_1], E[visits S_2] are two forward passes and E[1 / sum of weights] is a backward one.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gfn_vi.evaluation.dynamic_programming import at_source, backward_pass, forward_pass
+from gfn_vi.evaluation.flows import Flows
+from gfn_vi.evaluation.unrolling import unroll
+
+
+def subtrajectory_square(flows: Flows, gain: Tensor, end: Tensor, log_flow: Tensor, lamda: float) -> Tensor:
+    """[R]. gain [E, R]: log P_F - log P_B; end [S, R]: log P_F(stop) - log R where legal; log_flow [S, R]: log F."""
+    unrolled = unroll(flows.graph)
+    graph, state, edge = unrolled.graph, unrolled.state, unrolled.edge
+    position = unrolled.position
+    kernel, stop_kernel = flows.edge_kernel[edge], flows.stop_kernel[state]
+    visits = forward_pass(graph, kernel, at_source(graph, gain))
+    weight = _Weights(lamda, int(position.max()) + 1, gain.device)
+    inverse = backward_pass(graph, kernel, stop_kernel / weight.total[position + 1][:, None])  # E[1 / sum of weights]
+    gain, end, log_flow = gain[edge], end[state], log_flow[state]
+    pairs = weight.ending[position][:, None]  # S_0
+
+    def step(g: Tensor, rows: Tensor | slice) -> tuple[Tensor, Tensor]:
+        """Additions to E[visits S_1] and E[visits S_2] by a step of gain g from `rows`, before lamda and the kernel."""
+        v, f, n = visits[rows], log_flow[rows], pairs[rows] + 1
+        one = v * (f + n * g)
+        return one, v * (f * f + 2 * g * f + n * g * g)
+
+    source, target, everywhere = graph.source, graph.target, slice(None)
+    one, two = step(gain, source)
+    first = forward_pass(graph, lamda * kernel, torch.zeros_like(visits).index_add(0, target, lamda * kernel * one))
+    two = two + 2 * gain * first[source]
+    second = forward_pass(graph, lamda * kernel, torch.zeros_like(visits).index_add(0, target, lamda * kernel * two))
+    inner = inverse * (second - 2 * log_flow * first + log_flow * log_flow * visits * pairs)
+    # the pairs that end after the stop step, where F = R: end = log P_F(stop) - log R holds both
+    one, two = step(end, everywhere)
+    last = lamda * stop_kernel * (second + 2 * end * first + two)
+    return inner.sum(0) + (last / weight.total[position + 1][:, None]).sum(0)
+
+
+class _Weights:
+    """Of trajectories with n = 0..n_steps steps: ending[n] = sum of lamda^d for d = 1..n, total[n] = sum of ending[1..n]."""
+
+    def __init__(self, lamda: float, n_steps: int, device: torch.device) -> None:
+        powers = lamda ** torch.arange(1, n_steps + 1, dtype=torch.float64, device=device)
+        self.ending = torch.nn.functional.pad(powers.cumsum(0), (1, 0))
+        self.total = self.ending.cumsum(0)

@@ -1,0 +1,148 @@
+"""Theorems 1, 2, 3, 5 and 6 by listing every trajectory of a tiny target: slow, from the definitions, without a state graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from gfn_vi.core.protocols import DiscreteTarget
+from gfn_vi.core.types import Role
+from gfn_vi.evaluation.enumeration import Enumeration, enumerate_paths, enumerate_policies
+from gfn_vi.evaluation.policies import PolicySampler
+from gfn_vi.verification.check import CLAIMS, Check, Sides, combined, compare, worst
+from gfn_vi.verification.theorems import LOG_Z_SHIFTS
+
+METHOD = "enumeration"
+Key = tuple[object, ...]
+
+
+class Referee:
+    """All trajectories of `target`, multiplied up one by one."""
+
+    def __init__(self, sampler: PolicySampler, target: DiscreteTarget) -> None:
+        self.sampler, self.target = sampler, target
+        self.listed = enumerate_policies(sampler, target)
+        self.parameters = [p for group in sampler.parameter_groups().values() for p in group]
+        self.layer: dict[tuple[int, ...], int] = {}  # of every state: the longest way to it
+        for states, _ in enumerate_paths(target):
+            for t, state in enumerate(states):
+                key = tuple(state.tolist())
+                self.layer[key] = max(self.layer.get(key, 0), t)
+        self.n_layers = 1 + max(self.layer.values())
+
+    def one(self) -> Check:
+        """E_{P_F}[d_theta u^2] = 2 d_theta KL(P_F, P_B), for every log Z (eq. 8)."""
+        return self._square_and_divergence(1, Role.FORWARD)
+
+    def two(self) -> Check:
+        """E_{P_B}[d_phi u^2] = 2 d_phi KL(P_B, P_F) (eq. 7)."""
+        return self._square_and_divergence(2, Role.BACKWARD)
+
+    def _square_and_divergence(self, theorem: int, role: Role) -> Check:
+        own = self._only(role)
+        p, q = own.log_pf, own.log_target
+        if role is Role.BACKWARD:
+            p, q = q, p
+        right = self._gradient(2 * (p.exp() * (p - q)).sum(1))
+        lefts = [self._gradient((p.detach().exp() * self._residual(own, shift).square()).sum(1)) for shift in LOG_Z_SHIFTS]
+        return Check(theorem, CLAIMS[theorem], METHOD, *worst([compare(left, right) for left in lefts]))
+
+    def three(self) -> Check:
+        """E_{P_F}[d_phi u^2] = d_phi (E_{P_F}[log^2 P_B/P_F] + 2 (log Z - log Zhat) KL(P_F, P_B)) (eq. 9)."""
+        own, found = self._only(Role.BACKWARD), []
+        p, gap = own.log_pf.exp(), own.log_pf - own.log_target
+        for shift in LOG_Z_SHIFTS:
+            left = self._gradient((p * self._residual(own, shift).square()).sum(1))
+            excess = (self.sampler.log_Z.detach() + shift - own.log_Z)[:, None]
+            found.append(compare(left, self._gradient((p * (gap.square() + 2 * excess * gap)).sum(1))))
+        return Check(3, CLAIMS[3], METHOD, *worst(found))
+
+    def five(self, junctions: Sequence[int], log_flow: Callable[[Key], float], name: str) -> Check:
+        """Proposition 2 with flows exp(log_flow(node)) at the inner junctions; a node is named by what it is made of."""
+        found: list[Sides] = []
+        for a, b in pairwise(junctions):
+            for role in (Role.FORWARD, Role.BACKWARD):
+                found.append(self._window(a, b, role, log_flow, b == junctions[-1]))
+        return Check(5, f"SubTB = nested VI, {name}", METHOD, *combined(found))
+
+    def _window(self, a: int, b: int, role: Role, log_flow: Callable[[Key], float], final: bool) -> Sides:
+        parts: dict[tuple[Key, ...], tuple[Tensor, Tensor]] = {}
+        for nodes, log_pf, log_pb in self._graded_paths(role):
+            parts.setdefault(tuple(nodes[a : b + 1]), (log_pf[:, a:b].sum(1), log_pb[:, a:b].sum(1)))
+
+        def flow(node: Key, at_end: bool) -> float:
+            return float(self.target.log_reward(torch.tensor(node[1]))) if at_end else log_flow(node)
+
+        like = self.listed.log_reward
+        start = torch.tensor([flow(nodes[0], False) for nodes in parts], dtype=like.dtype)
+        end = torch.tensor([flow(nodes[-1], final) for nodes in parts], dtype=like.dtype)
+        hat = start + torch.stack([log_pf for log_pf, _ in parts.values()], 1)
+        check = end + torch.stack([log_pb for _, log_pb in parts.values()], 1)
+        p, q = (hat, check) if role is Role.FORWARD else (check, hat)
+        p_normal, q_normal = p.log_softmax(1), q.log_softmax(1)
+        left = self._gradient((p_normal.detach().exp() * (hat - check).square()).sum(1))
+        return compare(left, self._gradient(2 * (p_normal.exp() * (p_normal - q_normal)).sum(1)))
+
+    def _graded_paths(self, role: Role) -> list[tuple[list[Key], Tensor, Tensor]]:
+        """Every trajectory as the node it is at in each layer 0..L, and log P_F, log P_B [R, L] of its steps between layers."""
+        paths, layer = enumerate_paths(self.target), self.layer
+        last, found = self.n_layers, []
+        steps = zip(paths, self.listed.step_log_pf, self.listed.step_log_pb, strict=True)
+        for (states, _), step_log_pf, step_log_pb in steps:
+            keys = [tuple(state.tolist()) for state in states]
+            nodes: list[Key] = [("state", keys[0])]
+            zero = torch.zeros_like(step_log_pf[0])
+            log_pf, log_pb = [zero] * last, [zero] * last
+            for t, (before, after) in enumerate(pairwise(keys)):
+                nodes += [("dummy", before, after)] * (layer[after] - layer[before] - 1) + [("state", after)]
+                log_pf[layer[before]] = step_log_pf[t]
+                log_pb[layer[after] - 1] = step_log_pb[t]
+            log_pf[layer[keys[-1]]] = step_log_pf[-1]
+            nodes += [("ended", keys[-1])] * (last - layer[keys[-1]])
+            forward, backward = torch.stack(log_pf, 1), torch.stack(log_pb, 1)
+            own = (forward, backward.detach()) if role is Role.FORWARD else (forward.detach(), backward)
+            found.append((nodes, *own))
+        return found
+
+    def six(self) -> list[Check]:
+        """D_f(R/Zhat, P_T) <= D_f(P_B, P_F) for five divergences; the error is the excess."""
+        listed = self.listed
+        with torch.no_grad():
+            ends = listed.per_object(listed.log_target.exp()), listed.per_object(listed.log_pf.exp())
+            paths = listed.log_target.exp(), listed.log_pf.exp()
+            pairs = {name: (divergence(*ends), divergence(*paths)) for name, divergence in DIVERGENCES.items()}
+        return [
+            Check(6, f"{name} <= the same of trajectories", METHOD, left, right, ((left - right) / right).clamp(min=0))
+            for name, (left, right) in pairs.items()
+        ]
+
+    def _only(self, role: Role) -> Enumeration:
+        """Differentiable through the log-probabilities of `role` alone."""
+        listed = self.listed
+        if role is Role.FORWARD:
+            return replace(listed, log_pb=listed.log_pb.detach())
+        return replace(listed, log_pf=listed.log_pf.detach())
+
+    def _residual(self, own: Enumeration, shift: float) -> Tensor:
+        return own.log_ratio + (self.sampler.log_Z.detach() + shift)[:, None]
+
+    def _gradient(self, value: Tensor) -> Tensor:
+        """d value [R] by all parameters: [R, P]."""
+        if not value.requires_grad:
+            return torch.zeros(len(value), 1, dtype=value.dtype)
+        found = torch.autograd.grad(value.sum(), self.parameters, retain_graph=True, allow_unused=True, materialize_grads=True)
+        return torch.cat([g.reshape(len(value), -1) for g in found], 1)
+
+
+# Between distributions p and q given as probabilities [R, n]: the target's first.
+DIVERGENCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "KL(R/Z, P_T)": lambda p, q: (p * (p / q).log()).sum(1),
+    "KL(P_T, R/Z)": lambda p, q: (q * (q / p).log()).sum(1),
+    "chi2(P_T, R/Z)": lambda p, q: (q.square() / p).sum(1) - 1,
+    "JS(R/Z, P_T)": lambda p, q: ((p * (2 * p / (p + q)).log()).sum(1) + (q * (2 * q / (p + q)).log()).sum(1)) / 2,
+    "TV(R/Z, P_T)": lambda p, q: (p - q).abs().sum(1) / 2,
+}

@@ -1,0 +1,87 @@
+"""All checks of a sampler on a target, in the order of the table; and the table."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from gfn_vi.core.protocols import DiscreteTarget, EnumerableTarget, Exploration
+from gfn_vi.core.replicas import ReplicaGenerators
+from gfn_vi.evaluation.expected_gradients import ExactGradients
+from gfn_vi.samplers.discrete import DiscreteSampler
+from gfn_vi.verification.check import Check
+from gfn_vi.verification.equivalence import four
+from gfn_vi.verification.estimators import Estimators
+from gfn_vi.verification.junctions import junction_choices
+from gfn_vi.verification.referee import Key, Referee
+from gfn_vi.verification.theorems import Theorems
+
+WIDTH = 130
+
+
+def by_dynamic_programming(
+    sampler: DiscreteSampler,
+    target: EnumerableTarget,
+    rng: ReplicaGenerators,
+    n_updates: int,
+    junctions: Mapping[str, Sequence[int]],
+) -> Iterator[Check]:
+    """Theorems 1 to 6. rng: of the trajectories of theorem 4, which a tied P_B is no case of.
+
+    junctions: name -> layers, for theorem 5.
+    """
+    graph = target.state_graph()
+    theorems = Theorems(ExactGradients(sampler, graph))
+    yield theorems.one()
+    yield theorems.two()
+    yield theorems.three()
+    if sampler.backward_kind != "tied":
+        yield four(sampler, rng, n_updates)
+    for name, layers in junctions.items():
+        yield theorems.five(layers, name)
+    yield from theorems.six()
+
+
+def by_enumeration(
+    sampler: DiscreteSampler, target: DiscreteTarget, exploration: Exploration, batch_size: int, seed: int
+) -> Iterator[Check]:
+    """Theorems 1, 2, 3, 5 and 6 by listing trajectories, then estimators and controls by listing batches."""
+    referee = Referee(sampler, target)
+    yield referee.one()
+    yield referee.two()
+    yield referee.three()
+
+    def log_flow(node: Key) -> float:
+        return random.Random(f"{seed} {node}").gauss(0.0, 1.0)
+
+    for name, layers in junction_choices(referee.n_layers, None, seed).items():
+        yield referee.five(layers, log_flow, name)
+    yield from referee.six()
+    yield from Estimators(sampler, target, exploration, batch_size).checks()
+
+
+def show(title: str, checks: Sequence[Check], tolerance: float) -> None:
+    """Print the table; of several replicas the one of largest error."""
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    table.add_column("theorem", justify="right")
+    table.add_column("claim", ratio=1)
+    table.add_column("by", no_wrap=True)
+    for name in ("left", "right", "rel. error"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    for check in checks:
+        worst = int(check.error.argmax())
+        numbers = (f"{float(check.left[worst]):.3e}", f"{float(check.right[worst]):.3e}", f"{float(check.error[worst]):.1e}")
+        table.add_row(str(check.theorem or ""), escape(check.claim), check.method, *numbers, verdict(check, tolerance))
+    Console(width=WIDTH, soft_wrap=False).print(table)
+
+
+def verdict(check: Check, tolerance: float) -> str:
+    """In words."""
+    if check.must_fail:
+        return "fails, as it must" if check.holds(tolerance) else "[bold red]PASSES[/], but must fail"
+    return "holds" if check.holds(tolerance) else "[bold red]FAILS[/]"

@@ -1,0 +1,34 @@
+"""Relative errors of the theorems as metrics of a run: what floating-point numbers leave of equations that hold exactly."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gfn_vi.core.errors import require
+from gfn_vi.core.protocols import EnumerableTarget
+from gfn_vi.core.replicas import ReplicaGenerators
+from gfn_vi.samplers.discrete import DiscreteSampler
+from gfn_vi.verification.junctions import junction_choices
+from gfn_vi.verification.table import by_dynamic_programming
+
+
+class TheoremErrors:
+    """theorem_1 .. theorem_6, by dynamic programming at the current parameters; nothing of the run is touched."""
+
+    needs_enumeration = True
+
+    def __init__(self, n_updates: int) -> None:
+        """n_updates: SGD updates of theorem 4, on copies of the sampler."""
+        require(n_updates >= 1, "evaluation.metrics.theorems.n_updates", n_updates, "expected a whole number >= 1")
+        self.n_updates = n_updates
+
+    def __call__(self, sampler: DiscreteSampler, target: EnumerableTarget, rng: ReplicaGenerators) -> dict[str, Tensor]:
+        """Name -> [R] float64; of theorems with several cases the largest error."""
+        found: dict[str, Tensor] = {}
+        with torch.enable_grad():
+            junctions = junction_choices(target.state_graph().n_levels, None, 0)
+            for check in by_dynamic_programming(sampler, target, rng, self.n_updates, junctions):
+                name = f"theorem_{check.theorem}"
+                found[name] = torch.maximum(found[name], check.error) if name in found else check.error
+        return found

@@ -1,0 +1,110 @@
+"""Theorems 1, 2, 3, 5 and 6 (propositions 1 and 2 of the paper, eqs. 7 to 9) by passes over the state graph, every replica.
+
+The two sides of a theorem share no formula: expectations of squares are pulled through the conditional means of the residual
+(evaluation/expectations.py), divergences through the adjoint of the visit probabilities, and the second moment of theorem 3
+through two passes of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from gfn_vi.core.types import Role
+from gfn_vi.evaluation.dynamic_programming import backward_pass, terminating_probability
+from gfn_vi.evaluation.exact import divergences
+from gfn_vi.evaluation.expectations import GraphExpectations
+from gfn_vi.evaluation.expected_gradients import ExactGradients
+from gfn_vi.verification.check import CLAIMS, Check, combined, compare, worst
+from gfn_vi.verification.windows import node_flows, windows
+
+METHOD = "recursion"
+# Theorems 1 to 3 hold for every log Z: checked at the sampler's and at these distances from it, in nats.
+LOG_Z_SHIFTS = (0.0, 5.0, -5.0)
+
+
+class Theorems:
+    """One sampler's networks, evaluated once on every state; each method checks one theorem for all replicas."""
+
+    def __init__(self, exact: ExactGradients) -> None:
+        self.exact, self.graph = exact, exact.graph
+
+    def one(self) -> Check:
+        """E_{P_F}[d_theta u^2] = 2 d_theta KL(P_F, P_B), for every log Z (eq. 8)."""
+        return self._square_and_divergence(1, Role.FORWARD)
+
+    def two(self) -> Check:
+        """E_{P_B}[d_phi u^2] = 2 d_phi KL(P_B, P_F) (eq. 7)."""
+        return self._square_and_divergence(2, Role.BACKWARD)
+
+    def _square_and_divergence(self, theorem: int, role: Role) -> Check:
+        forward = role is Role.FORWARD
+        expectations = self.exact.under("P_F" if forward else "P_B")
+        kl = expectations.kl_forward_backward() if forward else expectations.kl_backward_forward()
+        right = self._gradient(role, 2 * kl)
+        lefts = [self._gradient(role, self._shifted(expectations, shift).residual_square()) for shift in LOG_Z_SHIFTS]
+        return Check(theorem, CLAIMS[theorem], METHOD, *worst([compare(left, right) for left in lefts]))
+
+    def three(self) -> Check:
+        """E_{P_F}[d_phi u^2] = d_phi (E_{P_F}[log^2 P_B/P_F] + 2 (log Z - log Zhat) KL(P_F, P_B)) (eq. 9)."""
+        expectations, found = self.exact.under("P_F"), []
+        for shift in LOG_Z_SHIFTS:
+            shifted = self._shifted(expectations, shift)
+            left = self._gradient(Role.BACKWARD, shifted.residual_square())
+            excess = (shifted.log_Z - self.graph.log_partition).detach()
+            surrogate = self._log_ratio_second_moment(expectations) + 2 * excess * expectations.kl_forward_backward()
+            found.append(compare(left, self._gradient(Role.BACKWARD, surrogate)))
+        return Check(3, CLAIMS[3], METHOD, *worst(found))
+
+    def _log_ratio_second_moment(self, expectations: GraphExpectations) -> Tensor:
+        """E_{P_F}[(log P_F(tau) - log P_B(tau))^2] by the moments of what is still to come, P_F's kernel held fixed: [R]."""
+        graph, kernel, stop = self.graph, expectations.flows.edge_kernel, expectations.flows.stop_kernel
+        gain, end = expectations.gain, expectations.end
+        first = backward_pass(graph, kernel, (stop * end).index_add(0, graph.source, kernel * gain))
+        ahead = kernel * (gain.square() + 2 * gain * first[graph.target])
+        second = backward_pass(graph, kernel, (stop * end.square()).index_add(0, graph.source, ahead))
+        log_Z = graph.log_partition
+        return second[0] + 2 * log_Z * first[0] + log_Z.square()
+
+    def five(self, junctions: Sequence[int], name: str) -> Check:
+        """SubTB is nested VI between the layers `junctions` (proposition 2): theta under p-hat, phi under p-check."""
+        log_flow = node_flows(self.graph)
+        found = []
+        for window in windows(self.exact.policies, junctions, log_flow):
+            for role in (Role.FORWARD, Role.BACKWARD):
+                square, kl = window.square(role), window.divergence(role)
+                if square.requires_grad:
+                    found.append(compare(self._gradient(role, square), self._gradient(role, 2 * kl)))
+        return Check(5, f"SubTB = nested VI, {name}", METHOD, *combined(found))
+
+    def six(self) -> list[Check]:
+        """D_f(R/Zhat, P_T) <= D_f(P_B, P_F): both KLs, chi-square and squared Hellinger; the error is the excess."""
+        expectations = self.exact.under("P_F")
+        with torch.no_grad():
+            terminating = terminating_probability(self.exact.policies)
+            ends = divergences(self.graph.log_target, terminating)
+            target = self.graph.log_target.exp()[:, None]
+            log_Z = self.graph.log_partition
+            share = terminating.square() / target.where(target > 0, 1.0)
+            sides = {
+                "KL(R/Z, P_T) <= KL(P_B, P_F)": (ends["kl_forward"], expectations.kl_backward_forward()),
+                "KL(P_T, R/Z) <= KL(P_F, P_B)": (ends["kl_reverse"], expectations.kl_forward_backward()),
+                "chi2(P_T, R/Z) <= chi2(P_F, P_B)": (share.sum(0) - 1, (expectations.log_power(2.0) + log_Z).exp() - 1),
+                "H2(P_T, R/Z) <= H2(P_F, P_B)": (
+                    1 - (terminating * target).sqrt().sum(0),
+                    1 - (expectations.log_power(0.5) - log_Z / 2).exp(),
+                ),
+            }
+        return [
+            Check(6, claim, METHOD, left, right, ((left - right) / right.where(right > 0, 1.0)).clamp(min=0))
+            for claim, (left, right) in sides.items()
+        ]
+
+    def _gradient(self, role: Role, value: Tensor) -> Tensor:
+        """d value [R] through the log-probabilities of `role` alone: [R, P] over all parameters."""
+        return torch.cat(list(self.exact({role: value}).values()), 1)
+
+    def _shifted(self, expectations: GraphExpectations, shift: float) -> GraphExpectations:
+        return GraphExpectations(expectations.policies, expectations.log_Z.detach() + shift, expectations.flows)

@@ -1,0 +1,199 @@
+"""The table of theorems: it holds on every target and sampler, by listing and by recursion, and it can fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from gfn_vi.core.errors import ConfigError
+from gfn_vi.core.types import Role
+from gfn_vi.evaluation.expectations import GraphExpectations
+from gfn_vi.evaluation.expected_gradients import ExactGradients
+from gfn_vi.samplers.discrete import DiscreteSampler
+from gfn_vi.verification import equivalence
+from gfn_vi.verification.check import Check, combined, compare, worst
+from gfn_vi.verification.equivalence import four
+from gfn_vi.verification.estimators import Estimators
+from gfn_vi.verification.junctions import junction_choices
+from gfn_vi.verification.referee import Referee
+from gfn_vi.verification.table import by_dynamic_programming, by_enumeration
+from gfn_vi.verification.theorem_errors import TheoremErrors
+from gfn_vi.verification.theorems import Theorems
+from gfn_vi.verification.windows import layers, node_flows, windows
+from truths.building import TARGETS, generators, make_exploration, make_sampler, make_target
+
+TOLERANCE = 1e-9
+KINDS = [("tabular", "learned"), ("tabular", "uniform"), ("mlp", "learned"), ("mlp", "tied")]
+every_target = pytest.mark.parametrize("target", TARGETS)
+every_sampler = pytest.mark.parametrize(("kind", "backward"), KINDS)
+
+
+def all_junctions(n_layers: int) -> dict[str, list[int]]:
+    return junction_choices(n_layers, None, 0)
+
+
+@every_target
+@every_sampler
+def test_theorems_hold_by_recursion(target: str, kind: str, backward: str) -> None:
+    space = make_target(target)
+    sampler = make_sampler(space, kind, backward, n_replicas=2, seed=5)
+    checks = list(by_dynamic_programming(sampler, space, generators(0, 2), 20, all_junctions(space.state_graph().n_levels)))
+    assert {check.theorem for check in checks} == {1, 2, 3, 5, 6} | ({4} if backward != "tied" else set())
+    for check in checks:
+        assert check.error.shape == (2,)
+        assert check.holds(TOLERANCE), check
+        if check.theorem in (1, 5):
+            assert float(check.right.min()) > 1e-3, check
+
+
+@every_target
+@every_sampler
+def test_theorems_hold_by_listing(target: str, kind: str, backward: str) -> None:
+    space = make_target(target)
+    sampler = make_sampler(space, kind, backward, seed=5)
+    checks = list(by_enumeration(sampler, space, make_exploration("epsilon_uniform"), 2, 0))
+    assert {check.theorem for check in checks} == {0, 1, 2, 3, 5, 6}
+    for check in checks:
+        assert check.holds(TOLERANCE), check
+    assert sum(check.must_fail for check in checks) == 5
+
+
+@every_target
+@every_sampler
+def test_both_ways_find_the_same_sides(target: str, kind: str, backward: str) -> None:
+    """Not only do sides agree: a gradient that was lost on both would be missed without this."""
+    space = make_target(target)
+    sampler = make_sampler(space, kind, backward, n_replicas=2, seed=6)
+    theorems, referee = Theorems(ExactGradients(sampler, space.state_graph())), Referee(sampler, space)
+    assert referee.n_layers == space.state_graph().n_levels
+    for ours, theirs in ((theorems.one(), referee.one()), (theorems.two(), referee.two())):
+        torch.testing.assert_close(ours.right, theirs.right, rtol=1e-9, atol=1e-12)
+    # of several log Z the one of largest error is shown: which one is a matter of rounding, so all are compared
+    by_recursion = theorems.exact.under("P_F").residual_square()
+    residual = referee.listed.log_ratio + sampler.log_Z[:, None]
+    torch.testing.assert_close(by_recursion, (referee.listed.log_pf.exp() * residual.square()).sum(1), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("target", ["grid3x3", "tiny_dag"])
+def test_windows_hold_the_sub_trajectories(target: str) -> None:
+    """p-hat, p-check and the divergences between them in every window, against sub-trajectories listed one by one."""
+    space = make_target(target)
+    sampler = make_sampler(space, n_replicas=1, seed=7)
+    graph = space.state_graph()
+    exact, referee = ExactGradients(sampler, graph), Referee(sampler, space)
+    flows, junctions = node_flows(graph), [0, 2, graph.n_levels]
+    edge = {(int(s), int(t)): e for e, (s, t) in enumerate(zip(graph.source, graph.target, strict=True))}
+
+    def row(state: object) -> int:
+        return int(space.state_index(torch.tensor(state)))
+
+    def log_flow(node: tuple[object, ...]) -> float:
+        if node[0] == "dummy":
+            return float(flows.dummies[edge[row(node[1]), row(node[2])]])
+        return float((flows.states if node[0] == "state" else flows.ended)[row(node[1])])
+
+    ours = theorem_five(exact, junctions)
+    theirs = referee.five(junctions, log_flow, "")
+    torch.testing.assert_close(ours.left, theirs.left, rtol=1e-9, atol=0)
+    torch.testing.assert_close(ours.right, theirs.right, rtol=1e-9, atol=0)
+
+
+def theorem_five(exact: ExactGradients, junctions: list[int]) -> Check:
+    return Theorems(exact).five(junctions, "")
+
+
+def test_one_window_is_the_whole_trajectory() -> None:
+    """K = 1 is proposition 1: its flows at the ends are a constant and R."""
+    space = make_target("tiny_dag")
+    exact = ExactGradients(make_sampler(space, n_replicas=2), space.state_graph())
+    n_layers = space.state_graph().n_levels
+    (window,) = windows(exact.policies, [0, n_layers], node_flows(space.state_graph()))
+    expectations = exact.under("P_F")
+    torch.testing.assert_close(window.divergence(Role.FORWARD), expectations.kl_forward_backward())
+    torch.testing.assert_close(window.divergence(Role.BACKWARD), expectations.kl_backward_forward())
+    with pytest.raises(ValueError, match=r"junctions \[0, 2\]: expected 0 <"):
+        list(windows(exact.policies, [0, 2], node_flows(space.state_graph())))
+    assert int(layers(space.state_graph()).max()) == n_layers - 1
+
+
+# -- the table can fail ---------------------------------------------------------------------------------------------------
+
+
+def wrong_gain(self: GraphExpectations, log_start: Tensor, right: Callable[..., Tensor]) -> Tensor:
+    """The mean of what comes before an edge is left out."""
+    half = (self.flows.edges * self.gain.detach() * self.gain).sum(0) + (self.flows.stops * self.end.detach() * self.end).sum(0)
+    return 2 * half - half.detach()
+
+
+def test_a_wrong_expectation_fails_theorems_one_two_three_and_five(monkeypatch: pytest.MonkeyPatch) -> None:
+    space = make_target("grid3x3")
+    theorems = Theorems(ExactGradients(make_sampler(space, n_replicas=2), space.state_graph()))
+    monkeypatch.setattr(GraphExpectations, "square", lambda self, start: wrong_gain(self, start, GraphExpectations.square))
+    for check in (theorems.one(), theorems.two(), theorems.three(), theorems.five([0, 2, 5], "")):
+        assert float(check.error.min()) > 1e-2, check
+        assert not check.holds(TOLERANCE)
+
+
+def test_a_wrong_rate_fails_theorem_four(monkeypatch: pytest.MonkeyPatch) -> None:
+    space = make_target("grid3x3")
+    sgd = equivalence._sgd
+    monkeypatch.setattr(
+        equivalence, "_sgd", lambda sampler, rate: sgd(sampler, rate * (1 + 1e-6)) if rate > 1e-3 else sgd(sampler, rate)
+    )
+    check = four(make_sampler(space, n_replicas=2), generators(0, 2), 20)
+    assert not check.holds(TOLERANCE)
+    assert float(check.error.max()) < 1e-3  # and yet sees a millionth
+
+
+def test_more_divergence_at_the_ends_fails_theorem_six(monkeypatch: pytest.MonkeyPatch) -> None:
+    space = make_target("grid3x3")
+    theorems = Theorems(ExactGradients(make_sampler(space, n_replicas=2), space.state_graph()))
+    kl = GraphExpectations.kl_backward_forward
+    monkeypatch.setattr(GraphExpectations, "kl_backward_forward", lambda self: kl(self) / 10)
+    held = {check.claim: check.holds(TOLERANCE) for check in theorems.six()}
+    assert [claim for claim, holds in held.items() if not holds] == ["KL(R/Z, P_T) <= KL(P_B, P_F)"]
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_controls_are_wrong_by_what_theory_says(size: int) -> None:
+    """The batch mean by exactly 1 / B, weights divided twice by (B - 1) / B, the illegal baseline by its constant."""
+    space = make_target("grid2x2")
+    checks = Estimators(make_sampler(space), space, make_exploration("epsilon_uniform"), size).checks()
+    wrong = {check.claim.split(":")[0]: float(check.error) for check in checks if check.must_fail}
+    assert wrong["reverse KL, batch mean, theta"] == pytest.approx(1 / size, rel=1e-9)
+    assert wrong["reverse KL, weights over B twice"] == pytest.approx(1 - 1 / size, rel=1e-9)
+    assert wrong["forward KL, baseline on the illegal side"] == pytest.approx(0.5, rel=1e-9)
+    assert not any(replace(check, must_fail=False).holds(TOLERANCE) for check in checks if check.must_fail)
+    assert not any(replace(check, must_fail=True).holds(TOLERANCE) for check in checks if not check.must_fail)
+
+
+def test_nan_neither_holds_nor_fails_as_it_must() -> None:
+    nan = torch.tensor([0.0, float("nan")])
+    for must_fail in (False, True):
+        assert not Check(1, "", "", nan, nan, nan, must_fail).holds(TOLERANCE)
+    left, right = torch.tensor([[1.0, 0.0], [3.0, 4.0]]), torch.tensor([[0.0, 0.0], [3.0, 4.5]])
+    torch.testing.assert_close(compare(left, right)[2], torch.tensor([1.0, 0.5 / float(right[1].norm())]).double())
+    sides = [compare(left, left), compare(left, right)]
+    torch.testing.assert_close(worst(sides)[2], sides[1][2])
+    torch.testing.assert_close(combined([sides[1], sides[1]])[2][1], sides[1][2][1])
+
+
+@pytest.mark.parametrize("given", [[0, 3], [0, 5, 5, 8], [1, 8], [0, 8.0], [8], [0, 9, 8]])
+def test_junctions_that_are_none_are_refused(given: list[int]) -> None:
+    with pytest.raises(ConfigError, match=r"junctions=.*expected increasing layers from 0 to 8"):
+        junction_choices(8, given, 0)
+
+
+def test_errors_as_a_metric_leave_the_sampler_alone() -> None:
+    space = make_target("grid3x3")
+    sampler: DiscreteSampler = make_sampler(space, "mlp", n_replicas=2)
+    before = {name: value.clone() for name, value in sampler.state_dict().items()}
+    with torch.no_grad():
+        found = TheoremErrors(3)(sampler, space, generators(0, 2))
+    assert list(found) == [f"theorem_{k}" for k in range(1, 7)]
+    assert all(value.shape == (2,) and float(value.max()) < TOLERANCE for value in found.values())
+    assert all(torch.equal(value, before[name]) for name, value in sampler.state_dict().items())
