@@ -211,9 +211,8 @@ def _check_measurable(key: str, needs: frozenset[Need], target: DiscreteTarget, 
 
     has_flow = getattr(sampler, "has_flow", False)
     if Need.FLOW in needs and not has_flow:
-        raise ConfigError(
-            "sampler.flow", has_flow, f"{key} needs learned state flows, the objective does not; use sampler.flow=true, or {key}=null"
-        )
+        advice = f"{key} needs learned state flows, which the objective does not; use sampler.flow=true, or {key}=null"
+        raise ConfigError("sampler.flow", has_flow, advice)
     if Need.STOP_FLOW in needs and not target.every_state_stops:
         raise ConfigError(key, "given", f"needs a target in which every state can stop; use {key}=null here")
 
@@ -240,18 +239,25 @@ def build_exploration(config: DictConfig) -> Exploration:
     return exploration
 
 
+def build_objective(config: DictConfig) -> Objective:
+    """The objective."""
+    from gfn_vi.core.protocols import Objective
+
+    objective: Objective = _built(config.objective, "objective")
+    _require_members(objective, Objective, "objective", config.objective._target_)
+    return objective
+
+
 def build_parts(config: DictConfig, device: torch.device, dtype: torch.dtype) -> tuple[Parts, list[str]]:
     """All parts, fitting together, and remarks for the user."""
     from omegaconf import OmegaConf
 
-    from gfn_vi.core.protocols import Objective
     from gfn_vi.core.types import Need
     from gfn_vi.training.trainer import Parts
 
     target = build_target(config, device)
     exploration = build_exploration(config)
-    objective = _built(config.objective, "objective")
-    _require_members(objective, Objective, "objective", config.objective._target_)
+    objective = build_objective(config)
     check_fit(config, target, exploration, objective)
     sampler = build_sampler(config, target, device, dtype, config.replicas, Need.FLOW in objective.needs)
     facts = {"parameter_groups": sampler.parameter_groups(), "n_replicas": config.replicas}

@@ -70,7 +70,7 @@ ALLOWED_OF_PACKAGE = {
         *("gfn_vi.core", "gfn_vi.training", "gfn_vi.analysis", "gfn_vi.benchmark", "gfn_vi.verification"),
         "gfn_vi.evaluation.dynamic_programming",
     ),
-    "benchmark": ("gfn_vi.benchmark", "gfn_vi.build", "gfn_vi.core", "gfn_vi.training"),
+    "benchmark": ("gfn_vi.benchmark", "gfn_vi.build", "gfn_vi.core", "gfn_vi.evaluation", "gfn_vi.training"),
 }
 
 

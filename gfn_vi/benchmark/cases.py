@@ -1,4 +1,4 @@
-"""What is timed: trajectory balance on hypergrids, and the exact evaluation of one."""
+"""What is timed: trajectory balance on hypergrids, and measurements of a sampler: exact metrics and gradients."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ class UsageError(ValueError):
 
 @dataclass(frozen=True)
 class Case:
-    """`batch` trajectories per update and replica on a grid of `side` ** `dims` states; exact: time the evaluation."""
+    """`batch` trajectories per update and replica on a grid of `side` ** `dims` states; measurement: time that instead."""
 
     dims: int
     side: int
     batch: int
-    exact: bool = False
+    measurement: str = ""
 
     @property
     def name(self) -> str:
         """As on the command line."""
-        return "exact" if self.exact else f"{self.dims}x{self.side}x{self.batch}"
+        return self.measurement or f"{self.dims}x{self.side}x{self.batch}"
 
 
 # Name -> goals: how many times as fast as the faster peer an update is with 1 replica, and with 8, per replica.
@@ -43,20 +43,26 @@ GOALS: Mapping[str, tuple[float, float]] = {
     "4x8x64": (2.0, 3.0),
     "4x8x512": (4.0, 5.0),
 }
-EXACT = Case(2, 128, 64, exact=True)
+# Measurements of one sampler, by name.
+MEASUREMENTS: Mapping[str, Case] = {
+    "exact": Case(2, 128, 64, "exact"),
+    "exact_gradients": Case(2, 128, 64, "exact_gradients"),
+    "gradient_statistics": Case(2, 32, 1024, "gradient_statistics"),
+}
 
 
 def parse_cases(text: str) -> list[Case]:
-    """ "all", or names separated by commas: exact or <dims>x<side>x<batch>, of the five or any other."""
-    names = [*GOALS, "exact"] if text == "all" else text.split(",")
+    """ "all", or names separated by commas: a measurement or <dims>x<side>x<batch>, of the five or any other."""
+    names = [*GOALS, *MEASUREMENTS] if text == "all" else text.split(",")
     cases = []
     for name in names:
-        found = re.fullmatch(r"(\d+)x(\d+)x(\d+)", name)
-        if name != "exact" and not found:
-            raise UsageError(f"case={name}: expected all, exact or <dims>x<side>x<batch>; the five are {', '.join(GOALS)}")
-        if found is None:
-            cases.append(EXACT)
+        if name in MEASUREMENTS:
+            cases.append(MEASUREMENTS[name])
             continue
+        found = re.fullmatch(r"(\d+)x(\d+)x(\d+)", name)
+        if not found:
+            known = ", ".join(["all", *MEASUREMENTS])
+            raise UsageError(f"case={name}: expected {known} or <dims>x<side>x<batch>; the five are {', '.join(GOALS)}")
         dims, side, batch = map(int, found.groups())
         case = Case(dims, side, batch)
         if case.dims < 1 or case.side < 2 or case.batch < 1:
@@ -91,7 +97,7 @@ class Job:
     @staticmethod
     def from_dict(given: Mapping[str, Any]) -> Job:
         """Back from JSON."""
-        case = Case(given["dims"], given["side"], given["batch"], given["exact"])
+        case = Case(given["dims"], given["side"], given["batch"], given["measurement"])
         names = ("replicas", "updates", "warmup", "threads", "device", "seed")
         return Job(case, *(given[name] for name in names))
 

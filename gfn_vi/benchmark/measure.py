@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 from hydra import compose, initialize_config_module
-from torch import Tensor
 
 from gfn_vi import __version__
 from gfn_vi.benchmark.cases import BAD_SETTINGS, SETTINGS, Job, block_sizes
@@ -24,10 +23,20 @@ from gfn_vi.benchmark.phases import PHASES, Stopwatch, phases_timed
 from gfn_vi.build import build_trainer
 from gfn_vi.core.errors import ConfigError
 from gfn_vi.core.types import Trajectories
+from gfn_vi.evaluation.expected_gradients import ExactGradients
+from gfn_vi.evaluation.gradient_statistics import GradientStatistics
 from gfn_vi.training.trainer import Trainer
 
-# Evaluations of the whole grid, and updates whose phases and states are looked at.
-EVALUATIONS, CLOSE_LOOKS = 20, 20
+# Measurements of each kind at most, and updates whose phases and states are looked at.
+EVALUATIONS, GRADIENTS, STATISTICS, CLOSE_LOOKS = 20, 10, 3, 20
+
+MEASUREMENT_OVERRIDES = {
+    "exact_gradients": ("sampler.flow=true",),
+    "gradient_statistics": (
+        *("evaluation=gradients", "evaluation.metrics.gradients.n_batches=64"),
+        *("evaluation.metrics.gradients.batch_sizes=[1024]", "trainer.batch_size=64"),
+    ),
+}
 
 
 def overrides(job: Job) -> list[str]:
@@ -41,6 +50,7 @@ def overrides(job: Job) -> list[str]:
         *(f"optimizer.lr_forward={s['rate']}", f"optimizer.lr_backward={s['rate']}", f"optimizer.lr_log_Z={s['rate_log_z']}"),
         *(f"trainer.batch_size={case.batch}", f"replicas={job.replicas}", f"seed={job.seed}"),
         *("dtype=float32", f"device={job.device}", f"threads={job.threads}"),
+        *MEASUREMENT_OVERRIDES.get(case.measurement, ()),
     ]
 
 
@@ -89,19 +99,47 @@ def look_closely(trainer: Trainer, n_updates: int, synchronize: Callable[[], Non
     return phases_ms, sum(shares) / len(shares)
 
 
-def time_evaluations(trainer: Trainer, n: int, synchronize: Callable[[], None]) -> dict[str, Any]:
-    """Exact metrics on the whole grid: first_ms builds the state graph too, block_ms are one evaluation each."""
+def time_measurements(measure: Callable[[], object], n: int, synchronize: Callable[[], None]) -> dict[str, Any]:
+    """first_ms builds the state graph, too; block_ms are one measurement each."""
 
-    def evaluation_ms() -> tuple[float, dict[str, Tensor]]:
+    def once_ms() -> float:
         synchronize()
         start = time.perf_counter()
-        measured = trainer.measure()
+        measure()
         synchronize()
-        return (time.perf_counter() - start) * 1e3, measured
+        return (time.perf_counter() - start) * 1e3
 
-    first, measured = evaluation_ms()
-    jsd = float(measured["jsd"].mean())
-    return {"first_ms": first, "block_ms": [evaluation_ms()[0] for _ in range(n)], "jsd": jsd}
+    return {"first_ms": once_ms(), "block_ms": [once_ms() for _ in range(n)]}
+
+
+def exact_gradients(trainer: Trainer) -> dict[str, Any]:
+    """The exact gradients of all losses and divergences on the whole graph, for every role."""
+    gradients = ExactGradients(trainer.parts.sampler, trainer.parts.target.state_graph())  # type: ignore
+    under = gradients.under("P_F")
+    values = {
+        "TB": under.residual_square(),
+        "DB": under.steps(torch.square),
+        "SubTB": under.subtrajectories(0.9),
+        "log-variance": under.log_ratio_variance(),
+        "KL(P_F, P_B)": under.kl_forward_backward(),
+        "KL(P_B, P_F)": under.kl_backward_forward(),
+    }
+    return {name: gradients(value) for name, value in values.items()}
+
+
+def time_case(job: Job, trainer: Trainer, synchronize: Callable[[], None]) -> dict[str, Any]:
+    """A case that is a measurement and no training."""
+    if job.case.measurement == "exact_gradients":
+        names = list(exact_gradients(trainer))
+        found = time_measurements(lambda: exact_gradients(trainer), min(job.updates, GRADIENTS), synchronize)
+        return found | {"what": f"exact gradients of {', '.join(names)}"}
+    if job.case.measurement == "gradient_statistics":
+        metric = next(m for m in trainer.parts.metrics if isinstance(m, GradientStatistics))
+        call = lambda: metric(trainer.parts.sampler, trainer.parts.target, trainer.metric_rng)  # noqa: E731 # type: ignore
+        found = time_measurements(call, min(job.updates, STATISTICS), synchronize)
+        return found | {"what": f"{len(metric.objectives)} estimators, {metric.n_batches} batches of {job.case.batch}"}
+    found = time_measurements(trainer.measure, min(job.updates, EVALUATIONS), synchronize)
+    return found | {"jsd": float(trainer.measured["jsd"].mean())}
 
 
 def peak_memory_mb(device: torch.device) -> dict[str, float]:
@@ -124,8 +162,8 @@ def measure(job: Job) -> dict[str, Any]:
     result: dict[str, Any] = {"version": __version__, "torch": torch.__version__}
     if device.type == "cuda":
         result["device_name"] = torch.cuda.get_device_name(device)
-    if job.case.exact:
-        return result | time_evaluations(trainer, min(job.updates, EVALUATIONS), synchronize) | peak_memory_mb(device)
+    if job.case.measurement:
+        return result | time_case(job, trainer, synchronize) | peak_memory_mb(device)
     block_ms, length = time_updates(trainer, block_sizes(job.updates), synchronize)
     peak = peak_memory_mb(device)  # before a closer look, which needs memory of its own
     phases_ms, distinct = look_closely(trainer, min(job.updates, CLOSE_LOOKS), synchronize)

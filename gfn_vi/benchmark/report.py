@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gfn_vi.benchmark.cases import EXACT_GOAL_MS, GOALS, LAST_CASE_GOAL_MB
+from gfn_vi.benchmark.cases import EXACT_GOAL_MS, GOALS, LAST_CASE_GOAL_MB, MEASUREMENTS
 from gfn_vi.benchmark.machine import DISTURBING_CORES
 from gfn_vi.benchmark.runner import OURS
 
@@ -15,12 +15,14 @@ LAST_CASE = list(GOALS)[-1]
 def result_lines(r: Result) -> list[str]:
     """One measurement."""
     low, high = r["ms_range"]
-    what = "evaluation" if r["case"] == "exact" else "update"
+    what = "measurement" if r["case"] in MEASUREMENTS else "update"
     who = f"{r['implementation']:<9}{r['case']:<9} {r['replicas']} replica{'s' if r['replicas'] > 1 else ' '}"
     lines = [f"{who}  {r['ms']:8.2f} ms/{what} ({low:.2f} to {high:.2f}), per replica {r['ms_per_replica']:.2f} ms"]
     if r["case"] == "exact":
         goal = f"goal {EXACT_GOAL_MS:.0f} ms per replica: {verdict(r['ms_per_replica'] <= EXACT_GOAL_MS)}"
-        lines.append(f"first evaluation {r['first_ms']:.0f} ms (builds the state graph), {goal}, {memory(r)}")
+        lines.append(f"the first {r['first_ms']:.0f} ms (builds the state graph), {goal}, {memory(r)}")
+    elif r["case"] in MEASUREMENTS:
+        lines.append(f"{r['what']}; the first {r['first_ms']:.0f} ms, {memory(r)}")
     else:
         rates = f"{r['trajectories_per_second']:,.0f} trajectories/s, {r['states_per_second']:,.0f} states/s"
         lines.append(f"{rates}, mean length {r['mean_length']:.1f}, {memory(r)}")

@@ -1,6 +1,6 @@
-"""Time training: trajectory balance on five hypergrids, and the exact evaluation of one; beside other packages if asked.
+"""Time training: trajectory balance on five hypergrids, beside other packages if asked; and measurements of a sampler.
 
-    python scripts/benchmark.py                                  the five cases and exact, with 1 and 8 replicas
+    python scripts/benchmark.py                                  the five cases and all measurements, 1 and 8 replicas
     python scripts/benchmark.py case=2x8x64 replicas=8           one case: <dims>x<side>x<batch>, any of that form
     python scripts/benchmark.py --peers --json benchmark.json    beside torchgfn and gfnx, interleaved
 
@@ -22,7 +22,7 @@ from gfn_vi.benchmark.cases import SETTINGS, Case, Job, UsageError, parse_cases
 
 # Key -> (default, meaning); numbers are >= 1 unless LEAST says otherwise.
 KEYS = {
-    "case": ("all", "all, exact, or <dims>x<side>x<batch>; several with commas"),
+    "case": ("all", "all, exact, exact_gradients, gradient_statistics, or <dims>x<side>x<batch>; several with commas"),
     "replicas": ("1,8", "seeds trained in one process; several numbers with commas"),
     "updates": ("50", "updates that are timed"),
     "warmup": ("100", "updates before that"),
@@ -117,7 +117,7 @@ def measure_all(jobs: dict[Case, list[Job]], rounds: int, peers: bool, json_file
     report: dict[str, Any] = {"machine": machine, "settings": dict(SETTINGS), "warnings": warnings, "results": []}
     results: list[Result] = report["results"]
     for case, ours in jobs.items():
-        theirs = [(name, replace(ours[0], replicas=1)) for name in PEERS if peers and not case.exact]
+        theirs = [(name, replace(ours[0], replicas=1)) for name in PEERS if peers and not case.measurement]
         turn = [*((OURS, job) for job in ours), *theirs]
         found: list[list[Result]] = [[] for _ in turn]
         for _ in range(rounds):

@@ -19,9 +19,12 @@ from gfn_vi.commands.train import find_user_modules
 from gfn_vi.core.errors import ConfigError, RunError, require
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
 
     from gfn_vi.core.protocols import EnumerableTarget
+    from gfn_vi.verification.check import Check
 
 
 def keys_in_words() -> str:
@@ -71,46 +74,63 @@ def adopt_run(config: DictConfig) -> None:
     """Put target and sampler of the run in the place of those composed."""
     path = Path(str(config.run)) / "config.yaml"
     require(path.is_file(), "run", config.run, "expected the directory of a run: there is no config.yaml in it")
-    saved = OmegaConf.load(path)
-    require(OmegaConf.is_dict(saved) and "sampler" in saved, "run", config.run, "its config.yaml is damaged")
-    config.target, config.sampler = saved.target, saved.sampler
-    config.replicas = saved.replicas
+    saved: Any = OmegaConf.load(path)
+    required = {"target", "sampler", "objective", "replicas"}
+    require(OmegaConf.is_dict(saved) and required <= set(saved), "run", config.run, "its config.yaml is damaged")
+    for key in ("target", "sampler", "objective", "replicas"):
+        config[key] = saved[key]
 
 
 def verify(config: DictConfig) -> int:
-    """Print both tables; the number of lines that are not as they should be."""
+    """Build everything, then check and print; the number of lines that are not as they should be."""
     import torch
 
-    from gfn_vi.build import build_exploration, build_sampler, resolve_device, resolve_dtype
+    from gfn_vi.build import resolve_device, resolve_dtype
     from gfn_vi.core.replicas import ReplicaGenerators
     from gfn_vi.verification.junctions import junction_choices
-    from gfn_vi.verification.table import by_dynamic_programming, by_enumeration, show
+    from gfn_vi.verification.table import by_dynamic_programming, show
 
     if config.threads > 0:
         torch.set_num_threads(config.threads)
     device, dtype = resolve_device(config.device), resolve_dtype(config.dtype)
-    exploration = build_exploration(config)
     target = enumerable_target(config, device, "target")
     sampler, source = trained_or_random(config, target, device, dtype)
     layers = None if config.junctions is None else list(config.junctions)
-    junctions = junction_choices(target.state_graph().n_levels, layers, config.seed)
+    graph = target.state_graph()
+    junctions = junction_choices(graph.n_levels, layers, config.seed)
+    listing = None if config.small is None else prepare_listing(config, dtype)
     wrong = 0
-    if config.small is not None:
-        small = enumerable_target(config, torch.device("cpu"), "small")
-        n_trajectories = count_trajectories(small, config)
-        small_sampler = build_sampler(config, small, torch.device("cpu"), dtype, 1, flow=False)
-        if not exploration.has_density:
-            found = config.exploration._target_
-            raise ConfigError("exploration", found, "its density is not known: use exploration=epsilon_uniform")
-        checks = list(by_enumeration(small_sampler, small, exploration, config.batch_size, config.seed))
-        title = f"small: {config.small._target_.rsplit('.', 1)[-1]}, all {n_trajectories} trajectories listed, random parameters"
+    if listing is not None:
+        title, checks = listing[0], listing[1]()
         show(title, checks, config.tolerance)
         wrong += sum(not check.holds(config.tolerance) for check in checks)
     rng = ReplicaGenerators(config.seed, sampler.n_replicas, "verification", device, dtype)
     checks = list(by_dynamic_programming(sampler, target, rng, config.n_updates, junctions))
-    n_states = target.state_graph().n_states
-    show(f"target: {config.target._target_.rsplit('.', 1)[-1]}, {n_states} states, {source}", checks, config.tolerance)
+    show(f"target: {class_name(config.target)}, {graph.n_states} states, {source}", checks, config.tolerance)
     return wrong + sum(not check.holds(config.tolerance) for check in checks)
+
+
+def prepare_listing(config: DictConfig, dtype: torch.dtype) -> tuple[str, Callable[[], list[Check]]]:
+    """The title and the work of the first table; ConfigError for what cannot be listed."""
+    import torch
+
+    from gfn_vi.build import build_exploration, build_sampler
+    from gfn_vi.verification.table import by_enumeration
+
+    cpu = torch.device("cpu")
+    small = enumerable_target(config, cpu, "small")
+    n_trajectories = count_trajectories(small, config)
+    sampler, exploration = build_sampler(config, small, cpu, dtype, 1, flow=False), build_exploration(config)
+    if not exploration.has_density:
+        found = config.exploration._target_
+        raise ConfigError("exploration", found, "its density is not known: use exploration=epsilon_uniform")
+    title = f"small: {class_name(config.small)}, all {n_trajectories} trajectories listed, random parameters"
+    return title, lambda: list(by_enumeration(sampler, small, exploration, config.batch_size, config.seed))
+
+
+def class_name(node: DictConfig) -> str:
+    """Of what the node builds."""
+    return str(node._target_).rsplit(".", 1)[-1]
 
 
 def enumerable_target(config: DictConfig, device: torch.device, key: str) -> EnumerableTarget:
@@ -127,7 +147,8 @@ def enumerable_target(config: DictConfig, device: torch.device, key: str) -> Enu
 
 def trained_or_random(config: DictConfig, target: EnumerableTarget, device: torch.device, dtype: torch.dtype) -> tuple[Any, str]:
     """(sampler, where its parameters come from)."""
-    from gfn_vi.build import build_sampler
+    from gfn_vi.build import build_objective, build_sampler
+    from gfn_vi.core.types import Need
 
     if config.run is None:
         return build_sampler(config, target, device, dtype, 1, flow=False), "random parameters"
@@ -136,11 +157,9 @@ def trained_or_random(config: DictConfig, target: EnumerableTarget, device: torc
     state = load_checkpoint(Path(str(config.run)) / "checkpoint.pt")
     require(state is not None, "run", config.run, "it has no checkpoint yet: let it train for a minute, or to its end")
     assert state is not None
-    saved = state["trainer"]["sampler"]
-    flow = any(name.startswith("flow") for name in saved)
-    sampler = build_sampler(config, target, device, dtype, config.replicas, flow)
+    sampler = build_sampler(config, target, device, dtype, config.replicas, Need.FLOW in build_objective(config).needs)
     try:
-        sampler.load_state_dict(saved)
+        sampler.load_state_dict(state["trainer"]["sampler"])
     except RuntimeError as error:
         raise RunError(f"{config.run}: its checkpoint does not fit its config.yaml: {str(error).splitlines()[0]}") from error
     return sampler, f"{sampler.n_replicas} trained replicas after {state['trainer']['step']} updates"
@@ -161,7 +180,7 @@ def count_trajectories(small: EnumerableTarget, config: DictConfig) -> int:
     require(
         n_batches <= config.max_batches,
         "small",
-        config.small._target_.rsplit(".", 1)[-1],
+        class_name(config.small),
         f"has {n} trajectories, {n_batches} batches of {config.batch_size}, more than max_batches={config.max_batches}: choose a "
         "smaller one, such as small.side=3, a smaller batch_size, or small=null",
     )

@@ -6,7 +6,7 @@ At position j of a trajectory let S_k = sum over i < j of lamda^(j - i) (log F(s
 
 with F = log F(s_j), and the pairs that end in j contribute S_2 - 2 F S_1 + F^2 S_0. All of it is divided by the sum of the
 weights, a function of the trajectory's length: given a state and its position, what comes after decides the length and what came
-before decides S, independently. So E[visits S_1], E[visits S_2] are two forward passes and E[1 / sum of weights] is a backward one.
+before decides S, independently. So E[visits S_1], E[visits S_2] are two forward passes, and E[1 / sum of weights] a backward one.
 """
 
 from __future__ import annotations

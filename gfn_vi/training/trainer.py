@@ -120,15 +120,23 @@ class Trainer:
         return loss.detach(), trajectories, evaluation
 
     def measure(self) -> dict[str, Tensor]:
-        """All metrics at the current parameters: name -> [R]."""
+        """All metrics that are due, at the current parameters: name -> [R]."""
         p = self.parts
         self.measured = {}
         for metric in p.metrics:
-            self.measured |= metric(p.sampler, p.target, self.metric_rng)
+            if self._due(metric):
+                self.measured |= metric(p.sampler, p.target, self.metric_rng)
         watched = p.optimizer.schedule.watches
         if watched is not None and watched in self.measured:
             p.optimizer.schedule.observe(self.measured[watched], self.seen)
         return self.measured
+
+    def _due(self, metric: Metric) -> bool:
+        """A metric may be measured less often than the others: `every` trajectories, and at both ends of the run."""
+        every = getattr(metric, "every", None)
+        if every is None or self.step in (0, self.budget.steps):
+            return True
+        return bool(self.seen // every > (self.seen - self.budget.evaluate_every) // every)
 
     def run(self, journal: Journal, after_update: Callable[[Tensor], bool]) -> bool:
         """Train to the end, or until after_update(loss [R]) says False; returns whether the end was reached.

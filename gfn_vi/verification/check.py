@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# What theorems 1 to 3 say of gradients (paper, eqs. 7 to 9).
+# What theorems 1 to 3 say of gradients, for every log Z (paper, eqs. 7 to 9).
 CLAIMS = {
-    1: "under P_F: d_theta u^2 = 2 d_theta KL(P_F, P_B), any log Z",
-    2: "under P_B: d_phi u^2 = 2 d_phi KL(P_B, P_F), any log Z",
-    3: "under P_F: d_phi u^2 = d_phi of eq. 9's surrogate, any log Z",
+    1: "E_PF d_theta u^2 = 2 d_theta KL(P_F, P_B)",
+    2: "E_PB d_phi u^2 = 2 d_phi KL(P_B, P_F)",
+    3: "E_PF d_phi u^2 = d_phi of eq. 9's surrogate",
 }
 # A control is wrong by more than this, far above what rounding does to any theorem in float64.
 SMALLEST_FAILURE = 1e-3

@@ -66,10 +66,11 @@ class Referee:
         found: list[Sides] = []
         for a, b in pairwise(junctions):
             for role in (Role.FORWARD, Role.BACKWARD):
-                found.append(self._window(a, b, role, log_flow, b == junctions[-1]))
+                found.append(self.window(a, b, role, log_flow))
         return Check(5, f"SubTB = nested VI, {name}", METHOD, *combined(found))
 
-    def _window(self, a: int, b: int, role: Role, log_flow: Callable[[Key], float], final: bool) -> Sides:
+    def window(self, a: int, b: int, role: Role, log_flow: Callable[[Key], float]) -> Sides:
+        """Both sides of proposition 2 between layers a and b: theta for P_F, phi for P_B."""
         parts: dict[tuple[Key, ...], tuple[Tensor, Tensor]] = {}
         for nodes, log_pf, log_pb in self._graded_paths(role):
             parts.setdefault(tuple(nodes[a : b + 1]), (log_pf[:, a:b].sum(1), log_pb[:, a:b].sum(1)))
@@ -79,7 +80,7 @@ class Referee:
 
         like = self.listed.log_reward
         start = torch.tensor([flow(nodes[0], False) for nodes in parts], dtype=like.dtype)
-        end = torch.tensor([flow(nodes[-1], final) for nodes in parts], dtype=like.dtype)
+        end = torch.tensor([flow(nodes[-1], b == self.n_layers) for nodes in parts], dtype=like.dtype)
         hat = start + torch.stack([log_pf for log_pf, _ in parts.values()], 1)
         check = end + torch.stack([log_pb for _, log_pb in parts.values()], 1)
         p, q = (hat, check) if role is Role.FORWARD else (check, hat)

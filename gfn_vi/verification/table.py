@@ -20,7 +20,7 @@ from gfn_vi.verification.junctions import junction_choices
 from gfn_vi.verification.referee import Key, Referee
 from gfn_vi.verification.theorems import Theorems
 
-WIDTH = 130
+WIDTH = 132  # where there is no terminal to ask
 
 
 def by_dynamic_programming(
@@ -68,7 +68,7 @@ def show(title: str, checks: Sequence[Check], tolerance: float) -> None:
     """Print the table; of several replicas the one of largest error."""
     table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
     table.add_column("theorem", justify="right")
-    table.add_column("claim", ratio=1)
+    table.add_column("claim")
     table.add_column("by", no_wrap=True)
     for name in ("left", "right", "rel. error"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -77,7 +77,8 @@ def show(title: str, checks: Sequence[Check], tolerance: float) -> None:
         worst = int(check.error.argmax())
         numbers = (f"{float(check.left[worst]):.3e}", f"{float(check.right[worst]):.3e}", f"{float(check.error[worst]):.1e}")
         table.add_row(str(check.theorem or ""), escape(check.claim), check.method, *numbers, verdict(check, tolerance))
-    Console(width=WIDTH, soft_wrap=False).print(table)
+    console = Console()
+    console.print(table, width=None if console.is_terminal else WIDTH)
 
 
 def verdict(check: Check, tolerance: float) -> str:

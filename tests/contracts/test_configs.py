@@ -17,7 +17,22 @@ from gfn_vi.run import build_sinks
 
 SMALL = ("trainer.batch_size=8", "trainer.n_trajectories=16", "target.side=4", "sampler.hidden=[8]")
 # Group -> how a choice is made on the command line, and what else it takes to run.
-TOP = ("target", "sampler", "exploration", "objective", "optimizer", "evaluation", "logger", "arm/paper", "experiment", "debug")
+TOP = (
+    *("target", "sampler", "exploration", "objective", "optimizer", "evaluation", "logger"),
+    *("arm/paper", "arm/proposition_1", "arm/gradient_variance", "experiment", "debug"),
+)
+    "target",
+    "sampler",
+    "exploration",
+    "objective",
+    "optimizer",
+    "evaluation",
+    "logger",
+    "arm/paper",
+    "arm/proposition_1",
+    "experiment",
+    "debug",
+)
 NESTED = {
     "baseline": ("baseline@objective.baseline", "objective=reverse_wake_sleep"),
     "weighting": ("weighting@objective.weighting", "objective=reverse_kl"),

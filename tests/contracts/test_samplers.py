@@ -19,7 +19,7 @@ from gfn_vi.targets.hypergrid import Hypergrid
 
 R = 2
 SPACES = {"grid": ("target=hypergrid", "target.side=5"), "dag": ("target=tiny_dag",)}
-BACKWARD = {"mlp": ("learned", "uniform", "tied"), "tabular": ("learned", "uniform")}
+BACKWARD = {"mlp": ("learned", "uniform", "tied"), "tabular": ("learned", "uniform"), "tabular_random": ("learned",)}
 VARIANTS = [(name, b, space) for name in choices("sampler") for b in BACKWARD[name] for space in SPACES]
 EXACT = {"rtol": 1e-12, "atol": 1e-13}
 BUILT: dict[tuple[str, str, str], DiscreteSampler] = {}

@@ -7,6 +7,7 @@ afresh, for what depends on that: signals, what is imported.
 from __future__ import annotations
 
 import csv
+import importlib
 import multiprocessing
 import os
 import subprocess
@@ -42,15 +43,13 @@ class Outcome:
         return Path(self.out.splitlines()[-1])
 
 
-def _child(arguments: Sequence[str], folder: str, out: str, err: str, environment: dict[str, str]) -> None:
+def _child(command: str, arguments: Sequence[str], folder: str, out: str, err: str, environment: dict[str, str]) -> None:
     for number, path in ((1, out), (2, err)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     os.chdir(folder)
     os.environ.update(environment)
-    sys.argv = [str(SCRIPT), *arguments]
-    from gfn_vi.commands.train import main
-
-    main()
+    sys.argv = [str(ROOT / "scripts" / f"{command}.py"), *arguments]
+    importlib.import_module(f"gfn_vi.commands.{command}").main()
 
 
 def _context() -> multiprocessing.context.ForkServerContext:
@@ -60,11 +59,16 @@ def _context() -> multiprocessing.context.ForkServerContext:
 
 
 def train(arguments: Sequence[str], folder: Path, environment: dict[str, str] | None = None) -> Outcome:
-    """Run the command in `folder` and wait for its end."""
+    """Run scripts/train.py in `folder` and wait for its end."""
+    return run_command("train", arguments, folder, environment)
+
+
+def run_command(command: str, arguments: Sequence[str], folder: Path, environment: dict[str, str] | None = None) -> Outcome:
+    """Run scripts/<command>.py in `folder` and wait for its end."""
     folder.mkdir(parents=True, exist_ok=True)
     streams = [folder.parent / f".{folder.name}.{name}" for name in ("out", "err")]
     process: BaseProcess = _context().Process(
-        target=_child, args=(list(arguments), str(folder), *map(str, streams), environment or {})
+        target=_child, args=(command, list(arguments), str(folder), *map(str, streams), environment or {})
     )
     process.start()
     process.join(LIMIT_SECONDS)

@@ -120,7 +120,7 @@ def test_other_modes_answer_in_one_line_too(flags: list[str], tmp_path: Path) ->
     outcome = train([*flags, "target=hypergird"], tmp_path / "here")
     assert outcome.code == 2
     assert outcome.err.splitlines() == ["error: target=hypergird: no such choice; did you mean hypergrid?; "
-                                        "choices: hypergrid, tiny_dag"]  # fmt: skip
+                                        "choices: hypergrid, hypergrid_32x32, hypergrid_3x3, tiny_dag"]  # fmt: skip
 
 
 @pytest.mark.parametrize(

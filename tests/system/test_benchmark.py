@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from gfn_vi.benchmark import phases
-from gfn_vi.benchmark.cases import EXACT, GOALS, Case, Job, UsageError, block_sizes, parse_cases
+from gfn_vi.benchmark.cases import GOALS, MEASUREMENTS, Case, Job, UsageError, block_sizes, parse_cases
 from gfn_vi.benchmark.machine import Load, watch
 from gfn_vi.benchmark.measure import build, distinct_share
 from gfn_vi.benchmark.peers import Peer, ensure_installed
@@ -43,7 +43,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any
 def test_every_case_and_number_of_replicas_is_reported(report: tuple[str, dict[str, Any]]) -> None:
     text, found = report
     assert [(r["case"], r["replicas"]) for r in found["results"]] == [("2x8x64", 1), ("2x8x64", 2), ("exact", 1), ("exact", 2)]
-    for words in ("ms/update", "ms/evaluation", "states/s", "phases (ms)", "peak memory", "distinct"):
+    for words in ("ms/update", "ms/measurement", "states/s", "phases (ms)", "peak memory", "distinct"):
         assert words in text
     assert {"processor", "cores"} <= set(found["machine"])
 
@@ -84,7 +84,7 @@ def test_help_says_the_keys_and_loads_no_torch() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["case=2x8"], "case=2x8: expected all, exact or <dims>x<side>x<batch>"),
+        (["case=2x8"], "case=2x8: expected all, exact, exact_gradients, gradient_statistics or <dims>x<side>x<batch>"),
         (["case=2x1x64"], "case=2x1x64: expected at least 1 dimension, side 2 and batch 1"),
         (["updates=0"], "updates=0: expected a whole number >= 1"),
         (["replicas=1,x"], "replicas=x: expected a whole number >= 1"),
@@ -102,8 +102,8 @@ def test_bad_input_is_one_clear_line(arguments: list[str], message: str) -> None
 
 
 def test_cases() -> None:
-    assert [case.name for case in parse_cases("all")] == [*GOALS, "exact"]
-    assert parse_cases("3x20x16,exact") == [Case(3, 20, 16), EXACT]
+    assert [case.name for case in parse_cases("all")] == [*GOALS, *MEASUREMENTS]
+    assert parse_cases("3x20x16,exact") == [Case(3, 20, 16), MEASUREMENTS["exact"]]
     job = Job(Case(2, 8, 64), 8, 50, 100, 2, "cpu")
     assert Job.from_dict(json.loads(json.dumps(job.to_dict()))) == job
 

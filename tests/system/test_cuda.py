@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 from truths.building import make_trainer
 
-from gfn_vi.core.types import Trajectories
+from gfn_vi.core.types import Need, Role, Trajectories
+from gfn_vi.evaluation.batch_gradients import BatchGradients, Estimator
+from gfn_vi.evaluation.gradient_statistics import GradientStatistics
 from gfn_vi.training.checkpoint import load_checkpoint, save_checkpoint
 from gfn_vi.training.trainer import Trainer
 
@@ -116,3 +118,28 @@ def test_a_space_that_is_not_listed_is_rolled_out_without_synchronizing() -> Non
     with no_synchronization():
         drawn = trainer.parts.sampler.rollout(12, trainer.rng)
     assert bool((drawn.mask.sum(2) >= 1).all())
+
+
+def test_gradients_of_batches_are_those_of_the_cpu() -> None:
+    """Of the same trajectories; and the statistics made of them are measured on the device."""
+    overrides = (
+        *("evaluation=gradients", "evaluation.metrics.gradients.n_batches=16", "sampler.flow=true"),
+        "+objective@evaluation.metrics.gradients.estimators.flows=detailed_balance",
+    )
+    trainer = trained(*overrides)
+    measured = trainer.measure()
+    for name, value in measured.items():
+        assert value.shape == (R,), name
+        assert bool(value.isfinite().all()) or "pareto_k" in name, name
+    (metric,) = (m for m in trainer.parts.metrics if isinstance(m, GradientStatistics))
+    host = make_trainer(*SMALL, *overrides, replicas=R, dtype="float32").parts.sampler
+    host.load_state_dict(trainer.parts.sampler.state_dict())
+    drawn = trainer.parts.sampler.rollout(6 * 8, trainer.rng)
+    needs = frozenset({Need.FLOW})
+    (there,) = BatchGradients(trainer.parts.sampler, list(Role), needs, 25).chunks(drawn, 6)
+    (here,) = BatchGradients(host, list(Role), needs, 25).chunks(on_cpu(drawn), 6)
+    for name, objective in metric.objectives.items():
+        ours, theirs = there.gradients(Estimator(objective)), here.gradients(Estimator(objective))
+        for role, gradient in ours.items():
+            assert gradient.device.type == DEVICE
+            torch.testing.assert_close(gradient.cpu(), theirs[role], rtol=1e-3, atol=1e-4, msg=lambda m, n=name: f"{n}: {m}")

@@ -80,12 +80,12 @@ def test_both_ways_find_the_same_sides(target: str, kind: str, backward: str) ->
 
 @pytest.mark.parametrize("target", ["grid3x3", "tiny_dag"])
 def test_windows_hold_the_sub_trajectories(target: str) -> None:
-    """p-hat, p-check and the divergences between them in every window, against sub-trajectories listed one by one."""
+    """What the two sides of proposition 2 are in every window, against sub-trajectories listed one by one."""
     space = make_target(target)
-    sampler = make_sampler(space, n_replicas=1, seed=7)
+    sampler = make_sampler(space, n_replicas=2, seed=7)
     graph = space.state_graph()
-    exact, referee = ExactGradients(sampler, graph), Referee(sampler, space)
-    flows, junctions = node_flows(graph), [0, 2, graph.n_levels]
+    theorems, referee = Theorems(ExactGradients(sampler, graph)), Referee(sampler, space)
+    flows = node_flows(graph)
     edge = {(int(s), int(t)): e for e, (s, t) in enumerate(zip(graph.source, graph.target, strict=True))}
 
     def row(state: object) -> int:
@@ -96,14 +96,15 @@ def test_windows_hold_the_sub_trajectories(target: str) -> None:
             return float(flows.dummies[edge[row(node[1]), row(node[2])]])
         return float((flows.states if node[0] == "state" else flows.ended)[row(node[1])])
 
-    ours = theorem_five(exact, junctions)
-    theirs = referee.five(junctions, log_flow, "")
-    torch.testing.assert_close(ours.left, theirs.left, rtol=1e-9, atol=0)
-    torch.testing.assert_close(ours.right, theirs.right, rtol=1e-9, atol=0)
-
-
-def theorem_five(exact: ExactGradients, junctions: list[int]) -> Check:
-    return Theorems(exact).five(junctions, "")
+    junctions = [0, 2, graph.n_levels - 1, graph.n_levels]
+    for number, window in enumerate(windows(theorems.exact.policies, junctions, flows)):
+        for role in (Role.FORWARD, Role.BACKWARD):
+            a, b = junctions[number], junctions[number + 1]
+            left, right, error = referee.window(a, b, role, log_flow)
+            assert float(error.max()) < TOLERANCE
+            ours = compare(theorems._gradient(role, window.square(role)), theorems._gradient(role, 2 * window.divergence(role)))
+            torch.testing.assert_close(ours[0], left, rtol=1e-9, atol=1e-12)
+            torch.testing.assert_close(ours[1], right, rtol=1e-9, atol=1e-12)
 
 
 def test_one_window_is_the_whole_trajectory() -> None:

@@ -1,0 +1,86 @@
+"""Relative errors of the theorems against floating-point precision: five targets, untrained and trained, float32 and float64.
+
+Every dot is one replica at one moment. A theorem that holds leaves nothing but rounding: dots of a precision lie within some
+orders of magnitude of its machine epsilon, whatever the target. Theorem 6 is an inequality whose error is its excess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from gfn_vi.analysis import style
+from gfn_vi.analysis.runs import TableError
+from gfn_vi.analysis.table import require_columns
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+CONFIG_KEYS = ("dtype",)
+COLUMNS = ("state", "arm", "metric", "value", "config.dtype")
+TARGETS = {
+    "tiny_dag": "tiny DAG",
+    "grid_8x8": "8 x 8",
+    "grid_32x32": "32 x 32",
+    "grid_8x8x8x8": "8 x 8 x 8 x 8",
+    "grid_128x128": "128 x 128",
+}
+THEOREMS = {
+    "theorem_1": r"1: $\mathrm{E}_{P_F}[\nabla_\theta u^2]$" + "\n" + r"$=2\nabla_\theta\mathrm{KL}(P_F,P_B)$",
+    "theorem_2": r"2: $\mathrm{E}_{P_B}[\nabla_\phi u^2]$" + "\n" + r"$=2\nabla_\phi\mathrm{KL}(P_B,P_F)$",
+    "theorem_3": "3: surrogate\nof eq. 9",
+    "theorem_4": "4: TB training =\nreverse KL training",
+    "theorem_5": "5: SubTB =\nnested VI",
+    "theorem_6": "6: data\nprocessing",
+}
+PRECISIONS = ("float32", "float64")
+FLOOR = 1e-18  # exactly 0 is drawn here
+
+
+def figure(table: pd.DataFrame, arrays: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
+    """Draw the finished runs of the table."""
+    from matplotlib.figure import Figure
+
+    require_columns(table, COLUMNS)
+    rows = table[(table["state"] == "done") & table["metric"].isin(list(THEOREMS))]
+    if rows.empty:
+        raise TableError("no run that measures theorems is done yet: nothing to draw")
+    page = Figure(figsize=(style.WIDTH, 2.9), layout="constrained")
+    _draw(page.subplots(), rows)
+    page.legend(loc="outside upper center", ncols=len(TARGETS), handletextpad=0.2, columnspacing=1.2)
+    return page
+
+
+def _draw(axes: Axes, rows: pd.DataFrame) -> None:
+    colors = dict(zip(TARGETS, style.palette(len(TARGETS)), strict=True))
+    present = [arm for arm in TARGETS if arm in set(rows["arm"])]
+    for place, theorem in enumerate(THEOREMS):
+        for precision, marker in zip(PRECISIONS, ("o", "s"), strict=True):
+            for offset, arm in enumerate(present):
+                chosen = (rows["metric"] == theorem) & (rows["config.dtype"] == precision) & (rows["arm"] == arm)
+                values = rows.loc[chosen, "value"].to_numpy()
+                spread = np.linspace(-0.055, 0.055, len(values)) if len(values) > 1 else np.zeros(len(values))
+                where = place + 0.15 * (offset - (len(present) - 1) / 2) + spread
+                label = TARGETS[arm] if (place, precision) == (0, PRECISIONS[0]) else None
+                axes.scatter(where, np.maximum(values, FLOOR), s=9, marker=marker, color=colors[arm], label=label, linewidths=0)
+    for precision in PRECISIONS:
+        epsilon = float(np.finfo(precision).eps)
+        axes.axhline(epsilon, color="0.4", linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
+        axes.text(
+            len(THEOREMS) - 0.46, epsilon * 1.5, rf"$\epsilon$ {precision}", ha="right", va="bottom", fontsize=7, color="0.3"
+        )
+    axes.set_yscale("log")
+    axes.set_ylabel("Relative error")
+    axes.set_ylim(FLOOR / 3, 1e-1)
+    ticks = [10.0**k for k in range(-16, 0, 4)]
+    axes.set_yticks([FLOOR, *ticks], ["0", *(rf"$10^{{{k}}}$" for k in range(-16, 0, 4))])
+    axes.minorticks_off()
+    axes.set_xticks(range(len(THEOREMS)), list(THEOREMS.values()))
+    axes.set_xlim(-0.5, len(THEOREMS) - 0.5)
+    axes.grid(axis="x", visible=False)
+    for edge in range(1, len(THEOREMS)):
+        axes.axvline(edge - 0.5, color="0.9", linewidth=0.6, zorder=0)
