@@ -21,18 +21,6 @@ TOP = (
     *("target", "sampler", "exploration", "objective", "optimizer", "evaluation", "logger"),
     *("arm/paper", "arm/proposition_1", "arm/gradient_variance", "experiment", "debug"),
 )
-    "target",
-    "sampler",
-    "exploration",
-    "objective",
-    "optimizer",
-    "evaluation",
-    "logger",
-    "arm/paper",
-    "arm/proposition_1",
-    "experiment",
-    "debug",
-)
 NESTED = {
     "baseline": ("baseline@objective.baseline", "objective=reverse_wake_sleep"),
     "weighting": ("weighting@objective.weighting", "objective=reverse_kl"),
