@@ -37,7 +37,8 @@ THEOREMS = {
     "theorem_5": "5: SubTB =\nnested VI",
     "theorem_6": "6: data\nprocessing",
 }
-PRECISIONS = ("float32", "float64")
+MARKERS = {"float32": "o", "float64": "s"}
+PRECISIONS = tuple(MARKERS)
 FLOOR = 1e-18  # exactly 0 is drawn here
 
 
@@ -51,7 +52,7 @@ def figure(table: pd.DataFrame, arrays: Mapping[str, Mapping[str, np.ndarray]]) 
         raise TableError("no run that measures theorems is done yet: nothing to draw")
     page = Figure(figsize=(style.WIDTH, 2.9), layout="constrained")
     _draw(page.subplots(), rows)
-    page.legend(loc="outside upper center", ncols=len(TARGETS), handletextpad=0.2, columnspacing=1.2)
+    page.legend(loc="outside upper center", ncols=len(TARGETS) + len(PRECISIONS), handletextpad=0.2, columnspacing=1.2)
     return page
 
 
@@ -59,7 +60,7 @@ def _draw(axes: Axes, rows: pd.DataFrame) -> None:
     colors = dict(zip(TARGETS, style.palette(len(TARGETS)), strict=True))
     present = [arm for arm in TARGETS if arm in set(rows["arm"])]
     for place, theorem in enumerate(THEOREMS):
-        for precision, marker in zip(PRECISIONS, ("o", "s"), strict=True):
+        for precision, marker in MARKERS.items():
             for offset, arm in enumerate(present):
                 chosen = (rows["metric"] == theorem) & (rows["config.dtype"] == precision) & (rows["arm"] == arm)
                 values = rows.loc[chosen, "value"].to_numpy()
@@ -67,11 +68,13 @@ def _draw(axes: Axes, rows: pd.DataFrame) -> None:
                 where = place + 0.15 * (offset - (len(present) - 1) / 2) + spread
                 label = TARGETS[arm] if (place, precision) == (0, PRECISIONS[0]) else None
                 axes.scatter(where, np.maximum(values, FLOOR), s=9, marker=marker, color=colors[arm], label=label, linewidths=0)
+    for precision, marker in MARKERS.items():
+        axes.scatter([], [], s=9, marker=marker, color="0.4", label=precision, linewidths=0)
     for precision in PRECISIONS:
         epsilon = float(np.finfo(precision).eps)
         axes.axhline(epsilon, color="0.4", linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
         axes.text(
-            len(THEOREMS) - 0.46, epsilon * 1.5, rf"$\epsilon$ {precision}", ha="right", va="bottom", fontsize=7, color="0.3"
+            len(THEOREMS) - 0.52, epsilon * 1.5, rf"$\epsilon$ {precision}", ha="right", va="bottom", fontsize=7, color="0.3"
         )
     axes.set_yscale("log")
     axes.set_ylabel("Relative error")

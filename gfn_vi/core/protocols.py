@@ -179,6 +179,9 @@ class Expectations(Protocol):
     def elbo(self) -> Tensor:
         """-E_{P_F}[l]."""
 
+    def eubo(self) -> Tensor:
+        """-E_{P_B}[l]."""
+
     def kl_forward_backward(self) -> Tensor:
         """KL(P_F, P_B)."""
 

@@ -113,13 +113,17 @@ class GraphExpectations:
         """-E_{P_F}[l] = log Zhat - KL(P_F, P_B), differentiable in P_F's visits, too."""
         return elbo(self.policies, visit_probability(self.policies))
 
+    def eubo(self) -> Tensor:
+        """-E_{P_B}[l] = log Zhat + KL(P_B, P_F), differentiable in P_B's visits, too."""
+        return eubo(self.policies)
+
     def kl_forward_backward(self) -> Tensor:
         """KL(P_F, P_B)."""
         return self.graph.log_partition - self.elbo()
 
     def kl_backward_forward(self) -> Tensor:
         """KL(P_B, P_F)."""
-        return eubo(self.policies) - self.graph.log_partition
+        return self.eubo() - self.graph.log_partition
 
     def log_power(self, alpha: float) -> Tensor:
         """log of the sum over trajectories of P_F^alpha (R P_B)^(1 - alpha); not finite where that overflows."""
