@@ -121,9 +121,10 @@ def prepare_listing(config: DictConfig, dtype: torch.dtype) -> tuple[str, Callab
     small = enumerable_target(config, cpu, "small")
     n_trajectories = count_trajectories(small, config)
     sampler, exploration = build_sampler(config, small, cpu, dtype, 1, flow=False), build_exploration(config)
-    if not exploration.has_density:
+    if not exploration.has_density or exploration.is_on_policy:
         found = config.exploration._target_
-        raise ConfigError("exploration", found, "its density is not known: use exploration=epsilon_uniform")
+        advice = "off-policy controls need another behavior than P_F, of known density: use exploration=epsilon_uniform"
+        raise ConfigError("exploration", found, advice)
     title = f"small: {class_name(config.small)}, all {n_trajectories} trajectories listed, random parameters"
     return title, lambda: list(by_enumeration(sampler, small, exploration, config.batch_size, config.seed))
 

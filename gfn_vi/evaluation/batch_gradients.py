@@ -9,6 +9,7 @@ rounding.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -27,8 +28,8 @@ Gradients = dict[Role, Tensor]
 LARGEST_ROWS, LARGEST_GRADIENTS = 2**14, 2**23
 # Score norms pull this many vectors back at once (gfn_vi/samplers/score_norms.py).
 SCORE_COPIES = 16
-# Batches that an objective with a memory is shown before it is measured: it then remembers nothing of how it started.
-SETTLING_CALLS = 64
+# An objective with a memory is shown one batch until what it remembers changes by less than this share, at most so often.
+SETTLED, SETTLING_CALLS = 1e-4, 10_000
 
 
 class RepeatableSampler(PolicySampler, Protocol):
@@ -49,6 +50,22 @@ def repeat_replicas(value: Any, times: int) -> Any:
     return value
 
 
+def _tensors(value: Any) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value]
+    entries = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+    return [tensor for entry in entries for tensor in _tensors(entry)]
+
+
+def _change(before: Any, after: Any) -> float:
+    """Largest change of a remembered number, relative to the largest one; infinite where something new is remembered."""
+    old, new = _tensors(before), _tensors(after)
+    if len(old) != len(new):
+        return math.inf
+    changes = [float(((b - a).abs().max() / b.abs().max().clamp(min=1e-12)).cpu()) for a, b in zip(old, new, strict=True)]
+    return max(changes, default=0.0)
+
+
 class Estimator:
     """An objective as it is measured: one with a memory is a copy at rest, the same for every batch."""
 
@@ -64,7 +81,10 @@ class Estimator:
             return self
         resting, own = Estimator(self.objective), copy.deepcopy(self.objective)
         for _ in range(SETTLING_CALLS):
+            before = copy.deepcopy(own.state_dict())
             own(evaluation)
+            if _change(before, own.state_dict()) < SETTLED:
+                break
         resting._state = own.state_dict()
         return resting
 

@@ -77,7 +77,7 @@ class GraphExpectations:
         return self._steps(penalty, self._learned_flow())
 
     def steps_between_stops(self, penalty: Penalty) -> Tensor:
-        """The same with F(s) = R(s) / P_F(stop | s), where every state can stop."""
+        """The same with F(s) = R(s) / P_F(stop | s); only where every state can stop."""
         return self._steps(penalty, -self.end)
 
     def _steps(self, penalty: Penalty, log_flow: Tensor) -> Tensor:
@@ -98,7 +98,7 @@ class GraphExpectations:
         return (self.flows.visits * penalty(matching)).sum(0) + (self.flows.stops * penalty(log_flow + self.end)).sum(0)
 
     def subtrajectories(self, lamda: float) -> Tensor:
-        """E[weighted mean over pairs i < j of squared residuals], weights lamda^(j - i); any states between stops."""
+        """E[weighted mean over pairs i < j of squared residuals], weights lamda^(j - i)."""
         return subtrajectory_square(self.flows, self.gain, self.end, self._learned_flow(), lamda)
 
     def _learned_flow(self) -> Tensor:

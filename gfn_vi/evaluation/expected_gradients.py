@@ -1,7 +1,7 @@
 """Exact expected gradients on an enumerable target: of any objective, divergence or loss, under P_F, P_B or a tilted policy.
 
     gradients = ExactGradients(sampler, graph)                 # the networks, once on every state
-    gradients(objective.descends(gradients.under(FORWARD)))    # {role: [R, P]}
+    gradients(objective.descends(gradients.under("P_F")))      # {role: [R, P]}
 
 The expectations are differentiated in the log-probabilities on the edges (level passes, float64); what they ask of the
 networks is pulled back once, so that a further objective costs a backward pass and no evaluation.
@@ -98,8 +98,10 @@ def expected_gradients(
 ) -> Gradients | None:
     """Role -> exact expected gradient [R, P] of the objective on trajectories from `measure`.
 
-    None where the objective is no sum over the graph (Objective.descends). For objectives that weight trajectories this is
-    what they estimate, whatever the measure: with self-normalized or truncated weights they reach it as the batch grows.
+    None where the objective is no sum over the graph (Objective.descends). For objectives that weight trajectories it is what
+    they mean, whatever the measure, and what their estimates have to do with it depends on the weights: self-normalized ones
+    reach it as the batch grows, plain ones on average, but for a factor Zhat / Z on what is averaged under P_B while log Z is
+    wrong; truncated ones, and cut powers and weights (max_exponent, max_log_weight), stay off by what they cut.
     """
     exact = ExactGradients(sampler, graph)
     descends = objective.descends(exact.under(measure))

@@ -1,7 +1,8 @@
 """Moments of gradients that arrive a few at a time: bias, variance, signal-to-noise and cosine against a reference.
 
 With M independent batch gradients g_m and d_m = g_m - g*, three numbers per batch are kept (|g_m|^2, <g_m, g*>, |d_m|^2) and the
-sums of d_m over 8 groups of batches; no gradient is. With S the sum and Q the sum of squares of the d_m,
+sums of d_m over 8 groups of batches; no gradient is. An independently sampled reference has a noise of its own, of known size: it
+is taken out of the bias. With S the sum and Q the sum of squares of the d_m,
 
     variance: (Q - |S|^2 / M) / (M - 1), the trace of the covariance       |E g - g*|^2: (|S|^2 - Q) / (M (M - 1)), unbiased
 
@@ -42,11 +43,17 @@ def mean_error(values: Tensor) -> Tensor:
 class GradientMoments:
     """Of M batches, for one estimator and one role."""
 
-    def __init__(self, reference: Tensor, n_batches: int, dtype: torch.dtype) -> None:
-        """reference: g* [R, P]; n_batches: M, a multiple of GROUPS; dtype: of the sums of differences that are kept."""
+    def __init__(
+        self, reference: Tensor, n_batches: int, dtype: torch.dtype, share: float = 0.0, contained: bool = False
+    ) -> None:
+        """reference: g* [R, P]; n_batches: M, a multiple of GROUPS; dtype: of the sums of differences that are kept.
+
+        share: b / n_reference of a sampled reference, whose own noise has this share of a batch's variance; 0: exact.
+        contained: the reference is made of these very batches (nested), so that differences to it say nothing.
+        """
         if n_batches % GROUPS:
             raise ValueError(f"{n_batches} batches are not {GROUPS} groups of the same size")
-        self.reference, self.n_batches = reference.double(), n_batches
+        self.reference, self.n_batches, self.share, self.contained = reference.double(), n_batches, share, contained
         self.size = reference.double().square().sum(-1)  # |g*|^2
         self.squares, self.along, self.distances = (self.size.new_zeros(len(reference), n_batches) for _ in range(3))
         self.sums = torch.zeros(len(reference), GROUPS, reference.shape[1], dtype=dtype, device=reference.device)
@@ -74,21 +81,39 @@ class GradientMoments:
         size = self.size.where(self.size > 0, torch.nan)
         shares = self.along / size[:, None]
         cosines = self.along / (self.squares * size[:, None]).sqrt()
-        cosines = cosines.where((self.squares > 0) | size.isnan()[:, None], 0.0)  # no direction at all
-        snr = (self.size / variance).sqrt()
-        return {
+        cosines = cosines.where((self.squares != 0) | size.isnan()[:, None], 0.0)  # no direction at all
+        bias, bias_without = squared_bias(n, total, square), squared_bias(n_others, others, square_of_others)
+        along = self.along.unflatten(1, (GROUPS, -1)).sum(-1)
+        along_without = (along.sum(-1, keepdim=True) - along) / n_others
+        power = self._power(bias, along.sum(-1) / n, variance)
+        power_without = self._power(
+            bias_without, along_without, total_variance(n_others, others, square_of_others), self.size[:, None]
+        )
+        noise = variance * self.share / size  # of the reference, relative to it
+        found = {
             "variance": variance,
             "variance_se": variance_se,
-            "bias": squared_bias(n, total, square) / size,
-            "bias_se": jackknife_error(squared_bias(n_others, others, square_of_others)) / size,
-            "bias_along": shares.mean(-1) - 1,
+            "bias": bias / size - noise,
+            "bias_se": jackknife_error(bias_without) / size,
+            "bias_along": shares.mean(-1) - 1 + noise,
             "bias_along_se": mean_error(shares),
-            "snr": snr,
-            "snr_se": snr * variance_se / (2 * variance),
+            "snr": power.sqrt(),
+            "snr_se": jackknife_error(power_without.sqrt()),
             "cosine": cosines.mean(-1),
             "cosine_se": mean_error(cosines),
-            "cosine_floor": (self.along.var(-1) / size / variance).sqrt(),
+            "cosine_floor": (self.along.var(-1) / size / variance / n).sqrt(),
+            "reference_norm": self.size.sqrt(),
         }
+        if self.contained:
+            unknown = torch.full_like(variance, torch.nan)
+            found |= dict.fromkeys(("bias", "bias_se", "bias_along", "bias_along_se"), unknown)
+            found["cosine_floor"] = torch.full_like(variance, self.share**0.5)
+        return found
+
+    def _power(self, bias: Tensor, along: Tensor, variance: Tensor, size: Tensor | None = None) -> Tensor:
+        """|E g|^2 / variance, cut at 0. |E g|^2 = |g*|^2 + 2 <E d, g*> + |E d|^2, with the unbiased estimate of the last."""
+        signal = 2 * along - (self.size if size is None else size) + bias
+        return signal.clamp(min=0) / variance
 
     def _by_group(self) -> tuple[Tensor, Tensor]:
         """Sums of |d_m|^2 [R, G], and the inner products of the sums of d_m [R, G, G]."""

@@ -148,6 +148,9 @@ class _Measurement:
         self.settings, self.sampler, self.rng, self.horizon = settings, sampler, rng, target.horizon
         graph = target.state_graph() if isinstance(target, EnumerableTarget) and target.enumerable else None
         self.n_states = None if graph is None else graph.n_states
+        parameters = [p.detach() for group in sampler.parameter_groups().values() for p in group]
+        # replicas that did not diverge: [R]
+        self._sound = torch.stack([p.reshape(len(p), -1).isfinite().all(1) for p in parameters]).all(0)
         exact = ExactGradients(sampler, graph) if graph is not None and settings.reference == "exact" else None
         # all behaviors first: the evaluation of the networks on the whole graph is then let go
         self.exact = {name: {} if exact is None else self._exact(exact, b) for name, b in settings.behaviors.items()}
@@ -167,7 +170,7 @@ class _Measurement:
             pool = self._draw(behavior, size, n_batches) if nested else None
             if pool is not None:
                 references = self._sampled(estimators, pool)
-            weights, moments = WeightPool(behavior.is_on_policy), self._moments(references, n_batches)
+            weights, moments = WeightPool(behavior.is_on_policy), self._moments(references, n_batches, size, frozenset(exact))
             for chunk in self._chunks(behavior, pool, n_batches, size):
                 weights.add(chunk)
                 for key, estimator in estimators.items():
@@ -217,8 +220,10 @@ class _Measurement:
         found = {}
         for name, objective in self.settings.objectives.items():
             descends = objective.descends(expectations)
-            if descends is not None:
-                found[name] = exact(descends)
+            gradients = None if descends is None else exact(descends)
+            # sums of powers of densities can overflow: those estimators are compared with a sampled reference instead
+            if gradients is not None and all(bool(g[self._sound].isfinite().all()) for g in gradients.values()):
+                found[name] = gradients
         return found
 
     def _independent(
@@ -233,9 +238,13 @@ class _Measurement:
         needs = frozenset[Need]().union(*(estimator.objective.needs for estimator in estimators.values()))
         return large_batch_gradients(self.sampler, self.settings.roles, needs, estimators, batch)
 
-    def _moments(self, references: Mapping[str, Gradients], n_batches: int) -> dict[str, dict[Role, GradientMoments]]:
+    def _moments(
+        self, references: Mapping[str, Gradients], n_batches: int, size: int, exact: frozenset[str]
+    ) -> dict[str, dict[Role, GradientMoments]]:
         dtype, roles = self.sampler.log_Z.dtype, parameters_of(self.sampler, self.settings.roles)
-        return {
-            name: {role: GradientMoments(reference[role], n_batches, dtype) for role in roles}
-            for name, reference in references.items()
-        }
+        nested, share = self.settings.reference == "nested", size / self.settings.n_reference
+
+        def moments(name: str, reference: Tensor) -> GradientMoments:
+            return GradientMoments(reference, n_batches, dtype, 0.0 if name in exact else share, nested)
+
+        return {name: {role: moments(name, reference[role]) for role in roles} for name, reference in references.items()}

@@ -21,7 +21,8 @@ def pareto_k(log_weights: Tensor) -> Tensor:
     """k of the largest min(S / 5, 3 sqrt(S)) weights: log_weights [..., S] -> [...] float64.
 
     The tail is what lies strictly above the largest weight left out: in small spaces many trajectories are alike. -inf where
-    nothing does (constant weights have no tail), NaN where a weight is NaN.
+    nothing does (constant weights have no tail), inf where it spans more than float64 can hold (some 700 nats), NaN where a
+    weight is NaN.
     """
     n = log_weights.shape[-1]
     n_tail = min(math.ceil(min(n / 5, 3 * math.sqrt(n))), n - 1)
@@ -29,7 +30,8 @@ def pareto_k(log_weights: Tensor) -> Tensor:
         return torch.full(log_weights.shape[:-1], -torch.inf, dtype=torch.float64, device=log_weights.device)
     largest = log_weights.double().topk(n_tail + 1, -1).values.flip(-1)
     weights = (largest - largest[..., -1:]).exp()
-    return fitted_k(weights[..., 1:] - weights[..., :1]).where(~log_weights.isnan().any(-1), torch.nan)
+    found = fitted_k(weights[..., 1:] - weights[..., :1]).where(~log_weights.isnan().any(-1), torch.nan)
+    return found.masked_fill(((weights == 0) & (largest > largest[..., :1])).any(-1), torch.inf)
 
 
 def fitted_k(exceedances: Tensor) -> Tensor:

@@ -26,33 +26,43 @@ def subtrajectory_square(flows: Flows, gain: Tensor, end: Tensor, log_flow: Tens
     position = unrolled.position
     kernel, stop_kernel = flows.edge_kernel[edge], flows.stop_kernel[state]
     visits = forward_pass(graph, kernel, at_source(graph, gain))
-    weight = _Weights(lamda, int(position.max()) + 1, gain.device)
-    inverse = backward_pass(graph, kernel, stop_kernel / weight.total[position + 1][:, None])  # E[1 / sum of weights]
+    weights = _Weights(lamda, int(position.max()) + 1, gain.device)
+    total = weights.total[position + 1][:, None]
+    inverse = backward_pass(graph, kernel / weights.scale, stop_kernel / weights.scale / total)  # E[1 / sum of weights]
     gain, end, log_flow = gain[edge], end[state], log_flow[state]
-    pairs = weight.ending[position][:, None]  # S_0
+    one, pairs = weights.one[position][:, None], weights.ending[position][:, None]  # lamda^0 and S_0, scaled
+    rho = lamda / weights.scale
 
     def step(g: Tensor, rows: Tensor | slice) -> tuple[Tensor, Tensor]:
-        """Additions to E[visits S_1] and E[visits S_2] by a step of gain g from `rows`, before lamda and the kernel."""
-        v, f, n = visits[rows], log_flow[rows], pairs[rows] + 1
-        one = v * (f + n * g)
-        return one, v * (f * f + 2 * g * f + n * g * g)
+        """Additions to E[visits S_1] and E[visits S_2] by a step of gain g from `rows`, before rho and the kernel."""
+        v, f, u, n = visits[rows], log_flow[rows], one[rows], one[rows] + pairs[rows]
+        return v * (u * f + n * g), v * (u * f * f + 2 * u * g * f + n * g * g)
 
     source, target, everywhere = graph.source, graph.target, slice(None)
-    one, two = step(gain, source)
-    first = forward_pass(graph, lamda * kernel, torch.zeros_like(visits).index_add(0, target, lamda * kernel * one))
-    two = two + 2 * gain * first[source]
-    second = forward_pass(graph, lamda * kernel, torch.zeros_like(visits).index_add(0, target, lamda * kernel * two))
+    zero = torch.zeros_like(visits)
+    first_added, second_added = step(gain, source)
+    first = forward_pass(graph, rho * kernel, zero.index_add(0, target, rho * kernel * first_added))
+    second_added = second_added + 2 * gain * first[source]
+    second = forward_pass(graph, rho * kernel, zero.index_add(0, target, rho * kernel * second_added))
     inner = inverse * (second - 2 * log_flow * first + log_flow * log_flow * visits * pairs)
     # the pairs that end after the stop step, where F = R: end = log P_F(stop) - log R holds both
-    one, two = step(end, everywhere)
-    last = lamda * stop_kernel * (second + 2 * end * first + two)
-    return inner.sum(0) + (last / weight.total[position + 1][:, None]).sum(0)
+    last = rho * stop_kernel * (second + 2 * end * first + step(end, everywhere)[1])
+    return inner.sum(0) + (last / total).sum(0)
 
 
 class _Weights:
-    """Of trajectories with n = 0..n_steps steps: ending[n] = sum of lamda^d for d = 1..n, total[n] = sum of ending[1..n]."""
+    """Powers of lamda up to n steps, over c^n with c = max(lamda, 1), so that none overflows: all tensors are indexed by n.
+
+    one: 1; ending: sum of lamda^d for d = 1..n; total: sum of what ends at 1..n, the sum of the weights of n steps.
+    """
 
     def __init__(self, lamda: float, n_steps: int, device: torch.device) -> None:
-        powers = lamda ** torch.arange(1, n_steps + 1, dtype=torch.float64, device=device)
-        self.ending = torch.nn.functional.pad(powers.cumsum(0), (1, 0))
-        self.total = self.ending.cumsum(0)
+        self.scale = max(lamda, 1.0)
+        one, ending, total = [1.0], [0.0], [0.0]
+        for _ in range(n_steps):
+            ending.append(lamda / self.scale * (ending[-1] + one[-1]))
+            total.append(total[-1] / self.scale + ending[-1])
+            one.append(one[-1] / self.scale)
+        self.one, self.ending, self.total = (
+            torch.tensor(values, dtype=torch.float64, device=device) for values in (one, ending, total)
+        )

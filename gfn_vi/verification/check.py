@@ -16,6 +16,8 @@ CLAIMS = {
 }
 # A control is wrong by more than this, far above what rounding does to any theorem in float64.
 SMALLEST_FAILURE = 1e-3
+# Sides smaller than this are compared on this scale.
+SMALLEST_SCALE = 1e-5
 Sides = tuple[Tensor, Tensor, Tensor]
 
 
@@ -34,6 +36,11 @@ class Check:
     error: Tensor
     must_fail: bool = False
 
+    @property
+    def is_empty(self) -> bool:
+        """Nothing was compared: both sides are exactly 0, as without parameters of P_B."""
+        return not self.must_fail and bool(((self.left == 0) & (self.right == 0)).all())
+
     def holds(self, tolerance: float) -> bool:
         """Both sides agree in every replica; what must fail is wrong in every replica. NaN is neither."""
         return bool(((self.error > SMALLEST_FAILURE) if self.must_fail else (self.error <= tolerance)).all())
@@ -41,8 +48,13 @@ class Check:
 
 def compare(left: Tensor, right: Tensor) -> Sides:
     """Vectors [R, P] -> (|left|, |right|, |left - right| / |right|), each [R]; two vectors of zeros agree."""
-    distance, size = (left - right).norm(dim=1).double(), right.norm(dim=1).double()
-    return left.norm(dim=1).double(), size, distance / size.where(size > 0, 1.0)
+    return _sides((left - right).norm(dim=1).double(), left.norm(dim=1).double(), right.norm(dim=1).double())
+
+
+def _sides(distance: Tensor, left: Tensor, right: Tensor) -> Sides:
+    # Both sides are sums of terms of order one. At the optimum they cancel to 0, and rounding of the terms is all that is left:
+    # below SMALLEST_SCALE it is not measured relative to the sum.
+    return left, right, distance / right.clamp(min=SMALLEST_SCALE)
 
 
 def worst(found: Sequence[Sides]) -> Sides:
@@ -55,6 +67,11 @@ def worst(found: Sequence[Sides]) -> Sides:
 def combined(found: Sequence[Sides]) -> Sides:
     """Of several comparisons one, as if their vectors were one long vector each."""
     left, right, error = (torch.stack(part) for part in zip(*found, strict=True))
-    distance = (error * right.where(right > 0, 1.0)).norm(dim=0)
-    size = right.norm(dim=0)
-    return left.norm(dim=0), size, distance / size.where(size > 0, 1.0)
+    distance = (error * right.clamp(min=SMALLEST_SCALE)).norm(dim=0)
+    return _sides(distance, left.norm(dim=0), right.norm(dim=0))
+
+
+def excess(left: Tensor, right: Tensor) -> Tensor:
+    """By how much left <= right is violated, relative to right: [R] -> [R], 0 where it holds; nothing exceeds infinity."""
+    found = ((left - right) / right.clamp(min=SMALLEST_SCALE)).clamp(min=0)
+    return found.masked_fill((right == torch.inf) & ~left.isnan(), 0.0)

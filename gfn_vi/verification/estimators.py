@@ -7,16 +7,16 @@ theorems in which they passed would be a table that cannot fail.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from gfn_vi.core.protocols import DiscreteTarget, Exploration, Objective
-from gfn_vi.core.types import Evaluation, Need, Role
+from gfn_vi.core.types import Need, Role
 from gfn_vi.evaluation.enumeration import enumerate_policies
-from gfn_vi.objectives.base import BaseObjective
 from gfn_vi.objectives.baselines import BatchMean, LeaveOneOut, NoBaseline
-from gfn_vi.objectives.divergences import Divergence, ForwardKL, ReverseKL
+from gfn_vi.objectives.divergences import ForwardKL, ReverseKL
 from gfn_vi.objectives.log_variance import LogVariance
 from gfn_vi.objectives.penalties import Square
 from gfn_vi.objectives.trajectory_balance import TrajectoryBalance
@@ -24,10 +24,11 @@ from gfn_vi.objectives.variational import Variational
 from gfn_vi.objectives.weightings import Plain, SelfNormalized, Unweighted
 from gfn_vi.samplers.discrete import DiscreteSampler
 from gfn_vi.verification.batches import AllBatches
-from gfn_vi.verification.check import Check, compare
+from gfn_vi.verification.check import SMALLEST_FAILURE, Check, compare
 
 PLAIN = Plain(30.0)
-THETA, PHI = frozenset({Role.FORWARD}), frozenset({Role.BACKWARD})
+THETA, BOTH = frozenset({Role.FORWARD}), frozenset({Role.FORWARD, Role.BACKWARD})
+Row = tuple[str, Objective, Tensor, Callable[[frozenset[Role]], Tensor], frozenset[Role], float, bool]
 
 
 class IllegalBaseline(ForwardKL):
@@ -46,20 +47,6 @@ class DividedTwice(SelfNormalized):
         return super().__call__(log_weights) / log_weights.shape[-1]
 
 
-class PublishedOffPolicyWeights(BaseObjective):
-    """Forward KL of P_F, weights towards P_B made as if P_F had drawn tau, then multiplied by P_F / pi (published; item 4)."""
-
-    needs = frozenset({Need.BEHAVIOR})
-
-    def __call__(self, evaluation: Evaluation) -> Tensor:
-        """[R]."""
-        behavior = evaluation.log_behavior
-        assert behavior is not None
-        log_pf = evaluation.trajectory_log_pf
-        weights = (-evaluation.log_ratio()).softmax(-1) * (log_pf - behavior).exp()
-        return -(weights.detach() * log_pf).sum(-1)
-
-
 class Estimators:
     """Exact expectations of gradients over all batches of `size` trajectories, against the gradients that are claimed."""
 
@@ -74,55 +61,62 @@ class Estimators:
         if density is None:
             raise ValueError("the exploration has no density")
         self.on_policy, self.off_policy = self.listed.log_pf[0].detach(), density[0]
+        if float((self.on_policy.exp() - density[0].exp()).abs().sum()) < SMALLEST_FAILURE:
+            raise ValueError("the exploration draws from P_F, where what is wrong off-policy is right")
         groups = self.sampler.parameter_groups()
         self.parameters = [p for role, group in groups.items() if role is not Role.LOG_Z for p in group]
 
     def checks(self) -> list[Check]:
         """Estimators that hold, each followed by what must fail beside it."""
         b, kl_f, kl_b = self.size, self._kl(forward_first=True), self._kl(forward_first=False)
-        loo, mean, none = LeaveOneOut(), BatchMean(), NoBaseline()
+        none = NoBaseline()
         reverse, forward = [ReverseKL()], [ForwardKL()]
         on, off = self.on_policy, self.off_policy
         plain = Variational(forward, forward, none, PLAIN)
-        return [
-            self._row("TB on-policy, theta: 2 d KL(P_F, P_B)", TrajectoryBalance(Square()), on, kl_f, THETA, 2.0),
-            self._row("log-variance on-policy, theta: 2 d KL(P_F, P_B)", LogVariance(), on, kl_f, THETA, 2.0),
-            self._row("reverse KL, leave-one-out: d KL(P_F, P_B)", Variational(reverse, reverse, loo, PLAIN), on, kl_f),
-            self._row("reverse KL, batch mean, theta: (B-1)/B d KL(P_F, P_B)", self._local(mean), on, kl_f, THETA, (b - 1) / b),
-            self._row("reverse KL, batch mean, theta: d KL(P_F, P_B)", self._local(mean), on, kl_f, THETA, must_fail=True),
-            self._row("forward KL off-policy, plain weights: d KL(P_B, P_F)", plain, off, kl_b),
-            self._row(
-                "forward KL, baseline on the illegal side: d KL(P_B, P_F)",
-                *(Variational([IllegalBaseline()], forward, none, PLAIN), off, kl_b, THETA),
-                must_fail=True,
-            ),
-            self._row(
-                "reverse KL, weights over B twice: 1/B d KL(P_F, P_B)",
-                *(Variational(reverse, reverse, none, DividedTwice()), on, kl_f, THETA, 1 / b),
-            ),
-            self._row(
-                "reverse KL, weights over B twice: d KL(P_F, P_B)",
-                *(Variational(reverse, reverse, none, DividedTwice()), on, kl_f, THETA),
-                must_fail=True,
-            ),
-            self._row(
-                "forward KL off-policy, published weights: d KL(P_B, P_F)",
-                PublishedOffPolicyWeights(),
-                off,
-                kl_b,
-                THETA,
-                must_fail=True,
-            ),
-            self._row(
-                "forward KL off-policy, no weights: d KL(P_B, P_F)",
-                *(Variational(forward, forward, none, Unweighted()), off, kl_b),
-                must_fail=True,
-            ),
+        illegal = Variational([IllegalBaseline()], forward, none, PLAIN)
+        twice = Variational(reverse, reverse, none, DividedTwice())
+        unweighted = Variational(forward, forward, none, Unweighted())
+        local = Variational(reverse, reverse, BatchMean(), PLAIN)
+        others = Variational(reverse, reverse, LeaveOneOut(), PLAIN)
+        rows: list[Row] = [
+            ("TB on-policy, theta: 2 d KL(P_F, P_B)", TrajectoryBalance(Square()), on, kl_f, THETA, 2.0, False),
+            ("log-variance on-policy, theta: 2 d KL(P_F, P_B)", LogVariance(), on, kl_f, THETA, 2.0, False),
+            ("reverse KL, leave-one-out: d KL(P_F, P_B)", others, on, kl_f, BOTH, 1.0, False),
+            ("reverse KL, batch mean, theta: (B-1)/B d KL(P_F, P_B)", local, on, kl_f, THETA, (b - 1) / b, False),
+            ("reverse KL, batch mean, theta: d KL(P_F, P_B)", local, on, kl_f, THETA, 1.0, True),
+            ("reverse KL, weights over B twice: 1/B d KL(P_F, P_B)", twice, on, kl_f, THETA, 1 / b, False),
+            ("reverse KL, weights over B twice: d KL(P_F, P_B)", twice, on, kl_f, THETA, 1.0, True),
+            ("forward KL off-policy, plain weights: d KL(P_B, P_F)", plain, off, kl_b, BOTH, 1.0, False),
+            ("forward KL, baseline on the illegal side: 3/2 d KL(P_B, P_F)", illegal, off, kl_b, THETA, 1.5, False),
+            ("forward KL, baseline on the illegal side: d KL(P_B, P_F)", illegal, off, kl_b, THETA, 1.0, True),
+            ("forward KL off-policy, no weights: d KL(P_B, P_F)", unweighted, off, kl_b, BOTH, 1.0, True),
         ]
+        return [self._row(*row) for row in rows] + self._off_policy_limits()
 
-    def _local(self, baseline: BatchMean) -> Objective:
-        sides: list[Divergence] = [ReverseKL()]
-        return Variational(sides, sides, baseline, PLAIN)
+    def _off_policy_limits(self) -> list[Check]:
+        """Forward KL of P_F in the limit of large batches from pi, where self-normalized weights have no bias left.
+
+        The published ones are made as if P_F had drawn tau, then multiplied by P_F / pi (item 4): a batch without end is all
+        trajectories with shares pi, and their sum tends to E_pi[w f P_F / pi] / E_pi[w], w = R P_B / P_F, instead of E_{P_B}[f].
+        """
+        log_pf, log_target = self.listed.log_pf[0], self.listed.log_target[0].detach()
+        shares = self.off_policy + log_target - log_pf.detach()
+        published = -(shares.softmax(0) * (log_pf.detach() - self.off_policy).exp() * log_pf).sum()
+        factor = float((-shares.logsumexp(0)).exp())
+        # for self-normalized weights the shares pi cancel against 1 / pi: all trajectories once, weighted by R P_B
+        everything = self.batches.evaluate(frozenset({Need.BEHAVIOR}), torch.zeros_like(self.off_policy))
+        everything = replace(everything, log_pb=everything.log_pb.detach())
+        correct = Variational([ForwardKL()], [ForwardKL()], NoBaseline(), SelfNormalized())(everything)[0]
+        right = self._gradient(self._kl(forward_first=False)(THETA))
+        sides = [
+            ("self-normalized weights: d KL(P_B, P_F)", correct, 1.0, False),
+            ("published weights: Zhat / E[R P_B / P_F] d KL", published, factor, False),
+            ("published weights: d KL(P_B, P_F)", published, 1.0, True),
+        ]
+        return [
+            Check(0, f"forward KL, {claim}", "large batches", *compare(self._gradient(loss), size * right), must_fail)
+            for claim, loss, size, must_fail in sides
+        ]
 
     def _row(
         self,
@@ -130,9 +124,9 @@ class Estimators:
         objective: Objective,
         log_behavior: Tensor,
         claimed: Callable[[frozenset[Role]], Tensor],
-        roles: frozenset[Role] = THETA | PHI,
-        factor: float = 1.0,
-        must_fail: bool = False,
+        roles: frozenset[Role],
+        factor: float,
+        must_fail: bool,
     ) -> Check:
         """Expected gradient of the objective through the log-probabilities of `roles`, against factor x claimed."""
         loss = self.batches.expected_loss(objective, self.size, log_behavior, roles=roles)

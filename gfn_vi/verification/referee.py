@@ -13,7 +13,7 @@ from gfn_vi.core.protocols import DiscreteTarget
 from gfn_vi.core.types import Role
 from gfn_vi.evaluation.enumeration import Enumeration, enumerate_paths, enumerate_policies
 from gfn_vi.evaluation.policies import PolicySampler
-from gfn_vi.verification.check import CLAIMS, Check, Sides, combined, compare, worst
+from gfn_vi.verification.check import CLAIMS, Check, Sides, combined, compare, excess, worst
 from gfn_vi.verification.theorems import LOG_Z_SHIFTS
 
 METHOD = "enumeration"
@@ -117,7 +117,7 @@ class Referee:
             paths = listed.log_target.exp(), listed.log_pf.exp()
             pairs = {name: (divergence(*ends), divergence(*paths)) for name, divergence in DIVERGENCES.items()}
         return [
-            Check(6, f"{name} <= the same of trajectories", METHOD, left, right, ((left - right) / right).clamp(min=0))
+            Check(6, f"{name} <= the same of trajectories", METHOD, left, right, excess(left, right))
             for name, (left, right) in pairs.items()
         ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 
 from rich.console import Console
@@ -20,7 +21,8 @@ from gfn_vi.verification.junctions import junction_choices
 from gfn_vi.verification.referee import Key, Referee
 from gfn_vi.verification.theorems import Theorems
 
-WIDTH = 132  # where there is no terminal to ask
+# Columns of a table where there is no terminal to ask, and from which on all of it is shown.
+WIDTH, WIDE = 150, 120
 
 
 def by_dynamic_programming(
@@ -30,7 +32,7 @@ def by_dynamic_programming(
     n_updates: int,
     junctions: Mapping[str, Sequence[int]],
 ) -> Iterator[Check]:
-    """Theorems 1 to 6. rng: of the trajectories of theorem 4, which a tied P_B is no case of.
+    """Theorems 1 to 6. rng: of the trajectories of theorem 4.
 
     junctions: name -> layers, for theorem 5.
     """
@@ -39,8 +41,7 @@ def by_dynamic_programming(
     yield theorems.one()
     yield theorems.two()
     yield theorems.three()
-    if sampler.backward_kind != "tied":
-        yield four(sampler, rng, n_updates)
+    yield four(sampler, rng, n_updates)
     for name, layers in junctions.items():
         yield theorems.five(layers, name)
     yield from theorems.six()
@@ -65,24 +66,28 @@ def by_enumeration(
 
 
 def show(title: str, checks: Sequence[Check], tolerance: float) -> None:
-    """Print the table; of several replicas the one of largest error."""
+    """Print the table; of several replicas the one of largest error. A narrow terminal gets no sizes of the sides."""
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    wide = console.width >= WIDE
     table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
     table.add_column("theorem", justify="right")
     table.add_column("claim")
-    table.add_column("by", no_wrap=True)
-    for name in ("left", "right", "rel. error"):
-        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("by", "left side", "right side") if wide else ():
+        table.add_column(name, justify="left" if name == "by" else "right", no_wrap=True)
+    table.add_column("rel. error", justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     for check in checks:
         worst = int(check.error.argmax())
-        numbers = (f"{float(check.left[worst]):.3e}", f"{float(check.right[worst]):.3e}", f"{float(check.error[worst]):.1e}")
-        table.add_row(str(check.theorem or ""), escape(check.claim), check.method, *numbers, verdict(check, tolerance))
-    console = Console()
-    console.print(table, width=None if console.is_terminal else WIDTH)
+        sides = (check.method, f"{float(check.left[worst]):.3e}", f"{float(check.right[worst]):.3e}") if wide else ()
+        error = f"{float(check.error[worst]):.1e}"
+        table.add_row(str(check.theorem or ""), escape(check.claim), *sides, error, verdict(check, tolerance))
+    console.print(table)
 
 
 def verdict(check: Check, tolerance: float) -> str:
     """In words."""
     if check.must_fail:
         return "fails, as it must" if check.holds(tolerance) else "[bold red]PASSES[/], but must fail"
+    if check.is_empty:
+        return "nothing to check"
     return "holds" if check.holds(tolerance) else "[bold red]FAILS[/]"

@@ -29,6 +29,8 @@ class TheoremErrors:
         with torch.enable_grad():
             junctions = junction_choices(target.state_graph().n_levels, None, 0)
             for check in by_dynamic_programming(sampler, target, rng, self.n_updates, junctions):
+                if check.is_empty:
+                    continue
                 name = f"theorem_{check.theorem}"
                 found[name] = torch.maximum(found[name], check.error) if name in found else check.error
         return found

@@ -9,7 +9,10 @@ from torch import Tensor
 from gfn_vi.core.types import Role
 from gfn_vi.evaluation.expected_gradients import ExactGradients, Measure, expected_gradients
 from gfn_vi.evaluation.unrolling import unroll
-from truths.building import TARGETS, choices, make_exploration, make_objective, make_sampler, make_target
+from gfn_vi.targets.hypergrid import Hypergrid
+from gfn_vi.verification.batches import AllBatches
+from gfn_vi.verification.windows import NodeFlows, windows
+from truths.building import TARGETS, bumpy, choices, make_exploration, make_objective, make_sampler, make_target
 from truths.expectations import Bench, make_bench, relative_error
 from truths.expectations import expected_gradients as enumerated_gradients
 from truths.test_expected_gradients import NEEDS_FLOW, VARIATIONAL, wanted
@@ -59,7 +62,7 @@ def test_divergences_whatever_is_drawn(name: str, target: str) -> None:
         assert relative_error({role: found[role].view_as(g) for role, g in claim.items()}, claim) < EXACT
 
 
-@pytest.mark.parametrize("lamda", [0.01, 0.5, 2.0, 30.0])
+@pytest.mark.parametrize("lamda", [0.01, 0.5, 1.0, 2.0, 30.0])
 @pytest.mark.parametrize("target", ["grid3x3", "tiny_dag"])
 def test_subtrajectories_of_every_weight(target: str, lamda: float) -> None:
     bench = make_bench(target, flow=True)
@@ -141,3 +144,45 @@ def test_unrolling_a_graph_that_skips_layers() -> None:
     torch.testing.assert_close(unrolled.state[unrolled.graph.target], graph.target[unrolled.edge])
     grid = make_target("grid3x3").state_graph()
     assert unroll(grid).graph is grid
+
+
+def test_large_weight_ratios_do_not_overflow() -> None:
+    """127 steps: lamda^127 is far beyond float64 at lamda = 1000. Towards infinity only the whole trajectory counts."""
+    long = Hypergrid(1, 127, r0=0.1, reward=bumpy, max_enumerated_states=1000)
+    exact = ExactGradients(make_sampler(long, n_replicas=2, flow=True), long.state_graph())
+    found = exact.under("P_F").subtrajectories(1e6)
+    assert bool(exact(found)[Role.FORWARD].isfinite().all())
+    torch.testing.assert_close(found, exact.under("P_F").residual_square(), rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("target", ["grid3x3", "tiny_dag"])
+@pytest.mark.parametrize("name", UNWEIGHTED)
+def test_values_are_the_expected_losses(name: str, target: str) -> None:
+    """Not their gradients alone: the loss itself, in expectation (for log Z's record there is none)."""
+    if name == "modified_detailed_balance" and target == "tiny_dag":
+        pytest.skip("needs a target in which every state can stop")
+    bench = make_bench(target, flow=name in NEEDS_FLOW)
+    objective = make_objective(name)
+    loss = AllBatches(bench.sampler, bench.target).expected_loss(objective, 2 if name == "log_variance" else 1, bench.on_policy)
+    exact = ExactGradients(bench.sampler, bench.target.state_graph())
+    descends = objective.descends(exact.under("P_F"))
+    torch.testing.assert_close(descends[Role.FORWARD][0], loss, rtol=1e-10, atol=0)
+
+
+def test_detailed_balance_is_theorem_five_between_all_layers() -> None:
+    """With F = the visits of P_F and F = R once ended, windows times their mass sum to the expected DB loss, for theta."""
+    space = make_target("grid3x3")
+    graph = space.state_graph()
+    sampler = make_sampler(space, n_replicas=1, flow=True)
+    visits = ExactGradients(sampler, graph).under("P_F").flows.visits[:, 0].log()
+    with torch.no_grad():
+        sampler.log_Z.zero_()
+        sampler.flow_table[0, space.state_index(graph.states), 0] = visits
+    exact = ExactGradients(sampler, graph)
+    flows = NodeFlows(visits, torch.zeros(len(graph.source)).double(), graph.log_reward)
+    between = list(windows(exact.policies, list(range(graph.n_levels + 1)), flows))
+    squares = [window.log_start.logsumexp(0).exp() * window.square(Role.FORWARD) for window in between]
+    found = exact({Role.FORWARD: torch.stack(squares).sum(0)})[Role.FORWARD]
+    wanted = exact({Role.FORWARD: exact.under("P_F").steps(torch.square)})[Role.FORWARD]
+    assert float(wanted.norm()) > 0.1
+    torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-12)

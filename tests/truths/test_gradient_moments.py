@@ -44,7 +44,7 @@ TRUTH = {
     "variance": VARIANCE,
     "bias": float(OFFSET.square().sum()) / SIZE,
     "bias_along": float(OFFSET @ REFERENCE) / SIZE,
-    "snr": math.sqrt(SIZE / VARIANCE),
+    "snr": math.sqrt(float((REFERENCE + OFFSET).square().sum()) / VARIANCE),
 }
 
 
@@ -68,7 +68,7 @@ def test_cosines_are_those_of_numpy() -> None:
     assert float(found["cosine"][0]) == pytest.approx(cosines.mean(), rel=1e-12)
     assert float(found["cosine_se"][0]) == pytest.approx(cosines.std(ddof=1) / math.sqrt(BATCHES), rel=1e-12)
     along = np.cov(g.T)
-    floor = math.sqrt(r @ along @ r / (r @ r) / np.trace(along))
+    floor = math.sqrt(r @ along @ r / (r @ r) / np.trace(along) / BATCHES)
     assert float(found["cosine_floor"][0]) == pytest.approx(floor, rel=1e-12)
     assert float(found["variance"][0]) == pytest.approx(np.trace(along), rel=1e-12)
 
@@ -90,8 +90,52 @@ def test_a_batch_without_gradient_has_cosine_zero_and_no_reference_none() -> Non
     nothing.add(0, gaussian()[:1, :8])
     found = nothing.statistics()
     assert all(bool(found[name].isnan()) for name in ("bias", "bias_along", "cosine", "cosine_floor"))
-    assert float(found["snr"]) == 0
+    assert float(found["snr"]) > 0
     assert float(found["variance"]) > 0
+
+
+def test_scale_and_shrinkage_change_no_signal_to_noise_ratio() -> None:
+    wanted, found = moments(gaussian()), moments(0.3 * gaussian())
+    for name in ("snr", "snr_se", "cosine", "cosine_se"):
+        torch.testing.assert_close(found[name], wanted[name], rtol=1e-9, atol=1e-12)
+
+
+def test_noise_has_no_signal() -> None:
+    found = moments(gaussian() - OFFSET - REFERENCE)
+    assert float((found["snr"] == 0).double().mean()) > 0.2  # cut at 0 in about half of the measurements
+    assert float(found["snr"].square().mean()) < 0.1
+
+
+def test_a_gradient_that_is_not_finite_is_no_gradient_without_direction() -> None:
+    gradients = gaussian()
+    gradients[0, 3] = torch.nan
+    found = moments(gradients)
+    for name, values in found.items():
+        assert bool(values[0].isnan()) == (name != "reference_norm"), name
+        assert bool(values[1:].isfinite().all()), name
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5])
+def test_the_noise_of_a_sampled_reference_is_taken_out(share: float) -> None:
+    """References of their own for every copy, with a share of a batch's variance: biases as if g* were exact, on average."""
+    noise = gaussian(seed=1)[:, 0] - OFFSET - REFERENCE
+    references = REFERENCE + share**0.5 * noise
+    gradients = gaussian()
+    collected = GradientMoments(references, BATCHES, torch.float64, share)
+    collected.add(0, gradients)
+    found, size = collected.statistics(), references.square().sum(1)
+    for name, wanted in (("bias", float(OFFSET.square().sum())), ("bias_along", float(OFFSET @ REFERENCE))):
+        values = found[name] * size
+        assert abs(float(values.mean()) - wanted) < 4 * float(values.std()) / math.sqrt(COPIES), name
+
+
+def test_a_reference_made_of_the_batches_measures_no_bias() -> None:
+    gradients = gaussian()
+    collected = GradientMoments(gradients.mean(1), BATCHES, torch.float64, 1 / BATCHES, contained=True)
+    collected.add(0, gradients)
+    found = collected.statistics()
+    assert all(bool(found[name].isnan().all()) for name in ("bias", "bias_se", "bias_along", "bias_along_se"))
+    torch.testing.assert_close(found["cosine_floor"], torch.full_like(found["cosine"], BATCHES**-0.5))
 
 
 def test_groups_have_to_be_equal() -> None:

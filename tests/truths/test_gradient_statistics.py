@@ -188,11 +188,10 @@ def test_total_variance_is_that_of_all_batches(name: str) -> None:
         variance = float(probability @ (gradients - mean).square().sum(1))
         where = f"{role.value}/e/on_policy/2"
         agrees(found, "variance", where, variance)
-        if name != "batch_mean":  # unbiased: g* is the mean of all batches
-            snr = found[f"gradients/snr/{where}"]
-            # the root bends: off by 3 / 8 of the squared relative error of the variance
-            bend = 0.5 * float((found[f"gradients/variance/{where}"].std() / variance).square())
-            assert float(snr.median()) == pytest.approx(float(mean.norm()) / math.sqrt(variance), rel=bend + 0.03)
+        # |E g|^2, unbiased but for the few measurements in which its estimate is cut at 0
+        power = found[f"gradients/snr/{where}"].square() * found[f"gradients/variance/{where}"]
+        cut = float((power == 0).double().mean()) * float(power.std())
+        assert abs(float(power.mean()) - float(mean.square().sum())) < 4 * float(power.std()) / math.sqrt(COPIES) + cut
 
 
 # -- direction ----------------------------------------------------------------------------------------------------------
@@ -225,20 +224,20 @@ def test_noise_has_no_gradient_to_be_relative_to() -> None:
     for statistic in ("bias", "bias_along", "cosine", "cosine_floor"):
         assert bool(found[f"gradients/{statistic}/forward/noise/on_policy/4"].isnan().all()), statistic
     assert bool((found["gradients/variance/forward/noise/on_policy/4"] > 0).all())
-    assert found["gradients/snr/forward/noise/on_policy/4"].tolist() == [0, 0]
+    assert bool((found["gradients/snr/forward/noise/on_policy/4"] < 0.3).all())
     assert found["gradients/variance/backward/noise/on_policy/4"].tolist() == [0, 0]
 
 
 # -- references and weights ----------------------------------------------------------------------------------------------
 
 
-def test_an_independent_reference_has_the_noise_of_its_size() -> None:
-    """|E g - g*|^2 = variance of g* = b / n_reference times the variance of a batch, for estimators that are means."""
+def test_the_noise_of_an_independent_reference_is_no_bias() -> None:
+    """Its variance is b / n_reference times that of a batch, for estimators that are means, and is taken out."""
     estimators = {"tb": make_objective("trajectory_balance")}
     found = measured(on_policy_metric(estimators, reference="independent", n_reference=32), copies_of("grid3x3"))
-    bias, snr = (found[f"gradients/{name}/forward/tb/on_policy/4"] for name in ("bias", "snr"))
-    share = bias * snr.square()  # |E g - g*|^2 / variance
-    assert abs(float(share.mean()) - 4 / 32) < 4 * float(share.std()) / math.sqrt(COPIES)
+    bias = found["gradients/bias/forward/tb/on_policy/4"]
+    excess = bias * found["gradients/reference_norm/forward/tb/on_policy/4"].square()  # |E g - g*|^2, the noise of g* taken out
+    assert abs(float(excess.mean())) < 4 * float(excess.std()) / math.sqrt(COPIES)
 
 
 @pytest.mark.parametrize("behavior", ["on_policy", "stop_bias"])

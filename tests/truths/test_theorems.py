@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,8 @@ from gfn_vi.evaluation.expectations import GraphExpectations
 from gfn_vi.evaluation.expected_gradients import ExactGradients
 from gfn_vi.samplers.discrete import DiscreteSampler
 from gfn_vi.verification import equivalence
-from gfn_vi.verification.check import Check, combined, compare, worst
+from gfn_vi.verification import theorems as theorems_module
+from gfn_vi.verification.check import Check, combined, compare, excess, worst
 from gfn_vi.verification.equivalence import four
 from gfn_vi.verification.estimators import Estimators
 from gfn_vi.verification.junctions import junction_choices
@@ -23,10 +25,11 @@ from gfn_vi.verification.referee import Referee
 from gfn_vi.verification.table import by_dynamic_programming, by_enumeration
 from gfn_vi.verification.theorem_errors import TheoremErrors
 from gfn_vi.verification.theorems import Theorems
-from gfn_vi.verification.windows import layers, node_flows, windows
+from gfn_vi.verification.windows import Window, layers, node_flows, windows
 from truths.building import TARGETS, generators, make_exploration, make_sampler, make_target
 
 TOLERANCE = 1e-9
+EMPTY = {"uniform": (2, 3), "tied": (4,)}  # no parameters of P_B; none that are P_B's alone
 KINDS = [("tabular", "learned"), ("tabular", "uniform"), ("mlp", "learned"), ("mlp", "tied")]
 every_target = pytest.mark.parametrize("target", TARGETS)
 every_sampler = pytest.mark.parametrize(("kind", "backward"), KINDS)
@@ -42,12 +45,13 @@ def test_theorems_hold_by_recursion(target: str, kind: str, backward: str) -> No
     space = make_target(target)
     sampler = make_sampler(space, kind, backward, n_replicas=2, seed=5)
     checks = list(by_dynamic_programming(sampler, space, generators(0, 2), 20, all_junctions(space.state_graph().n_levels)))
-    assert {check.theorem for check in checks} == {1, 2, 3, 5, 6} | ({4} if backward != "tied" else set())
+    assert {check.theorem for check in checks} == {1, 2, 3, 4, 5, 6}
     for check in checks:
         assert check.error.shape == (2,)
         assert check.holds(TOLERANCE), check
-        if check.theorem in (1, 5):
+        if check.theorem in (1, 5) or (check.theorem in (2, 3) and backward != "uniform"):
             assert float(check.right.min()) > 1e-3, check
+        assert check.is_empty == (check.theorem in EMPTY.get(backward, ()))
 
 
 @every_target
@@ -72,6 +76,19 @@ def test_both_ways_find_the_same_sides(target: str, kind: str, backward: str) ->
     assert referee.n_layers == space.state_graph().n_levels
     for ours, theirs in ((theorems.one(), referee.one()), (theorems.two(), referee.two())):
         torch.testing.assert_close(ours.right, theirs.right, rtol=1e-9, atol=1e-12)
+    # theorem 6 says nothing if a side is lost: both ways have three divergences in common
+    common = {check.claim.split(" <=")[0]: check for check in referee.six()}
+    found = [(check, common.get(check.claim.split(" <=")[0])) for check in theorems.six()]
+    assert sum(theirs is not None for _, theirs in found) == 3
+    for ours, theirs in found:
+        if theirs is not None:
+            torch.testing.assert_close(ours.left, theirs.left, rtol=1e-9, atol=1e-12)
+            torch.testing.assert_close(ours.right, theirs.right, rtol=1e-9, atol=1e-12)
+    p, q = referee.listed.log_pf, referee.listed.log_target
+    ends = (referee.listed.per_object(p.exp()) * referee.listed.per_object(q.exp())).sqrt().sum(1)
+    hellinger = theorems.six()[3]
+    torch.testing.assert_close(hellinger.left, 1 - ends, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(hellinger.right, 1 - ((p + q) / 2).exp().sum(1), rtol=1e-9, atol=1e-12)
     # of several log Z the one of largest error is shown: which one is a matter of rounding, so all are compared
     by_recursion = theorems.exact.under("P_F").residual_square()
     residual = referee.listed.log_ratio + sampler.log_Z[:, None]
@@ -139,6 +156,59 @@ def test_a_wrong_expectation_fails_theorems_one_two_three_and_five(monkeypatch: 
         assert not check.holds(TOLERANCE)
 
 
+@pytest.mark.parametrize("broken", [0, 1, 2])
+def test_every_window_counts(broken: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error in one window is not lost in the sum over all."""
+    space = make_target("grid3x3")
+    theorems = Theorems(ExactGradients(make_sampler(space, n_replicas=2), space.state_graph()))
+
+    def one_wrong(*arguments: Any) -> list[Window]:
+        between = list(windows(*arguments))
+        square = between[broken].square
+        between[broken].square = lambda role: (1 + 1e-6) * square(role)  # type: ignore[method-assign]
+        return between
+
+    monkeypatch.setattr(theorems_module, "windows", one_wrong)
+    error = float(theorems.five([0, 2, 3, space.state_graph().n_levels], "").error.max())
+    assert 1e-9 < error < 1e-5
+
+
+def test_every_log_Z_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is wrong at another log Z only is seen."""
+    space = make_target("grid3x3")
+    theorems = Theorems(ExactGradients(make_sampler(space, n_replicas=2), space.state_graph()))
+    square = GraphExpectations.residual_square
+    right = float(theorems.exact.under("P_F").log_Z[0])
+
+    def wrong_elsewhere(self: GraphExpectations) -> Tensor:
+        return square(self) * (1 + 1e-6 * (abs(float(self.log_Z[0]) - right) > 1))
+
+    monkeypatch.setattr(GraphExpectations, "residual_square", wrong_elsewhere)
+    for check in (theorems.one(), theorems.two(), theorems.three()):
+        assert not check.holds(TOLERANCE)
+
+
+def test_theorems_hold_at_the_optimum_where_both_sides_vanish() -> None:
+    """P_F made of the flows of P_B: gradients are rounding, and so are their differences."""
+    space = make_target("grid3x3")
+    sampler = make_sampler(space, n_replicas=2)
+    flows = ExactGradients(sampler, space.state_graph()).under("P_B").flows
+    graph = space.state_graph()
+    with torch.no_grad():
+        row = space.state_index(graph.states)
+        sampler.forward_table[:, row[graph.source], graph.forward_action] = flows.edge_kernel.T.log()
+        sampler.forward_table[:, row, -1] = flows.stop_kernel.T.log()
+    for check in by_dynamic_programming(sampler, space, generators(0, 2), 5, all_junctions(graph.n_levels)):
+        assert check.holds(TOLERANCE), check
+
+
+def test_nothing_exceeds_infinity() -> None:
+    inf = torch.inf
+    found = excess(torch.tensor([1.0, inf, 2.0, 1.0, torch.nan]), torch.tensor([inf, inf, 1.0, 2.0, inf]))
+    assert found[:4].tolist() == [0, 0, 1, 0]
+    assert bool(found[4].isnan())
+
+
 def test_a_wrong_rate_fails_theorem_four(monkeypatch: pytest.MonkeyPatch) -> None:
     space = make_target("grid3x3")
     sgd = equivalence._sgd
@@ -168,6 +238,7 @@ def test_controls_are_wrong_by_what_theory_says(size: int) -> None:
     assert wrong["reverse KL, batch mean, theta"] == pytest.approx(1 / size, rel=1e-9)
     assert wrong["reverse KL, weights over B twice"] == pytest.approx(1 - 1 / size, rel=1e-9)
     assert wrong["forward KL, baseline on the illegal side"] == pytest.approx(0.5, rel=1e-9)
+    assert 0 < wrong["forward KL, published weights"] < 1
     assert not any(replace(check, must_fail=False).holds(TOLERANCE) for check in checks if check.must_fail)
     assert not any(replace(check, must_fail=True).holds(TOLERANCE) for check in checks if not check.must_fail)
 
