@@ -1,8 +1,8 @@
 """Relative errors of the theorems against floating-point precision: five targets, untrained and trained, float32 and float64.
 
-Every dot is one replica at one moment. A theorem that holds leaves nothing but rounding: no dot is far above the machine epsilon of
-its precision, whatever the target; sides that ask the same of the networks agree to the last bit. Theorem 6 is an inequality whose
-error is its excess.
+Every dot is one replica at one moment. A theorem that holds leaves nothing but rounding: no dot is far above the machine epsilon
+of its precision, whatever the target; sides that ask the same of the networks agree to the last bit. Theorem 6 is an inequality
+whose error is its excess.
 """
 
 from __future__ import annotations
@@ -68,9 +68,10 @@ def _draw(axes: Axes, rows: pd.DataFrame) -> None:
                 spread = np.linspace(-0.055, 0.055, len(values)) if len(values) > 1 else np.zeros(len(values))
                 where = place + 0.15 * (offset - (len(present) - 1) / 2) + spread
                 label = TARGETS[arm] if (place, precision) == (0, PRECISIONS[0]) else None
+                shown = np.clip(np.where(np.isfinite(values), values, TOP), FLOOR, TOP)
                 axes.scatter(
                     where,
-                    np.clip(np.nan_to_num(values, nan=TOP), FLOOR, TOP),
+                    shown,
                     s=9,
                     marker=marker,
                     color=colors[arm],

@@ -62,7 +62,8 @@ def test_what_a_run_has_learned(tmp_path: Path) -> None:
         (["tolerance=0"], "tolerance=0: expected a positive number such as 1e-9"),
         (["n_updates=0"], "n_updates=0: expected a whole number >= 1"),
         (["run=nowhere"], "run=nowhere: expected the directory of a run"),
-        (["exploration=replay"], "exploration=gfn_vi.exploration.replay.Replay: its density is not known"),
+        (["exploration=replay"], "exploration=gfn_vi.exploration.replay.Replay: off-policy controls need another"),
+        (["exploration=on_policy"], "exploration=gfn_vi.exploration.tilted.OnPolicy: off-policy controls need another"),
         (["sampler.hidden=[8]"], "sampler.hidden: no such key"),
     ],
 )
