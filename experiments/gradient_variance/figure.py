@@ -1,6 +1,6 @@
 """Gradients of all estimators at the same parameters and on the same trajectories: along training, off-policy, and as published.
 
-Row (a): direction (cosine to the exact expected gradient) and noise-to-signal ratio, sqrt(total variance) / |exact gradient|, of
+Row (a): direction (cosine to the exact expected gradient) and relative noise, sqrt(total variance) / |exact gradient|, of
 batches of 64 while TB trains. Row (b): the same as the behavior that draws the batches moves away from P_F, and how much of the
 exact gradient is missing in expectation. Row (c): the cosine against a reference that contains the small batches, as published,
 beside valid ones. Lines are means over replicas, bands 95% bootstrap intervals of the mean over replicas.
@@ -130,8 +130,12 @@ def _legend(panel: SubFigure, axes: Axes, title: str, n_columns: int) -> None:
     )
 
 
-def _noise_to_signal(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows.assign(value=1 / rows["value"])
+def _noise(rows: pd.DataFrame, arm: str) -> pd.DataFrame:
+    """sqrt(total variance) / |exact gradient| of P_F's side."""
+    keys = ["arm", "seed", "trajectories", "prefix", "role", "estimator", "behavior", "batch"]
+    variance = _chosen(rows, arm, statistic="variance", role="forward").set_index(keys)["value"]
+    norm = _chosen(rows, arm, statistic="reference_norm", role="forward").set_index(keys)["value"]
+    return (np.sqrt(variance) / norm).rename("value").reset_index()
 
 
 def along_training(panel: SubFigure, rows: pd.DataFrame) -> None:
@@ -141,9 +145,9 @@ def along_training(panel: SubFigure, rows: pd.DataFrame) -> None:
     every = panel.subplots(1, 3)
     arm = "along_training"
     _lines(every[0], _chosen(rows, arm, statistic="cosine", role="forward"), "trajectories", legend=True)
-    _lines(every[1], _noise_to_signal(_chosen(rows, arm, statistic="snr", role="forward")), "trajectories")
+    _lines(every[1], _noise(rows, arm), "trajectories")
     _lines(every[2], _chosen(rows, arm, statistic="cosine", role="backward"), "trajectories")
-    titles = (r"$\theta$: cosine to exact gradient", r"$\theta$: noise / signal", r"$\phi$: cosine to exact gradient")
+    titles = (r"$\theta$: cosine to exact gradient", r"$\theta$: noise / gradient", r"$\phi$: cosine to exact gradient")
     for axes, title in zip(every, titles, strict=True):
         axes.set(xlabel="Trajectories", ylabel=title)
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -156,14 +160,14 @@ def behaviors(panel: SubFigure, rows: pd.DataFrame) -> None:
     arm = "behaviors"
     last = rows[(rows["arm"] == arm) & (rows["trajectories"] == rows.loc[rows["arm"] == arm, "trajectories"].max())]
     every = panel.subplots(1, 3)
-    snr = _noise_to_signal(_chosen(last, arm, statistic="snr", role="forward"))
-    _lines(every[0], _along(snr, "bias"), "distance", legend=True)
-    _lines(every[1], _along(snr, "epsilon"), "distance")
+    noise = _noise(last, arm)
+    _lines(every[0], _along(noise, "bias"), "distance", legend=True)
+    _lines(every[1], _along(noise, "epsilon"), "distance")
     missing = _chosen(last, arm, statistic="bias_along", role="forward")
     _lines(every[2], _along(missing, "bias"), "distance")
     for axes in every[:2]:
         axes.set_yscale("log")
-        axes.set_ylabel(r"$\theta$: noise / signal")
+        axes.set_ylabel(r"$\theta$: noise / gradient")
     every[2].axhline(0, color="0.4", linewidth=0.6)
     every[2].set_ylabel(r"$\theta$: bias along exact gradient")
     for axes, name in zip(every, ("Stop bias (nats)", r"$\varepsilon$ of uniform actions", "Stop bias (nats)"), strict=True):
