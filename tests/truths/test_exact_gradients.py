@@ -13,9 +13,9 @@ from gfn_vi.targets.hypergrid import Hypergrid
 from gfn_vi.verification.batches import AllBatches
 from gfn_vi.verification.windows import NodeFlows, windows
 from truths.building import TARGETS, bumpy, choices, make_exploration, make_objective, make_sampler, make_target
+from truths.claims import NEEDS_FLOW, VARIATIONAL, wanted
 from truths.expectations import Bench, make_bench, relative_error
 from truths.expectations import expected_gradients as enumerated_gradients
-from truths.test_expected_gradients import NEEDS_FLOW, VARIATIONAL, wanted
 
 # Expectations add up at most some thousand float64 terms of order one.
 EXACT = 1e-10
