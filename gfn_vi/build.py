@@ -195,12 +195,17 @@ def build_metrics(config: DictConfig, target: DiscreteTarget, sampler: Sampler) 
         metric = _built(entry, f"evaluation.metrics.{name}")
         if getattr(metric, "needs_enumeration", False) and not enumerable:
             remarks.append(
-                f"exact metrics are off: the target is not enumerable within target.max_enumerated_states; "
+                f"exact metrics are off ({name}): the target is not enumerable within target.max_enumerated_states; "
                 f"using {config.evaluation.n_samples} samples per evaluation instead"
             )
             metric = _built(config.evaluation.fallback, "evaluation.fallback")
         for part, needs in getattr(metric, "needs", {}).items():
             _check_measurable(f"evaluation.metrics.{name}.{part}", needs, target, sampler)
+        roles = getattr(metric, "roles", None)
+        if roles is not None and not any(sampler.parameter_groups().get(role) for role in roles):
+            given = [role.value for role in roles]
+            advice = "the sampler has no parameters of these; see sampler.flow and sampler.backward"
+            raise ConfigError(f"evaluation.metrics.{name}.roles", given, advice)
         metrics.append(metric)
     return metrics, remarks
 
@@ -214,7 +219,7 @@ def _check_measurable(key: str, needs: frozenset[Need], target: DiscreteTarget, 
         advice = f"{key} needs learned state flows, which the objective does not; use sampler.flow=true, or {key}=null"
         raise ConfigError("sampler.flow", has_flow, advice)
     if Need.STOP_FLOW in needs and not target.every_state_stops:
-        raise ConfigError(key, "given", f"needs a target in which every state can stop; use {key}=null here")
+        raise ConfigError(key, "a choice", f"needs a target in which every state can stop; use {key}=null here")
 
 
 def build_sampler(

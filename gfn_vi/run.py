@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import logging
 import math
+import os
 import signal
 import statistics
 import sys
@@ -162,6 +163,8 @@ def _stop_signals() -> Iterator[list[int]]:
         if received:  # the second time the user means it
             raise KeyboardInterrupt
         received.append(number)
+        # not by print or logging: a handler may interrupt either
+        os.write(2, b"\nstopping after this update or measurement, all will be saved; again to stop at once\n")
 
     try:
         previous = {s: signal.signal(s, remember) for s in (signal.SIGINT, signal.SIGTERM)}

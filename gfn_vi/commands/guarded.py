@@ -34,6 +34,9 @@ def guarded(task: Callable[[], object], status: Callable[[], int | None] = lambd
             sys.exit(known)
         if isinstance(error, (HydraException, OmegaConfBaseException, ConfigError, RunError)):
             print(f"error: {in_one_line(error)}", file=sys.stderr)
+        elif isinstance(error, BrokenPipeError):  # whoever read the output has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to flush, too
+            sys.exit(EXIT_INTERRUPTED)
         elif isinstance(error, OSError):  # of the folder of a sweep: what a job raises is reported by its task
             found = f"{error.strerror}: {error.filename}"
             print(f"error: cannot write: {found}; set output_root to a folder that can be written", file=sys.stderr)

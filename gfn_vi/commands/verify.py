@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import hydra
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from gfn_vi.commands.guarded import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, guarded
 from gfn_vi.commands.hydra_errors import in_one_line
@@ -71,14 +72,18 @@ def check_numbers(config: DictConfig) -> None:
 
 
 def adopt_run(config: DictConfig) -> None:
-    """Put target and sampler of the run in the place of those composed."""
+    """Put the run's target in the place of the one composed; its sampler is for that target only."""
     path = Path(str(config.run)) / "config.yaml"
     require(path.is_file(), "run", config.run, "expected the directory of a run: there is no config.yaml in it")
-    saved: Any = OmegaConf.load(path)
+    try:
+        saved: Any = OmegaConf.load(path)
+    except (OSError, YAMLError) as error:
+        raise ConfigError("run", config.run, "its config.yaml is damaged") from error
     required = {"target", "sampler", "objective", "replicas"}
     require(OmegaConf.is_dict(saved) and required <= set(saved), "run", config.run, "its config.yaml is damaged")
     for key in ("target", "sampler", "objective", "replicas"):
-        config[key] = saved[key]
+        config[f"run_{key}"] = saved[key]
+    config.target = saved.target
 
 
 def verify(config: DictConfig) -> int:
@@ -153,12 +158,15 @@ def trained_or_random(config: DictConfig, target: EnumerableTarget, device: torc
 
     if config.run is None:
         return build_sampler(config, target, device, dtype, 1, flow=False), "random parameters"
+    trained = config.copy()
+    for key in ("sampler", "objective", "replicas"):
+        trained[key] = config[f"run_{key}"]
     from gfn_vi.training.checkpoint import load_checkpoint
 
     state = load_checkpoint(Path(str(config.run)) / "checkpoint.pt")
     require(state is not None, "run", config.run, "it has no checkpoint yet: let it train for a minute, or to its end")
     assert state is not None
-    sampler = build_sampler(config, target, device, dtype, config.replicas, Need.FLOW in build_objective(config).needs)
+    sampler = build_sampler(trained, target, device, dtype, trained.replicas, Need.FLOW in build_objective(trained).needs)
     try:
         sampler.load_state_dict(state["trainer"]["sampler"])
     except RuntimeError as error:

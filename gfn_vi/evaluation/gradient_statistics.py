@@ -71,14 +71,19 @@ class GradientStatistics:
         right = len(roles) > 0 and all(role in known for role in roles)
         require(right, f"{KEY}.roles", roles, f"expected some of {', '.join(known)}")
         require(self.reference in REFERENCES, f"{KEY}.reference", self.reference, f"expected one of {', '.join(REFERENCES)}")
+        for kind, group, parts in (("estimators", "objective", self.objectives), ("behaviors", "exploration", self.behaviors)):
+            for name, part in parts.items():
+                advice = f"expected a choice of the group {group}: +{group}@{KEY}.{kind}.{name}=..."
+                require(hasattr(part, "needs" if kind == "estimators" else "has_density"), f"{KEY}.{kind}.{name}", part, advice)
         require(len(self.objectives) > 0, f"{KEY}.estimators", "{}", "expected at least one objective")
         require(len(self.behaviors) > 0, f"{KEY}.behaviors", "{}", "expected at least one exploration")
         sizes = self.batch_sizes
-        require(len(sizes) > 0 and min(sizes) >= 1, f"{KEY}.batch_sizes", sizes, "expected at least one whole number, each >= 1")
+        whole = len(sizes) > 0 and min(sizes) >= 1 and len(set(sizes)) == len(sizes)
+        require(whole, f"{KEY}.batch_sizes", sizes, "expected at least one whole number, each >= 1 and none twice")
+        require(self.prefix != "", f"{KEY}.prefix", self.prefix, "expected a text: the names of the metrics start with it")
         n = self.n_batches
-        whole = n >= 2 * GROUPS and n % GROUPS == 0
         require(
-            whole,
+            n >= 2 * GROUPS and n % GROUPS == 0,
             f"{KEY}.n_batches",
             n,
             f"expected a multiple of {GROUPS}, at least {2 * GROUPS}: errors compare {GROUPS} groups",

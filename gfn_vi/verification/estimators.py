@@ -12,6 +12,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from gfn_vi.core.errors import ConfigError
 from gfn_vi.core.protocols import DiscreteTarget, Exploration, Objective
 from gfn_vi.core.types import Need, Role
 from gfn_vi.evaluation.enumeration import enumerate_policies
@@ -62,7 +63,12 @@ class Estimators:
             raise ValueError("the exploration has no density")
         self.on_policy, self.off_policy = self.listed.log_pf[0].detach(), density[0]
         if float((self.on_policy.exp() - density[0].exp()).abs().sum()) < SMALLEST_FAILURE:
-            raise ValueError("the exploration draws from P_F, where what is wrong off-policy is right")
+            raise ConfigError(
+                "exploration",
+                type(exploration).__name__,
+                "draws what P_F draws, where what is wrong off-policy is right; use sampler=tabular_random, "
+                "exploration=stop_bias, or small=null",
+            )
         groups = self.sampler.parameter_groups()
         self.parameters = [p for role, group in groups.items() if role is not Role.LOG_Z for p in group]
 

@@ -17,7 +17,13 @@ from gfn_vi.targets.rewards import CornersReward
 from system.command import ROOT, Outcome, ended, records, spawn, train
 
 EXAMPLES = ROOT / "docs" / "examples"
-FILES = ["my_targets.py", "my_objectives.py", "my_configs/target/my_target.yaml", "my_configs/objective/my_objective.yaml"]
+FILES = [
+    "exact_gradients.py",
+    "my_targets.py",
+    "my_objectives.py",
+    "my_configs/target/my_target.yaml",
+    "my_configs/objective/my_objective.yaml",
+]
 SMALL = ("trainer.batch_size=16", "trainer.n_trajectories=320", "evaluation.every=160", "sampler.hidden=[16]")
 
 

@@ -141,7 +141,7 @@ def test_signal_in_the_middle(number: signal.Signals, uninterrupted: Path, tmp_p
     os.kill(process.pid, number)
     outcome = ended(process)
     assert outcome.code == 130
-    assert outcome.err == ""
+    assert outcome.err.strip() == "stopping after this update or measurement, all will be saved; again to stop at once"
     message, directory = outcome.out.splitlines()
     assert message.startswith(f"{number.name}: stopped after ")
     assert message.endswith("all saved; the same command goes on")

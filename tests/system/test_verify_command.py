@@ -41,6 +41,19 @@ def test_networks_other_targets_and_junctions(tmp_path: Path) -> None:
         assert done.code == 0, f"{more}\n{done.out}\n{done.err}"
 
 
+def test_uniform_tables_are_no_case_for_off_policy_controls(tmp_path: Path) -> None:
+    """What is wrong off-policy is right under P_F; a run with such a sampler does not decide what is listed."""
+    shown = run_command("verify", [*TINY, "sampler=tabular"], tmp_path / "here")
+    assert shown.code == 2
+    assert shown.err.startswith("error: exploration=EpsilonUniform: draws what P_F draws")
+    run = train(["sampler=tabular", "target.side=4", "trainer.n_trajectories=64"], tmp_path / "here").directory
+    shown = run_command("verify", [*TINY, f"run={run}"], tmp_path / "here")
+    assert shown.code == 0, shown.err
+    (tmp_path / "here" / run / "config.yaml").write_text(": : [")
+    shown = run_command("verify", [f"run={run}"], tmp_path / "here")
+    assert (shown.code, shown.err) == (2, f"error: run={run}: its config.yaml is damaged\n")
+
+
 def test_what_a_run_has_learned(tmp_path: Path) -> None:
     """All its replicas, in float64, with flows if it learned them."""
     done = train([*SMALL, "replicas=2", "objective=detailed_balance", "trainer.n_trajectories=64"], tmp_path / "here")

@@ -401,6 +401,13 @@ REFUSED = {
         f"target=tiny_dag +objective@{G}.estimators.mine=modified_detailed_balance",
         f"needs a target in which every state can stop; use {G}.estimators.mine=null",
     ),
+    "no_objective": (
+        f"+{G}.estimators.foo=reverse_kl",
+        f"{G}.estimators.foo=reverse_kl: expected a choice of the group objective",
+    ),
+    "no_behavior": (f"+{G}.behaviors.foo=stop_bias", f"{G}.behaviors.foo=stop_bias: expected a choice of the group exploration"),
+    "no_parameters": (f"{G}.roles=[flow]", f"{G}.roles=['flow']: the sampler has no parameters of these"),
+    "twice": (f"{G}.batch_sizes=[8,8]", f"{G}.batch_sizes=[8, 8]: expected at least one whole number, each >= 1 and none twice"),
     "memory": (f"+exploration@{G}.behaviors.mine=replay", f"{G}.behaviors.mine=Replay: a behavior with a memory"),
     "on_policy": (
         f"+exploration@{G}.behaviors.mine=stop_bias +{G}.estimators.noise._target_=gfn_vi.evaluation.controls.ScoreNoise",
