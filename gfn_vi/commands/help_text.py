@@ -11,13 +11,13 @@ from textwrap import shorten
 WIDTH, LINE = 26, 130
 
 
-def choices_in_words() -> str:
-    """Every group and choice with the line that heads its file; those of --config-dir included."""
+def choices_in_words(*wanted: str) -> str:
+    """Groups (all, or those wanted) and their choices with the line that heads each file; those of --config-dir included."""
     lines: list[str] = []
     groups: dict[str, dict[str, str]] = {}
     for root in [files("gfn_vi.configs"), *_user_directories()]:
         _collect(root, "", groups)
-    for group in sorted(groups):
+    for group in sorted(set(groups) & set(wanted) if wanted else groups):
         lines.append(f"{group}:")
         width = max(WIDTH, max(len(name) for name in groups[group]) + 1)
         for name, text in sorted(groups[group].items()):
