@@ -155,14 +155,13 @@ def trained_or_random(config: DictConfig, target: EnumerableTarget, device: torc
     """(sampler, where its parameters come from)."""
     from gfn_vi.build import build_objective, build_sampler
     from gfn_vi.core.types import Need
+    from gfn_vi.training.checkpoint import load_checkpoint
 
     if config.run is None:
         return build_sampler(config, target, device, dtype, 1, flow=False), "random parameters"
     trained = config.copy()
     for key in ("sampler", "objective", "replicas"):
         trained[key] = config[f"run_{key}"]
-    from gfn_vi.training.checkpoint import load_checkpoint
-
     state = load_checkpoint(Path(str(config.run)) / "checkpoint.pt")
     require(state is not None, "run", config.run, "it has no checkpoint yet: let it train for a minute, or to its end")
     assert state is not None

@@ -53,6 +53,16 @@ def effective_sample_size(log_weights: Tensor) -> Tensor:
     return log_ess.exp() / log_weights.shape[-1]
 
 
+def effective_sample_size_error(log_weights: Tensor) -> Tensor:
+    """Standard error of Kish's effective sample size as a fraction, by its influence function: [..., S] -> [...]."""
+    n = log_weights.shape[-1]
+    relative = log_weights.softmax(-1) * n  # w / mean(w)
+    second = relative.square().mean(-1, keepdim=True)  # 1 / ess
+    influence = 2 * (relative - 1) / second - (relative.square() - second) / second.square()
+    error: Tensor = influence.std(-1) / n**0.5
+    return error
+
+
 def softplus(x: Tensor) -> Tensor:
     """log(1 + exp(x)), exact in float64 (torch's own switches to x above a threshold of 20): [...] -> [...]."""
     return torch.logaddexp(x, x.new_zeros(()))

@@ -77,7 +77,7 @@ class GradientMoments:
         others = total[:, None] - squares
         square_of_others = square[:, None] - 2 * inner.sum(-1) + inner.diagonal(dim1=-2, dim2=-1)
         variance = total_variance(n, total, square).clamp(min=0)
-        variance_se = jackknife_error(total_variance(n_others, others, square_of_others))
+        variance_without = total_variance(n_others, others, square_of_others)
         size = self.size.where(self.size > 0, torch.nan)
         shares = self.along / size[:, None]
         cosines = self.along / (self.squares * size[:, None]).sqrt()
@@ -85,14 +85,12 @@ class GradientMoments:
         bias, bias_without = squared_bias(n, total, square), squared_bias(n_others, others, square_of_others)
         along = self.along.unflatten(1, (GROUPS, -1)).sum(-1)
         along_without = (along.sum(-1, keepdim=True) - along) / n_others
-        power = self._power(bias, along.sum(-1) / n, variance)
-        power_without = self._power(
-            bias_without, along_without, total_variance(n_others, others, square_of_others), self.size[:, None]
-        )
+        power = _power(self.size, along.sum(-1) / n, bias, variance)
+        power_without = _power(self.size[:, None], along_without, bias_without, variance_without)
         noise = variance * self.share / size  # of the reference, relative to it
         found = {
             "variance": variance,
-            "variance_se": variance_se,
+            "variance_se": jackknife_error(variance_without),
             "bias": bias / size - noise,
             "bias_se": jackknife_error(bias_without) / size,
             "bias_along": shares.mean(-1) - 1 + noise,
@@ -110,14 +108,14 @@ class GradientMoments:
             found["cosine_floor"] = torch.full_like(variance, self.share**0.5)
         return found
 
-    def _power(self, bias: Tensor, along: Tensor, variance: Tensor, size: Tensor | None = None) -> Tensor:
-        """|E g|^2 / variance, cut at 0. |E g|^2 = |g*|^2 + 2 <E d, g*> + |E d|^2, with the unbiased estimate of the last."""
-        signal = 2 * along - (self.size if size is None else size) + bias
-        return signal.clamp(min=0) / variance
-
     def _by_group(self) -> tuple[Tensor, Tensor]:
         """Sums of |d_m|^2 [R, G], and the inner products of the sums of d_m [R, G, G]."""
         squares = self.distances.unflatten(1, (GROUPS, -1)).sum(-1)
         # replica by replica: all sums in float64 at once would be the largest tensor of the measurement
         inner = torch.stack([sums.double() @ sums.double().T for sums in self.sums])
         return squares, inner
+
+
+def _power(size: Tensor, along: Tensor, bias: Tensor, variance: Tensor) -> Tensor:
+    """|E g|^2 / variance, cut at 0, from |g*|^2, <E g, g*> and the unbiased |E d|^2: |E g|^2 = 2 <E g, g*> - |g*|^2 + |E d|^2."""
+    return (2 * along - size + bias).clamp(min=0) / variance

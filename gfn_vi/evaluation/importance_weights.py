@@ -5,18 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gfn_vi.core.log_probability import effective_sample_size
+from gfn_vi.core.log_probability import effective_sample_size, effective_sample_size_error
 from gfn_vi.evaluation.batch_gradients import Chunk
 from gfn_vi.evaluation.pareto import pareto_k
-
-
-def effective_sample_size_error(log_weights: Tensor) -> Tensor:
-    """Standard error of Kish's effective sample size as a fraction, by its influence function: [..., S] -> [...]."""
-    n = log_weights.shape[-1]
-    relative = log_weights.softmax(-1) * n  # w / mean(w)
-    second = relative.square().mean(-1, keepdim=True)  # 1 / ess
-    influence = 2 * (relative - 1) / second - (relative.square() - second) / second.square()
-    return influence.std(-1) / n**0.5
 
 
 class WeightPool:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gfn_vi.core.errors import require
-from gfn_vi.core.log_probability import effective_sample_size, log_mean_exp
+from gfn_vi.core.log_probability import effective_sample_size, effective_sample_size_error, log_mean_exp
 from gfn_vi.core.protocols import DiscreteTarget, Sampler
 from gfn_vi.core.replicas import ReplicaGenerators
 
@@ -35,9 +35,6 @@ class SampledMetrics:
         reward = evaluation.log_reward.double()
         length = evaluation.mask.sum(-1).double()
         root = n**0.5
-        relative = share * n  # w / mean(w)
-        second = relative.square().mean(-1, keepdim=True)  # 1 / ess
-        influence = 2 * (relative - 1) / second - (relative.square() - second) / second.square()
         return {
             "log_Z": sampler.log_Z.double(),
             "sampled_elbo": log_w.mean(-1),
@@ -48,7 +45,7 @@ class SampledMetrics:
             # delta method: var(w) / (n mean(w)^2) = 1 / (n ess) - 1 / n
             "sampled_log_Z_se": (1 / (n * ess) - 1 / n).clamp(min=0).sqrt(),
             "sampled_ess": ess,
-            "sampled_ess_se": influence.std(-1) / root,
+            "sampled_ess_se": effective_sample_size_error(log_w),
             "sampled_log_reward": reward.mean(-1),
             "sampled_log_reward_se": reward.std(-1) / root,
             "sampled_length": length.mean(-1),
