@@ -6,6 +6,7 @@ Files: config.yaml, status.json (who, what, how far), run.lock (held while a pro
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -27,6 +28,8 @@ from gfn_vi.core.identity import INFRASTRUCTURE_KEYS
 from gfn_vi.training.durable_files import disk_error, replace_durably
 
 MAX_LABEL = 80
+# Whoever asks is_being_written holds the lock for some microseconds: a writer tries again before it gives up.
+LOCK_SECONDS, LOCK_POLL_SECONDS = 0.2, 0.02
 PACKAGES = {"torch": "torch", "gfn_vi": "gfn_vi", "hydra": "hydra-core"}
 
 State = Literal["running", "done", "failed", "interrupted"]
@@ -104,10 +107,10 @@ class RunDirectory:
         lock = filelock.FileLock(self.path / "run.lock")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=LOCK_SECONDS, poll_interval=LOCK_POLL_SECONDS)
             self._write_owner(lock)
         except filelock.Timeout:
-            raise RunError(f"run {self.path} is being written by another process {self._owner()}") from None
+            raise RunError(f"run {self.path} is being written by another process ({self.owner()})") from None
         except OSError as error:
             raise disk_error(self.path, error) from error
         self._lock = lock
@@ -142,12 +145,32 @@ class RunDirectory:
             lock.release()
             raise
 
-    def _owner(self) -> str:
+    def owner(self) -> str:
+        """Who writes it or wrote it when killed, in words ("pid 7 on host a"); "pid unknown" where nobody left a name."""
         try:
             text = (self.path / "run.owner").read_text().strip()
         except (OSError, UnicodeDecodeError):
             text = ""
-        return f"({text or 'pid unknown'})"
+        return text or "pid unknown"
+
+    def is_being_written(self) -> bool:
+        """Whether a living process writes this run now. Creates nothing and needs no right to write.
+
+        False for a directory that is not there; True where the lock cannot be looked at.
+        """
+        try:
+            descriptor = os.open(self.path / "run.lock", os.O_RDONLY)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            return True
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
 
     def _replace(self, name: str, text: str) -> None:
         if self._lock is None:

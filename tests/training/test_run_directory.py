@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+import threading
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
@@ -132,9 +134,12 @@ def test_one_writer_and_the_lock_dies_with_it(tmp_path, holder):
     expected = rf"run .*/run is being written by another process \(pid {holder.pid} on host {socket.gethostname()}\)"
     with pytest.raises(RunError, match=expected):
         run.open()
+    assert run.is_being_written()
     os.kill(holder.pid, signal.SIGKILL)
     holder.wait()
+    assert not run.is_being_written()
     with run.open():
+        assert run.is_being_written()
         run.write_status("running", 0)
 
 
@@ -150,6 +155,16 @@ def test_a_second_writer_in_the_same_process_is_refused(tmp_path):
     assert not list(tmp_path.glob("*.owner"))
 
 
+def test_who_looks_whether_a_run_is_written_does_not_keep_a_writer_out(tmp_path):
+    with RunDirectory(tmp_path):
+        pass
+    descriptor = os.open(tmp_path / "run.lock", os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)  # what is_being_written does, at its slowest
+    threading.Timer(0.05, os.close, [descriptor]).start()
+    with RunDirectory(tmp_path) as run:
+        assert run.is_being_written()
+
+
 def test_an_error_inside_the_block_frees_the_lock(tmp_path):
     run = RunDirectory(tmp_path)
     with pytest.raises(ZeroDivisionError), run:
@@ -162,6 +177,7 @@ def test_writing_needs_the_lock_and_reading_does_not(tmp_path):
     run = RunDirectory(tmp_path / "run")
     assert run.status() is None
     assert not run.is_done()
+    assert not run.is_being_written()
     assert not run.path.exists()
     with pytest.raises(RuntimeError, match="open the RunDirectory"):
         run.write_config("a: 1\n")
