@@ -8,7 +8,6 @@ Nothing here raises for a bad run; what is wrong with it is in `Run.label`, and 
 from __future__ import annotations
 
 import json
-import os
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -22,7 +21,8 @@ import pyarrow as pa
 import pyarrow.csv
 import yaml
 
-RUN_FILES = ("config.yaml", "metrics.csv", "status.json")
+from gfn_vi.analysis.folders import TableError
+
 METRIC_TYPES = {
     "step": pa.int64(),
     "trajectories": pa.int64(),
@@ -35,14 +35,6 @@ METRIC_TYPES = {
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is 10 times faster, and sweeps have thousands of runs
 
 
-class TableError(ValueError):
-    """Files that cannot become the table or the figure that was asked for: what was found, what to do about it."""
-
-
-class NoRunsError(TableError):
-    """There is no folder of runs where one was expected."""
-
-
 @dataclass(frozen=True)
 class Run:
     """What could be read of one run directory."""
@@ -53,20 +45,6 @@ class Run:
     error: str | None = None  # the error that the run itself reported
     config: dict[str, Any] = field(default_factory=dict)  # flat, dotted keys
     metrics: pa.Table | None = None  # columns of METRIC_TYPES
-
-
-def find_runs(folder: Path) -> list[Path]:
-    """The run directories directly under `folder`, by name; NoRunsError if there is no such folder or none in it."""
-    if not folder.is_dir():
-        raise NoRunsError(f"{folder}: no runs found, there is no such folder")
-    if any((folder / name).exists() for name in RUN_FILES):
-        raise TableError(f"{folder} is itself a run; expected the folder that holds it, {folder.parent}")
-    with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if entry.is_dir())
-    found = [folder / name for name in names if any((folder / name / part).exists() for part in RUN_FILES)]
-    if not found:
-        raise NoRunsError(f"{folder}: no runs found (folders that hold {', '.join(RUN_FILES)})")
-    return found
 
 
 def read_run(path: Path) -> Run:

@@ -23,7 +23,8 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from gfn_vi.analysis.runs import Run, TableError, find_runs, read_run
+from gfn_vi.analysis.folders import TableError, find_runs
+from gfn_vi.analysis.runs import Run, read_run
 from gfn_vi.core.identity import INFRASTRUCTURE_KEYS
 
 WALL_CLOCK_COLUMNS = frozenset({"wall_seconds"})

@@ -65,7 +65,8 @@ def find_experiments() -> dict[str, Path]:
 def draw(experiment: Path, folder: Path, command: str, output_root: str = "outputs") -> list[Path]:
     """Collect `folder`, write its table, draw experiments/<name>/figure.py of it; the figure's paths."""
     from gfn_vi.analysis import style
-    from gfn_vi.analysis.runs import NoRunsError, RunArrays, TableError
+    from gfn_vi.analysis.folders import NoRunsError, TableError
+    from gfn_vi.analysis.runs import RunArrays
     from gfn_vi.analysis.table import collect, table_hash, write_table
 
     try:

@@ -14,7 +14,8 @@ import pandas as pd
 import pyarrow.parquet
 import pytest
 
-from gfn_vi.analysis.runs import NoRunsError, RunArrays, TableError, flatten, read_run
+from gfn_vi.analysis.folders import NoRunsError
+from gfn_vi.analysis.runs import RunArrays, TableError, flatten, read_run
 from gfn_vi.analysis.table import collect, require_columns, summarize, table_hash, write_table
 
 MakeRun = Callable[..., Path]

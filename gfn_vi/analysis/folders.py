@@ -1,0 +1,35 @@
+"""The folder of an experiment and the run directories in it. Imports nothing heavy: status looks every second."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+RUN_FILES = ("config.yaml", "metrics.csv", "status.json")
+
+
+class TableError(ValueError):
+    """Files that cannot become the table or the figure that was asked for: what was found, what to do about it."""
+
+
+class NoRunsError(TableError):
+    """There is no folder of runs where one was expected."""
+
+
+def require_folder(folder: Path) -> None:
+    """NoRunsError if there is no such folder, TableError if it is a run itself."""
+    if not folder.is_dir():
+        raise NoRunsError(f"{folder}: no runs found, there is no such folder")
+    if any((folder / name).exists() for name in RUN_FILES):
+        raise TableError(f"{folder} is itself a run; expected the folder that holds it, {folder.parent}")
+
+
+def find_runs(folder: Path) -> list[Path]:
+    """The run directories directly under `folder`, by name; NoRunsError if there is no such folder or none in it."""
+    require_folder(folder)
+    with os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in entries if entry.is_dir())
+    found = [folder / name for name in names if any((folder / name / part).exists() for part in RUN_FILES)]
+    if not found:
+        raise NoRunsError(f"{folder}: no runs found (folders that hold {', '.join(RUN_FILES)})")
+    return found
