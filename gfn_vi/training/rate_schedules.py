@@ -79,7 +79,7 @@ class _Plateau(RateSchedule):
     """Times `gamma` when the watched metric has not improved by a relative `threshold` for `patience` trajectories."""
 
     def __init__(self, gamma: float, patience: float, threshold: float) -> None:
-        require(0 < gamma < 1, "optimizer.schedule.gamma", gamma, "expected a number strictly between 0 and 1")
+        require(0 < gamma <= 1, "optimizer.schedule.gamma", gamma, "expected a number > 0 and <= 1 (1: the rates stay)")
         require(patience > 0, "optimizer.schedule.patience", patience, "expected a positive number of trajectories")
         self.gamma, self.patience, self.threshold = gamma, patience, threshold
         self.memory: dict[str, Tensor] = {}

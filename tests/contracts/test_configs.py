@@ -19,7 +19,8 @@ SMALL = ("trainer.batch_size=8", "trainer.n_trajectories=16", "target.side=4", "
 # Group -> how a choice is made on the command line, and what else it takes to run.
 TOP = (
     *("target", "sampler", "exploration", "objective", "optimizer", "evaluation", "logger"),
-    *("arm/paper", "arm/proposition_1", "arm/gradient_variance", "experiment", "debug"),
+    *("arm/paper", "arm/proposition_1", "arm/gradient_variance", "experiment", "preset", "deviation", "debug"),
+    *(f"experiment_preset/{p.name}" for p in sorted((CONFIGS / "experiment_preset").iterdir())),
 )
 NESTED = {
     "baseline": ("baseline@objective.baseline", "objective=reverse_wake_sleep"),
@@ -29,6 +30,8 @@ NESTED = {
     "schedule": ("schedule@exploration.epsilon", "exploration=epsilon_uniform"),
     "rate_schedule": ("rate_schedule@optimizer.schedule", "optimizer=sgd"),
 }
+# Group -> what else its choices need.
+NEEDED = {"preset": ["plateau_factor=0.5"], "deviation": ["exploration=stop_bias"]}
 # What the program adds to a constructor's arguments: no key of a YAML.
 SUPPLIED = {"target", "rng", "parameter_groups", "n_replicas", "device", "directory", "name", "config"}
 NOT_OF_A_CLASS = {"defaults", "_target_"}
@@ -49,6 +52,10 @@ def overrides(group: str, choice: str) -> list[str]:
         return [*SMALL, parent, f"{key}={choice}"]
     folder, _, rest = group.partition("/")
     chosen = f"{folder}={rest}/{choice}" if rest else f"{group}={choice}"
+    if folder == "experiment_preset":
+        return [f"experiment={rest}", f"preset={choice}", "arm=paper/trajectory_balance", *SMALL]
+    if folder in NEEDED:
+        return [chosen, *NEEDED[folder], *SMALL]
     unweighted = ["objective=trajectory_balance"] if group == "exploration" else []
     sizes = [s for s in SMALL if not (s.startswith("target.") and choice == "tiny_dag")]
     return [
