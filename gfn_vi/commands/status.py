@@ -1,0 +1,88 @@
+"""Watch the runs of an experiment: done, running with time left, failed with the last error line, missing.
+
+    python scripts/status.py outputs/quickstart                a live table until nothing runs any more (Ctrl-C leaves it)
+    python scripts/status.py outputs/quickstart --once         one look; also where the output is no terminal
+
+Reads files only: it may be started and stopped at any time, also for a sweep on other machines that share the folder.
+Exit status: 0 if all runs are done, 1 if not, 2 for a folder without runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gfn_vi.analysis.folders import TableError
+from gfn_vi.analysis.states import SweepStates
+from gfn_vi.analysis.status_view import PLAIN_ROWS, Snapshot, plain, snapshot, table
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+# Between two jobs of a serial sweep nothing runs for a moment.
+QUIET_SECONDS = 10.0
+LINES_AROUND_ROWS = 8
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="outputs/<experiment>, the folder that holds the runs")
+    parser.add_argument("--every", type=_seconds, default=1.0, metavar="SECONDS", help="between two looks (default: 1)")
+    parser.add_argument("--once", "--plain", action="store_true", help="one plain snapshot, for logs")
+    given = parser.parse_args(arguments)
+    try:
+        states = SweepStates(given.folder)
+        seen = look_once(states) if given.once or not sys.stdout.isatty() else watch(states, given.every)
+    except (TableError, OSError) as error:
+        if isinstance(error, BrokenPipeError):  # whoever read the output has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 130
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0 if seen.all_done else 1
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0.1 <= value <= 3600:
+        raise argparse.ArgumentTypeError(f"{text}: expected seconds between 0.1 and 3600")
+    return value
+
+
+def look_once(states: SweepStates) -> Snapshot:
+    """Print one snapshot."""
+    seen = snapshot(states, PLAIN_ROWS)
+    print(plain(seen), flush=True)
+    return seen
+
+
+def watch(states: SweepStates, every: float) -> Snapshot:
+    """Show a live table until nothing has been running for QUIET_SECONDS, or all is done."""
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console()
+    seen = snapshot(states, rows_that_fit(console))
+    last_ran = time.monotonic() if seen.running else -math.inf  # nothing runs: one look is enough
+    with Live(table(seen, console.width), console=console, auto_refresh=False, vertical_overflow="crop") as live:
+        while not seen.all_done and time.monotonic() - last_ran < QUIET_SECONDS:
+            time.sleep(every)
+            seen = snapshot(states, rows_that_fit(console))
+            live.update(table(seen, console.width), refresh=True)
+            if seen.running:
+                last_ran = time.monotonic()
+    return seen
+
+
+def rows_that_fit(console: Console) -> int:
+    """Rows of runs on the screen below the headline."""
+    return max(console.height - LINES_AROUND_ROWS, 4)
