@@ -43,11 +43,11 @@ def run(config: DictConfig) -> float | None:
     Ctrl-C or SIGTERM, once the state is saved.
     """
     from gfn_vi.build import check_numbers
-    from gfn_vi.training.run_directory import RunDirectory, run_name
+    from gfn_vi.training.run_directory import RunDirectory, run_directory
 
     check_numbers(config)
     plain: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
-    directory = RunDirectory(Path(config.output_root) / config.experiment_name / run_name(plain))
+    directory = RunDirectory(run_directory(plain))
     if directory.is_done():
         return _already_done(directory.path)
     with _threads(config.threads):
@@ -160,11 +160,11 @@ def _stop_signals() -> Iterator[list[int]]:
     received: list[int] = []
 
     def remember(number: int, frame: FrameType | None) -> None:
-        if received:  # the second time the user means it
+        if number in received:  # the second time the user means it; a sweep sends SIGTERM after a terminal's SIGINT
             raise KeyboardInterrupt
+        if not received:  # not by print or logging: a handler may interrupt either
+            os.write(2, b"\nstopping after this update or measurement, all will be saved; again to stop at once\n")
         received.append(number)
-        # not by print or logging: a handler may interrupt either
-        os.write(2, b"\nstopping after this update or measurement, all will be saved; again to stop at once\n")
 
     try:
         previous = {s: signal.signal(s, remember) for s in (signal.SIGINT, signal.SIGTERM)}

@@ -67,9 +67,10 @@ ALLOWED_OF_PACKAGE = {
     "analysis": ("gfn_vi.analysis", "gfn_vi.core.errors", "gfn_vi.core.identity", "gfn_vi.training.run_directory"),
     "commands": (
         *("gfn_vi.commands", "gfn_vi.build", "gfn_vi.run", "gfn_vi.signatures"),
-        *("gfn_vi.core", "gfn_vi.training", "gfn_vi.analysis", "gfn_vi.benchmark", "gfn_vi.verification"),
+        *("gfn_vi.core", "gfn_vi.training", "gfn_vi.analysis", "gfn_vi.benchmark", "gfn_vi.verification", "gfn_vi.sweeps"),
         "gfn_vi.evaluation.dynamic_programming",
     ),
+    "sweeps": ("gfn_vi.sweeps", "gfn_vi.core.errors", "gfn_vi.training", "gfn_vi.commands.guarded", "gfn_vi.commands.hydra_errors"),
     "benchmark": ("gfn_vi.benchmark", "gfn_vi.build", "gfn_vi.core", "gfn_vi.evaluation", "gfn_vi.training"),
 }
 

@@ -15,11 +15,10 @@ from gfn_vi.core.errors import ConfigError, RunError
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 
 
-def guarded(task: Callable[[], object], status: Callable[[], int | None] = lambda: None) -> None:
+def guarded(task: Callable[[], object]) -> None:
     """Run a @hydra.main function; exits with a status unless it returns.
 
-    status: asked first when it raised; a number if the task has already reported what went wrong. HYDRA_FULL_ERROR=1 lets
-    everything pass with its traceback.
+    HYDRA_FULL_ERROR=1 lets everything pass with its traceback.
     """
     verbose = os.environ.get("HYDRA_FULL_ERROR") == "1"
     # Hydra then raises what it would print, traceback included, and the handlers below say it in one line.
@@ -29,9 +28,6 @@ def guarded(task: Callable[[], object], status: Callable[[], int | None] = lambd
     except Exception as error:
         if verbose:
             raise
-        known = status()
-        if known is not None:
-            sys.exit(known)
         if isinstance(error, (HydraException, OmegaConfBaseException, ConfigError, RunError)):
             print(f"error: {in_one_line(error)}", file=sys.stderr)
         elif isinstance(error, BrokenPipeError):  # whoever read the output has seen enough

@@ -20,9 +20,8 @@ from gfn_vi.commands.guarded import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTE
 from gfn_vi.commands.help_text import choices_in_words, keys_in_words
 from gfn_vi.commands.hydra_errors import in_one_line
 from gfn_vi.core.errors import ConfigError, RunError
-
-# One line for each job of a sweep that failed in this process, and whether it was a mistake in the input.
-_failures: list[tuple[str, bool]] = []
+from gfn_vi.sweeps.labels import labelled
+from gfn_vi.sweeps.worker import JobError
 
 
 def fraction(total: float, share: float) -> float:
@@ -49,67 +48,46 @@ def find_user_modules() -> None:
         sys.path.append(os.getcwd())
 
 
-def labelled(config: DictConfig) -> DictConfig:
-    """The resolved config with `run_label`, the readable part of the run's name, from the choices on the command line."""
-    choices = HydraConfig.get().runtime.choices
-    parts = [config.arm_name or f"{choices['objective']}-{choices['exploration']}", choices["target"], choices["sampler"]]
-    resolved = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
-    assert isinstance(resolved, DictConfig)
-    resolved.run_label = "-".join([*map(str, parts), f"seed{config.seed}"])
-    return resolved
+def register_sweepers() -> None:
+    """Make our sweepers known to Hydra, which does not find them in an editable install."""
+    from hydra.core.plugins import Plugins
+
+    plugins = Plugins.instance()  # first: its search would execute our modules a second time, with other classes
+    from hydra_plugins.gfn_vi.resume_sweeper import ResumeSweeper
+
+    plugins.register(ResumeSweeper)
 
 
 @hydra.main(version_base="1.3", config_path="pkg://gfn_vi.configs", config_name="train")
 def task(config: DictConfig) -> float | None:
     """Run one configuration; returns its exact JSD (mean over replicas) for searches, None where there is none."""
-    sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
     find_user_modules()
     try:
         from gfn_vi.run import run
 
-        return run(labelled(config))
+        return run(labelled(config, HydraConfig.get().runtime.choices))
     except (ConfigError, RunError, OmegaConfBaseException) as error:
-        _report(in_one_line(error), sweeping, is_input=True)
-        if sweeping:
-            raise  # recorded as the failure of this job; the others go on
-        sys.exit(EXIT_BAD_INPUT)
+        raise _failure(in_one_line(error), EXIT_BAD_INPUT) from error
     except Exception as error:
         traceback.print_exc()
-        _report(f"{type(error).__name__}: {error}", sweeping, is_input=False)
-        if sweeping:
-            raise
-        sys.exit(EXIT_FAILED)
+        raise _failure(f"{type(error).__name__}: {error}", EXIT_FAILED) from error
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
 
 
-def _report(line: str, sweeping: bool, is_input: bool) -> None:
-    """Say at once what went wrong; of a job of a sweep also remember it, with its overrides, for the end."""
-    if sweeping:
-        overrides = " ".join(HydraConfig.get().overrides.task)
-        _failures.append((f"{overrides}\n    {line}", is_input))
-    elif is_input:
+def _failure(line: str, status: int) -> JobError | SystemExit:
+    """What to raise: a sweep says at its end what failed, a single run says it now and ends with the status."""
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        return JobError(line, is_input=status == EXIT_BAD_INPUT)
+    if status == EXIT_BAD_INPUT:
         print(f"error: {line}", file=sys.stderr)
-
-
-def _sweep_report() -> None:
-    jobs = "1 job" if len(_failures) == 1 else f"{len(_failures)} jobs"
-    print(f"error: {jobs} of the sweep failed; the others are done:", file=sys.stderr)
-    for text, _ in _failures:
-        print(f"  {text}", file=sys.stderr)
-
-
-def _sweep_status() -> int | None:
-    """The exit status of a sweep in which jobs failed, after saying which; None if none did."""
-    if not _failures:
-        return None
-    _sweep_report()
-    return EXIT_BAD_INPUT if all(is_input for _, is_input in _failures) else EXIT_FAILED
+    return SystemExit(status)
 
 
 def main() -> None:
     """Entry point: what Hydra refuses is one line, too."""
-    guarded(task, _sweep_status)
+    register_sweepers()
+    guarded(task)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 import filelock
 
-from gfn_vi.core.errors import ConfigError, RunError
+from gfn_vi.core.errors import ConfigError, RunError, require
 from gfn_vi.core.identity import INFRASTRUCTURE_KEYS
 from gfn_vi.training.durable_files import disk_error, replace_durably
 
@@ -57,6 +57,13 @@ def run_name(config: Mapping[str, Any]) -> str:
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
     label = re.sub(r"[^A-Za-z0-9_.=-]+", "_", str(config.get("run_label") or ""))
     return f"{label[:MAX_LABEL].strip('._-') or 'run'}-{digest}"
+
+
+def run_directory(config: Mapping[str, Any]) -> Path:
+    """Where the run of a resolved config lies: <output_root>/<experiment_name>/<run_name>. Raises ConfigError."""
+    for key in ("output_root", "experiment_name"):
+        require(isinstance(config[key], str) and config[key] != "", key, config[key], "expected the name of a folder")
+    return Path(config["output_root"], config["experiment_name"], run_name(config))
 
 
 def _git_commit() -> str | None:

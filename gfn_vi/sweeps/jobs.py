@@ -1,0 +1,141 @@
+"""Which runs a command line stands for: products and their union, each run composed once and known by its directory.
+
+    overrides = parsed(loader, ["seed=0,1", "objective=reverse_kl"])
+    jobs = jobs_of(loader, config, [overrides])      # a job per run; refuses empty products and colliding runs
+    job = identify(loader, config, ("seed=0",))      # one job, its overrides without commas
+
+loader: hydra_context.config_loader; config: the sweep's own configuration, as Sweeper.setup gets both.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from gfn_vi.commands.hydra_errors import in_one_line
+from gfn_vi.core.errors import ConfigError, RunError
+from gfn_vi.sweeps.labels import labelled
+from gfn_vi.training.run_directory import run_directory
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a sweep. overrides: what a launcher composes it from; config: resolved, with `run_label`."""
+
+    overrides: tuple[str, ...]
+    directory: Path
+    config: Mapping[str, Any] = field(repr=False, compare=False)
+
+    @property
+    def command(self) -> str:
+        """Its overrides, quoted for a shell."""
+        return shlex.join(self.overrides)
+
+
+def parsed(loader: ConfigLoader, lines: Iterable[str]) -> list[Override]:
+    """Overrides as they stand on a command line. Raises HydraException for what is none."""
+    overrides: list[Override] = OverridesParser.create(config_loader=loader).parse_overrides(list(lines))
+    return overrides
+
+
+def written(axes: Mapping[str, Any]) -> list[str]:
+    """The overrides that a mapping of a config stands for: {seed: "0,1"} is seed=0,1; null and lists as Hydra writes them."""
+    return [f"{key}={_as_written(value)}" for key, value in axes.items()]
+
+
+def _as_written(value: object) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, (list, tuple)):
+        return f"[{','.join(map(_as_written, value))}]"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def product(overrides: Sequence[Override]) -> list[tuple[str, ...]]:
+    """Every combination of the values; of two overrides of a key the later one counts.
+
+    Raises ConfigError for a key without values and for a range that has no end of values.
+    """
+    axes: dict[str, list[str]] = {}
+    for override in overrides:
+        axes[override.get_key_element().lstrip("+~")] = _values(override)
+    return list(itertools.product(*axes.values()))
+
+
+def _values(override: Override) -> list[str]:
+    assert override.input_line is not None
+    if not override.is_sweep_override():
+        return [override.input_line]
+    key, found = override.get_key_element(), override.input_line.partition("=")[2]
+    if not override.is_discrete_sweep():
+        raise ConfigError(key, found, "an interval is for searches; a sweep takes values a,b,c or range(start,end)")
+    values = [f"{key}={value}" for value in override.sweep_string_iterator()]
+    if not values:
+        raise ConfigError(key, found, "no values, so the sweep has no runs; give at least one")
+    twice = [value for value, n in Counter(values).items() if n > 1]
+    if twice:
+        raise ConfigError(key, found, f"{twice[0]} comes up twice; write each value once")
+    return values
+
+
+def identify(loader: ConfigLoader, config: DictConfig, overrides: Sequence[str], label: str = "") -> Job:
+    """Compose one run and name its directory. Raises RunError in one line that names the label or the overrides."""
+    before = HydraConfig.instance().cfg
+    try:
+        composed = loader.load_sweep_config(config, list(overrides))
+        HydraConfig.instance().set_config(composed)  # what a config asks of ${hydra:...} is answered as in the job
+        choices = composed.hydra.runtime.choices
+        with open_dict(composed):
+            del composed["hydra"]
+        plain: dict[str, Any] = OmegaConf.to_container(labelled(composed, choices))  # type: ignore[assignment]
+        return Job(tuple(overrides), run_directory(plain), plain)
+    except (HydraException, OmegaConfBaseException, ConfigError, ValueError) as error:
+        raise RunError(f"{label or shlex.join(overrides) or 'the run'}: {in_one_line(error)}") from error
+    finally:
+        HydraConfig.instance().cfg = before
+
+
+def jobs_of(loader: ConfigLoader, config: DictConfig, products: Sequence[Sequence[Override]]) -> list[Job]:
+    """The runs of a union of products, in order. Runs that several products share are one run.
+
+    Raises ConfigError for an empty product, RunError for a run that cannot be composed or that one product has twice.
+    """
+    combinations = [product(overrides) for overrides in products]
+    everything = list(dict.fromkeys(itertools.chain(*combinations)))
+    labels = differences(everything)
+    composed = {o: identify(loader, config, o, label) for o, label in zip(everything, labels, strict=True)}
+    for combination in combinations:
+        _refuse_collisions([composed[overrides] for overrides in combination])
+    return list({job.directory: job for job in reversed(composed.values())}.values())[::-1]
+
+
+def _refuse_collisions(jobs: Sequence[Job]) -> None:
+    """RunError if two of the jobs are the same run."""
+    seen: dict[Path, Job] = {}
+    for job in jobs:
+        twin = seen.setdefault(job.directory, job)
+        if twin is not job:
+            one, other = differences([twin.overrides, job.overrides])
+            raise RunError(
+                f"{one} and {other} are the same run, {job.directory}: leave one of them out"
+                " (infrastructure such as device, threads or logger is no part of a run's identity)"
+            )
+
+
+def differences(lines: Sequence[Sequence[str]]) -> list[str]:
+    """For the overrides of each job what not all jobs have, as text; everything where there is one job."""
+    shared = set.intersection(*map(set, lines)) if len(lines) > 1 else set()
+    return [shlex.join(line for line in overrides if line not in shared) for overrides in lines]

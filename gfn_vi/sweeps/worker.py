@@ -1,0 +1,91 @@
+"""The task of a job in a process that a launcher started: stops in good order, and leaves when its sweep is gone.
+
+A terminal's Ctrl-C reaches the workers, too, and whoever ends the sweep tells them with SIGTERM. A worker then saves what
+it trains; between jobs, a signal must not end it, since joblib kills all workers when one dies.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+
+from omegaconf import DictConfig
+
+SECONDS_BETWEEN_LOOKS = 0.5
+
+Task = Callable[[DictConfig], float | None]
+
+
+class JobError(Exception):
+    """What a job raised, as one line that survives the way back from any worker; is_input: a mistake in the configuration."""
+
+    def __init__(self, line: str, is_input: bool) -> None:
+        super().__init__(line, is_input)
+        self.line, self.is_input = line, is_input
+
+
+class JobStoppedError(Exception):
+    """A signal ended the job."""
+
+
+class InWorker:
+    """A task function to be called in workers; made in the process that launches them."""
+
+    def __init__(self, task: Task) -> None:
+        self._task, self._host, self._launched_by = task, socket.gethostname(), os.getpid()
+
+    def __call__(self, config: DictConfig) -> float | None:
+        is_here = self._host == socket.gethostname()
+        if is_here and self._launched_by == os.getpid():
+            return self._task(config)
+        _WORKER.prepare(self._launched_by if is_here else None)
+        _WORKER.is_busy = True
+        try:
+            return self._task(config)
+        except (KeyboardInterrupt, SystemExit):
+            raise JobStoppedError("stopped by a signal") from None
+        finally:
+            _WORKER.is_busy = False
+
+
+class _Worker:
+    """This process, if it is a worker."""
+
+    def __init__(self) -> None:
+        self.is_busy = False
+        self._parent: int | None = None  # the process that launched it, where that is its parent
+        self._is_prepared = False
+
+    def prepare(self, launched_by: int | None) -> None:
+        """Before each job: end where nobody waits for it. Before the first one: answer signals, watch the parent."""
+        if self._parent is not None and os.getppid() != self._parent:
+            os._exit(1)
+        if self._is_prepared:
+            return
+        self._is_prepared = True
+        if threading.current_thread() is threading.main_thread():  # elsewhere, signals are somebody else's
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, self._answer)
+        if launched_by == os.getppid():
+            self._parent = launched_by
+            threading.Thread(target=self._leave_with_parent, daemon=True).start()
+
+    def _answer(self, number: int, frame: FrameType | None) -> None:
+        if self.is_busy:  # it builds or finishes: while it trains, the run answers, and saves
+            raise KeyboardInterrupt
+
+    def _leave_with_parent(self) -> None:
+        while os.getppid() == self._parent:
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        os.kill(os.getpid(), signal.SIGTERM)
+        while self.is_busy:  # it saves
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        os._exit(1)  # sys.exit would end this thread only, and nobody is left to talk to
+
+
+_WORKER = _Worker()
