@@ -64,8 +64,18 @@ def run(config: DictConfig) -> float | None:
             return _train(config, trainer, directory, sinks)
 
 
+def _print(line: str, path: Path) -> None:
+    """What became of the run, and last where it is; in one piece, since other runs of a sweep may write to the same terminal."""
+    sys.stdout.write(f"{line}\n{path}\n")
+    sys.stdout.flush()
+
+
+def _seed(config: DictConfig) -> int | list[int]:
+    return config.seed if isinstance(config.seed, int) else list(config.seed)
+
+
 def _already_done(path: Path) -> float | None:
-    print(f"already done; to run it again, delete the directory\n{path}")
+    _print("already done; to run it again, delete the directory", path)
     return _recorded_jsd(path)
 
 
@@ -84,20 +94,20 @@ def _train(config: DictConfig, trainer: Trainer, directory: RunDirectory, sinks:
             trainer.load_state_dict(state["trainer"])
             recorder.rewind(state["metrics_bytes"])
             log.info("resuming at %d of %d trajectories", trainer.seen, trainer.budget.n_trajectories)
-        directory.write_status("running", trainer.step, seed=config.seed, wall_seconds=trainer.wall_seconds)
+        directory.write_status("running", trainer.step, seed=_seed(config), wall_seconds=trainer.wall_seconds)
         stop = _loop(config, trainer, recorder, directory)
         failed = False
     except Exception:
         error = traceback.format_exc()
         log.debug(error)
-        directory.write_status("failed", trainer.step, error=error, seed=config.seed, wall_seconds=trainer.wall_seconds)
+        directory.write_status("failed", trainer.step, error=error, seed=_seed(config), wall_seconds=trainer.wall_seconds)
         raise
     finally:
         recorder.close(failed)
     if stop:
-        directory.write_status("interrupted", trainer.step, seed=config.seed, wall_seconds=trainer.wall_seconds)
+        directory.write_status("interrupted", trainer.step, seed=_seed(config), wall_seconds=trainer.wall_seconds)
         log.debug("%s: stopped after %d trajectories", stop, trainer.seen)
-        print(f"{stop}: stopped after {trainer.seen} trajectories, all saved; the same command goes on\n{directory.path}")
+        _print(f"{stop}: stopped after {trainer.seen} trajectories, all saved; the same command goes on", directory.path)
         if stop == PAUSE:
             return None
         raise KeyboardInterrupt
@@ -105,10 +115,10 @@ def _train(config: DictConfig, trainer: Trainer, directory: RunDirectory, sinks:
         trainer.measure()
     _save_arrays(trainer, directory.path)
     frozen = _frozen_report(trainer)
-    directory.write_status("done", trainer.step, error=frozen, seed=config.seed, wall_seconds=trainer.wall_seconds)
+    directory.write_status("done", trainer.step, error=frozen, seed=_seed(config), wall_seconds=trainer.wall_seconds)
     summary = _summary(config, trainer)
     log.debug(summary)
-    print(f"{summary}\n{directory.path}")
+    _print(summary, directory.path)
     jsd = _mean_jsd(trainer.measured)
     return math.inf if jsd is not None and (frozen is not None or not math.isfinite(jsd)) else jsd
 
@@ -127,7 +137,7 @@ def _loop(config: DictConfig, trainer: Trainer, recorder: Recorder, directory: R
     def save() -> None:
         state = {"trainer": trainer.state_dict(), "metrics_bytes": recorder.position()}
         save_checkpoint(directory.path / "checkpoint.pt", state)
-        directory.write_status("running", trainer.step, seed=config.seed, wall_seconds=trainer.wall_seconds)
+        directory.write_status("running", trainer.step, seed=_seed(config), wall_seconds=trainer.wall_seconds)
 
     with _stop_signals() as received:
 

@@ -10,6 +10,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gfn_vi.signatures import suggestion
 
+# Launcher that a preset of ours builds on -> the extra of this package that installs its plugin.
+EXTRAS = {"joblib": "local", "submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray"}
+
 
 def in_one_line(error: BaseException) -> str:
     """The message for a user; ours are passed as they are."""
@@ -27,6 +30,8 @@ def in_one_line(error: BaseException) -> str:
 
 def _unknown_choice(path: str, options: list[str]) -> str:
     group, _, choice = path.rpartition("/")
+    if group == "hydra/launcher" and choice in EXTRAS:
+        return f"hydra/launcher={choice}: its plugin is not installed: pip install 'gfn_vi[{EXTRAS[choice]}]'"
     if not group:
         return f"no config named {path}{suggestion(path, options)}"
     return f"{group}={choice}: no such choice{suggestion(choice, options)}; choices: {', '.join(options)}"

@@ -70,7 +70,7 @@ def task(config: DictConfig) -> float | None:
         raise _failure(in_one_line(error), EXIT_BAD_INPUT) from error
     except Exception as error:
         traceback.print_exc()
-        raise _failure(f"{type(error).__name__}: {error}", EXIT_FAILED) from error
+        raise _failure(f"{type(error).__name__}: {' '.join(str(error).split())}", EXIT_FAILED) from error
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
 

@@ -38,12 +38,14 @@ class InWorker:
 
     def __init__(self, task: Task) -> None:
         self._task, self._host, self._launched_by = task, socket.gethostname(), os.getpid()
+        self._folder = os.getcwd()
 
     def __call__(self, config: DictConfig) -> float | None:
         is_here = self._host == socket.gethostname()
         if is_here and self._launched_by == os.getpid():
             return self._task(config)
         _WORKER.prepare(self._launched_by if is_here else None)
+        self._enter_folder()
         _WORKER.is_busy = True
         try:
             return self._task(config)
@@ -51,6 +53,14 @@ class InWorker:
             raise JobStoppedError("stopped by a signal") from None
         finally:
             _WORKER.is_busy = False
+
+    def _enter_folder(self) -> None:
+        """A cluster's workers start elsewhere; relative paths and the user's modules are meant from here."""
+        try:
+            os.chdir(self._folder)
+        except OSError as error:
+            place = f"{socket.gethostname()} cannot enter {self._folder} ({error.strerror})"
+            raise JobError(f"{place}: start the sweep in a folder that all machines share", is_input=True) from error
 
 
 class _Worker:

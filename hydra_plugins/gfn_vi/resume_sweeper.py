@@ -16,7 +16,7 @@ from gfn_vi.commands.guarded import EXIT_INTERRUPTED
 from gfn_vi.core.errors import require
 from gfn_vi.sweeps.jobs import Job, jobs_of, parsed, written
 from gfn_vi.sweeps.launching import Launches, Outcome, make_launcher, say
-from gfn_vi.sweeps.manifest import plan
+from gfn_vi.sweeps.manifest import forget, plan
 from gfn_vi.sweeps.standing import look
 from gfn_vi.sweeps.summary import announce, conclude, counted
 
@@ -60,6 +60,7 @@ class ResumeSweeper(Sweeper):
         except (KeyboardInterrupt, SystemExit):
             _say_where_it_stopped(jobs)
             sys.exit(EXIT_INTERRUPTED)
+        forget(o.job for o in outcomes if o.is_input and not o.job.directory.exists())
         status = conclude(outcomes, loader)
         if status:
             sys.exit(status)
