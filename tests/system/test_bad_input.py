@@ -17,6 +17,8 @@ REFUSED = {
     "reward@target.reward=foo": ("reward=foo", "corners, cosine, deceptive"),
     "target.sied=3": ("target.sied", "did you mean side?"),
     "foo=1": ("foo: no such key", "replicas"),
+    "experiment=quickstart preset=smoke": ("preset=smoke: experiment=quickstart has no such size",),
+    "preset=paper": ("preset=paper: a preset is the size of an experiment",),
     "sampler=null": ("group=null needs a choice",),
     "penalty@objective.penalty=huber objective=reverse_kl": ("penalty@objective.penalty", "No match in the defaults list"),
     "target.side": ("target.side", "EQUAL"),

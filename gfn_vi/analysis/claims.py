@@ -1,0 +1,70 @@
+"""Claims of the paper beside what was measured: what experiments/<name>/claims.py returns, reproduce prints, report shows.
+
+A comparison is decided by an interval: P(X is better than Y) over pairs of replicas above 1/2 agrees, below 1/2
+disagrees, an interval around 1/2 is undecided with these seeds.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from gfn_vi.analysis.statistics import Interval, interval, probability_of_improvement
+
+CLAIMS_FILE = "claims.csv"
+VERDICTS = {True: "yes", False: "no", None: "undecided"}
+
+
+class Claim(NamedTuple):
+    """claim: of the paper, a sentence; measured: here, with numbers; agrees: None where the intervals cannot tell."""
+
+    claim: str
+    measured: str
+    agrees: bool | None
+
+    @property
+    def verdict(self) -> str:
+        """yes, no or undecided."""
+        return VERDICTS[self.agrees]
+
+
+def better(x: np.ndarray, y: np.ndarray, lower_is_better: bool = True) -> bool | None:
+    """Whether a replica of `x` [n] is more likely than not better than one of `y` [m]; None where the interval holds 1/2."""
+    low, _, high = probability_of_improvement(x, y, lower_is_better)
+    if low > 0.5:
+        return True
+    return False if high < 0.5 else None
+
+
+def together(verdicts: Iterable[bool | None]) -> bool | None:
+    """Of a claim that has several parts: False if one is, True if all are."""
+    found = list(verdicts)
+    if False in found:
+        return False
+    return None if None in found else True
+
+
+def first_time(x: np.ndarray, values: np.ndarray, at_least: float) -> np.ndarray:
+    """The first of `x` [N] at which each row of `values` [R, N] reaches `at_least`; inf for one that never does: [R]."""
+    reached = values >= at_least
+    return np.where(reached.any(1), np.asarray(x, dtype=np.float64)[reached.argmax(1)], np.inf)
+
+
+def in_words(values: np.ndarray, statistic: str = "median") -> str:
+    """ "2.3e-03 (1.4e-03 to 5.8e-03)": the statistic of `values` [R] with its 95% interval."""
+    found: Interval = interval(values, statistic)
+    return f"{float(found.estimate):.2g} ({float(found.low):.2g} to {float(found.high):.2g})"
+
+
+def write_claims(claims: Sequence[Claim], folder: Path) -> Path:
+    """<folder>/claims.csv: claim, measured, agrees (yes, no, undecided)."""
+    path = folder / CLAIMS_FILE
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("claim", "measured", "agrees"))
+        writer.writerows((claim.claim, claim.measured, claim.verdict) for claim in claims)
+    return path

@@ -1,0 +1,110 @@
+"""Reproduce an experiment: sweep, table, figure, claims and report in one go.
+
+    python scripts/reproduce.py hypergrid_objectives preset=laptop hydra/launcher=local
+
+What follows the name goes to the sweep as it is. Runs that are done are not repeated, so the same command goes on after an
+interruption. Prints each claim of the paper, what was measured here, and whether they agree; writes table, figure,
+claims.csv and report.html to the folder of the runs. Exit status: that of the sweep if a run failed (what is there is
+drawn all the same), else 0: a claim that does not hold is a result.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gfn_vi.commands import figure
+from gfn_vi.commands.guarded import EXIT_BAD_INPUT, EXIT_INTERRUPTED
+
+if TYPE_CHECKING:
+    from gfn_vi.analysis.claims import Claim
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("experiment", help="a folder of experiments/")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="preset=..., hydra/launcher=..., any other override")
+    given = parser.parse_args(arguments)
+    try:
+        experiment = figure.find_experiment(given.experiment)
+        folder = figure.folder_of(given.experiment, *(_value(given.overrides, key) for key in ("preset", "output_root")))
+    except figure.UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    try:
+        status = sweep(given.experiment, given.overrides)
+        if status in (EXIT_BAD_INPUT, EXIT_INTERRUPTED):
+            return status
+        return show(experiment, folder, " ".join(["python scripts/reproduce.py", given.experiment, *given.overrides])) or status
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+
+
+def sweep(experiment: str, overrides: Sequence[str]) -> int:
+    """Train what is missing, in a process of its own (Hydra can be entered once per process); its exit status."""
+    command = [sys.executable, "-m", "gfn_vi.commands.train", "-m", f"experiment={experiment}", *overrides]
+    process = subprocess.Popen(command)
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:  # it has received Ctrl-C too: let it save
+            continue
+
+
+def show(experiment: Path, folder: Path, command: str) -> int:
+    """Figure, claims and report of what is in `folder`; the exit status."""
+    from gfn_vi.commands import report
+
+    try:
+        paths = figure.draw(experiment, folder, command)
+        claims = claims_of(experiment, folder)
+    except figure.UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    print(*paths, sep="\n")
+    _print(claims)
+    return report.main([str(folder)])
+
+
+def claims_of(experiment: Path, folder: Path) -> list[Claim]:
+    """What experiments/<name>/claims.py says of the table in `folder`, written to claims.csv; [] without such a file."""
+    import pandas as pd
+
+    from gfn_vi.analysis.claims import write_claims
+    from gfn_vi.analysis.folders import TableError
+
+    if not (experiment / "claims.py").is_file():
+        return []
+    try:
+        claims: list[Claim] = figure.load(experiment / "claims.py").claims(pd.read_parquet(folder / "table.parquet"))
+    except TableError as error:
+        raise figure.UsageError(str(error)) from error
+    write_claims(claims, folder)
+    return claims
+
+
+def _print(claims: Sequence[Claim]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    if not claims:
+        return
+    table = Table("Claim of the paper", "Measured here", "Agrees", show_lines=True)
+    for claim in claims:
+        table.add_row(claim.claim, claim.measured, claim.verdict)
+    Console(width=None if sys.stdout.isatty() else 140).print(table)
+
+
+def _value(overrides: Sequence[str], key: str) -> str | None:
+    """The value that an override gives to a key; None without one."""
+    found = [text.partition("=")[2] for text in overrides if text.partition("=")[0].lstrip("+") == key]
+    return found[-1] if found else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
