@@ -79,13 +79,18 @@ def run_command(command: str, arguments: Sequence[str], folder: Path, environmen
 
 
 def spawn(
-    arguments: Sequence[str], folder: Path, python: Sequence[str] = (), environment: dict[str, str] | None = None
+    arguments: Sequence[str],
+    folder: Path,
+    python: Sequence[str] = (),
+    environment: dict[str, str] | None = None,
+    group: bool = False,
 ) -> subprocess.Popen[str]:
-    """Start `python scripts/train.py ...` in `folder`."""
+    """Start `python scripts/train.py ...` in `folder`; group: in a process group of its own, as a terminal does."""
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, *python, str(SCRIPT), *arguments]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
-    return subprocess.Popen(command, cwd=folder, text=True, env=os.environ | (environment or {}), **pipes)
+    variables = os.environ | (environment or {})
+    return subprocess.Popen(command, cwd=folder, text=True, env=variables, process_group=0 if group else None, **pipes)
 
 
 def ended(process: subprocess.Popen[str]) -> Outcome:
