@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from gfn_vi.core.errors import ConfigError, require
+from gfn_vi.core.seeds import check_seeds, is_whole
 from gfn_vi.signatures import check_signatures
 
 if TYPE_CHECKING:  # torch takes two seconds to import: `--help` and finished runs do without
@@ -99,7 +100,6 @@ def check_numbers(config: DictConfig) -> None:
         require(isinstance(value, str) and value != "", key, value, "expected the name of a folder")
     require(config.progress in (None, True, False), "progress", config.progress, "expected true, false or null")
     whole = {
-        "seed": 0,
         "replicas": 1,
         "threads": 0,
         "trainer.n_trajectories": 1,
@@ -110,17 +110,17 @@ def check_numbers(config: DictConfig) -> None:
     }
     for key, least in whole.items():
         value = OmegaConf.select(config, key)
-        require(_is_whole(value) and value >= least, key, value, f"expected a whole number >= {least}")
+        require(is_whole(value) and value >= least, key, value, f"expected a whole number >= {least}")
+    check_seeds(config.seed, config.replicas, config.optimizer)
+    tuning = config.tuning_seeds
+    is_list = OmegaConf.is_list(tuning) and all(is_whole(seed) for seed in tuning)
+    require(is_list, "tuning_seeds", tuning, "expected a list of whole numbers, [] for none")
     every = config.checkpoint.every_seconds
     is_number = isinstance(every, (int, float)) and not isinstance(every, bool)
     require(is_number and every >= 0, "checkpoint.every_seconds", every, "expected seconds >= 0")
     pause = config.checkpoint.pause_after
-    whole_or_null = pause is None or (_is_whole(pause) and pause >= 1)
+    whole_or_null = pause is None or (is_whole(pause) and pause >= 1)
     require(whole_or_null, "checkpoint.pause_after", pause, "expected a whole number of trajectories, or null")
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def check_fit(config: DictConfig, target: DiscreteTarget, exploration: Exploration, objective: Objective) -> None:

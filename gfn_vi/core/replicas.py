@@ -1,4 +1,4 @@
-"""Independent seeds in one process: replica r of a run with seed s is the single run with seed s + r.
+"""Independent seeds in one process: replica r of a run with seed s is the single run with seed s + r (core/seeds.py).
 
 Every random number of a replica comes from generators derived from its seed alone, never from how many replicas there are.
 `streams` keep purposes apart (initialization, rollout, evaluation): drawing more from one leaves the others unchanged.
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from gfn_vi.core.errors import RunError, require
+from gfn_vi.core.seeds import replica_seeds
 
 
 def derived_seed(seed: int, stream: str) -> int:
@@ -26,16 +27,16 @@ class ReplicaGenerators:
 
     def __init__(
         self,
-        seed: int,
+        seed: int | Sequence[int],
         replicas: int,
         stream: str,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        """replicas: R, with seeds seed..seed + R - 1; dtype: of the numbers drawn."""
+        """replicas: R, with seeds seed..seed + R - 1, or those of a list; dtype: of the numbers drawn."""
         self.device, self.dtype = torch.device(device), dtype
         self.generators = [
-            torch.Generator(device=self.device).manual_seed(derived_seed(seed + r, stream)) for r in range(replicas)
+            torch.Generator(device=self.device).manual_seed(derived_seed(own, stream)) for own in replica_seeds(seed, replicas)
         ]
 
     def __len__(self) -> int:

@@ -202,7 +202,7 @@ class RunDirectory:
         state: State,
         step: int,
         error: str | None = None,
-        seed: int | None = None,
+        seed: int | list[int] | None = None,
         wall_seconds: float | None = None,
     ) -> None:
         """status.json: how far the run is, with versions, git commit, host, pid and times (UTC, ISO 8601).

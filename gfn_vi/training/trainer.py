@@ -85,8 +85,16 @@ class Budget:
 class Trainer:
     """One run of R replicas."""
 
-    def __init__(self, parts: Parts, budget: Budget, seed: int, n_replicas: int, device: torch.device, dtype: torch.dtype):
-        """seed: of replica 0; replica r has seed + r."""
+    def __init__(
+        self,
+        parts: Parts,
+        budget: Budget,
+        seed: int | Sequence[int],
+        n_replicas: int,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        """seed: of replica 0, and replica r has seed + r; or a list with the seed of each."""
         self.parts, self.budget, self.n_replicas = parts, budget, n_replicas
         self.rng = ReplicaGenerators(seed, n_replicas, "rollout", device, dtype)
         self.metric_rng = ReplicaGenerators(seed, n_replicas, "evaluation", device, dtype)
