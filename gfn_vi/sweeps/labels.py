@@ -36,7 +36,7 @@ def _check_preset(config: DictConfig, choices: Mapping[str, Any]) -> None:
 
 
 def _seeds_in_words(seed: object) -> str:
-    """seed3, or of a list seeds3-7: the least and the largest."""
+    """seed3, or of a list seeds3-7: the first and the last."""
     if isinstance(seed, Sequence) and not isinstance(seed, str) and len(seed) > 0:
-        return f"seeds{min(seed)}-{max(seed)}"
+        return f"seeds{seed[0]}-{seed[-1]}"
     return f"seed{seed}"

@@ -74,6 +74,28 @@ def test_a_replica_is_the_single_run_with_its_seed(run: str) -> None:
     assert not torch.equal(losses[:, 0], losses[:, 1])
 
 
+def test_a_replica_of_a_list_is_the_single_run_with_its_seed_and_rate() -> None:
+    """Seeds in any order, and a seed twice with two rates: what a sweep over rates in one run is."""
+    seeds, rates = [9, 2, 2], [1e-3, 1e-2, 1e-3]
+    joint = make_trainer(*SMALL, *MLP, f"optimizer.lr_forward={rates}", replicas=3, seed=seeds)
+    losses = torch.stack([joint.update()[0] for _ in range(20)])
+    metrics = joint.measure()
+    for r in range(3):
+        single = make_trainer(*SMALL, *MLP, f"optimizer.lr_forward={rates[r]}", replicas=1, seed=seeds[r])
+        own = torch.stack([single.update()[0] for _ in range(20)])
+        torch.testing.assert_close(losses[:, r], own[:, 0], rtol=1e-9, atol=1e-11)
+        torch.testing.assert_close(metrics["jsd"][r], single.measure()["jsd"][0], rtol=1e-9, atol=1e-11)
+    assert torch.equal(losses[0, 1], losses[0, 2])  # the same seed, before a rate matters
+    assert not torch.equal(losses[:, 1], losses[:, 2])
+
+
+def test_a_seed_is_the_list_of_seeds_that_follow_it() -> None:
+    """Bit for bit."""
+    one, listed = (make_trainer(*SMALL, *MLP, replicas=3, seed=seed) for seed in (5, [5, 6, 7]))
+    for _ in range(3):
+        assert torch.equal(one.update()[0], listed.update()[0])
+
+
 def test_a_replica_is_the_single_run_in_float32_up_to_rounding() -> None:
     """float32 rounds at 6e-8; a draw falls on the other side of a boundary once in 1e6, and did not with this seed."""
     overrides = (*SMALL, *MLP, "optimizer.lr_forward=1e-3")
