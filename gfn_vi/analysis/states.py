@@ -139,7 +139,7 @@ class SweepStates:
         again = self._told(run.name, run.overrides)
         if again.state != "running":
             return again
-        last = f"killed: nobody writes it any more ({directory.owner()})"
+        last = f"its process is gone ({directory.owner()})"
         return RunState(run.name, "killed", run.overrides, last, again.step, again.wall_seconds)
 
     def _without_status(self, name: str, overrides: tuple[str, ...]) -> RunState:

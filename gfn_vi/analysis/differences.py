@@ -1,0 +1,55 @@
+"""What the configurations of the runs differ in, per arm."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import pandas as pd
+
+MOST_COLUMNS = 24
+MOST_VALUES = 6
+PREFIX = "config."
+NOT_SET = "\N{EN DASH}"  # null, or no such key
+
+
+@dataclass(frozen=True)
+class Differences:
+    """keys[i] has values[i][j] in group j; a group is an arm, a run where there are no arms, or all runs together."""
+
+    groups: list[str]
+    keys: list[str]
+    values: list[list[str]]
+    not_set: str = NOT_SET
+
+
+def differences(table: pd.DataFrame) -> Differences:
+    """Of the table's config.* columns those that really differ, in words."""
+    columns = [name for name in table.columns if name.startswith(PREFIX)]
+    by_run = table.drop_duplicates("run").set_index("run")[["arm", *columns]]
+    arms = by_run["arm"].astype(object).where(by_run["arm"].notna())
+    groups = arms.fillna("no arm") if arms.notna().any() else pd.Series(by_run.index.astype(str), by_run.index)
+    if groups.nunique() > MOST_COLUMNS:
+        groups = pd.Series("all runs", by_run.index)
+    names = sorted(set(groups))
+    keys = [name for name in columns if by_run[name].nunique(dropna=False) > 1]
+    values = [[in_words(by_run.loc[(groups == name).to_numpy(), key]) for name in names] for key in keys]
+    return Differences(names, [key.removeprefix(PREFIX).removesuffix("._target_") for key in keys], values)
+
+
+def in_words(column: pd.Series) -> str:
+    """The different values; of many the first and the last."""
+    found = column.drop_duplicates().astype(object)
+    present = sorted(found.dropna(), key=lambda value: (isinstance(value, str), value))
+    texts = [short(value) for value in present] + [NOT_SET] * bool(found.isna().any())
+    if len(texts) > MOST_VALUES:
+        return f"{len(texts)} values, {texts[0]} to {texts[-1]}"
+    return ", ".join(texts)
+
+
+def short(value: object) -> str:
+    """Classes without their modules: "gfn_vi.objectives.variational.Variational" -> "Variational"."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    text = re.sub(r"\{\"_target_\": (\"[^\"]*\")\}", r"\1", str(value))
+    return re.sub(r"\b(?:[a-z_]\w*\.)+([A-Z]\w*)\b", r"\1", text)

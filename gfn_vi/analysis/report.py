@@ -1,0 +1,150 @@
+"""One static page about the runs of a folder: what was run, figures, final values, differences, failures.
+
+The page needs nothing else (pictures are inside, no script, no network) and is the same for the same files. Runs that
+are running, broken or missing are told, never in the way.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from gfn_vi.analysis.differences import differences
+from gfn_vi.analysis.facts import facts, run_command, sweep_command
+from gfn_vi.analysis.final_values import final_sections
+from gfn_vi.analysis.folders import TableError
+from gfn_vi.analysis.pictures import Experiment, find_pictures, read_experiment
+from gfn_vi.analysis.states import ACTIVE, BROKEN, RunState, SweepStates, count
+from gfn_vi.analysis.status_view import short_labels
+from gfn_vi.analysis.table import collect, table_hash
+
+PAGE, CLAIMS = "report.html", "claims.csv"
+MOST_DETAILS = 100  # runs with a paragraph each; of more, the number
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """A run that is not done, or done with replicas that became non-finite."""
+
+    name: str
+    label: str
+    state: str
+    overrides: str
+    error_line: str
+    error: str  # the whole text where it has more than the line
+    command: str | None
+
+
+def write_report(folder: Path, figure: Path | None) -> Path:
+    """Write <folder>/report.html; figure: the experiment's figure.py, if it has one. TableError if there are no runs."""
+    text = render(folder, figure)
+    path, temporary = folder / PAGE, folder / f".{PAGE}.{os.getpid()}"
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def render(folder: Path, figure: Path | None) -> str:
+    """The page as text."""
+    import jinja2
+
+    runs = SweepStates(folder).look()
+    experiment = Experiment("", "", ()) if figure is None else read_experiment(figure)
+    table, remark = _table(folder, experiment.config_keys)
+    content = _content(folder, runs, table) | {
+        "experiment": experiment,
+        "remark": remark,
+        "pictures": find_pictures(folder, None if table is None else table_hash(table)),
+        "draw": None if figure is None else _draw_command(figure.parent.name, folder),
+    }
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = (files("gfn_vi.analysis") / "report.html.j2").read_text(encoding="utf-8")
+    return environment.from_string(template).render(content) + "\n"
+
+
+def _content(folder: Path, runs: Sequence[RunState], table: pd.DataFrame | None) -> dict[str, Any]:
+    labels = short_labels(runs)
+    broken = [run for run in runs if run.state in (*BROKEN, "interrupted")]
+    return {
+        "title": folder.resolve().name,
+        "counts": ", ".join(f"{n} {state}" for state, n in count(runs).items()),
+        "n_runs": len(runs),
+        "facts": _sizes(table) | facts(folder, runs),
+        "table_hash": None if table is None else table_hash(table),
+        "sections": [] if table is None else final_sections(table),
+        "differences": None if table is None else differences(table),
+        "claims": _claims(folder),
+        "troubles": [_trouble(run, labels[run.name]) for run in broken[:MOST_DETAILS]],
+        "n_troubles": len(broken),
+        "missing": [_trouble(run, labels[run.name]) for run in runs if run.state == "missing"][:MOST_DETAILS],
+        "n_missing": sum(run.state == "missing" for run in runs),
+        "running": [labels[run.name] for run in runs if run.state in ACTIVE],
+        "silent": _silent(runs, table),
+        "sweep_command": sweep_command(runs),
+        "folder": shlex.quote(str(folder)),
+    }
+
+
+def _table(folder: Path, keys: Sequence[str]) -> tuple[pd.DataFrame | None, str]:
+    """(the table, ""), or without any numbers (None, why)."""
+    try:
+        return collect(folder, keys, say=lambda line: None), ""
+    except TableError as error:
+        return None, str(error)
+
+
+def _sizes(table: pd.DataFrame | None) -> dict[str, str]:
+    """How much was measured."""
+    if table is None:
+        return {}
+    by_run = table.groupby("run", observed=True).agg({"replica": "nunique", "trajectories": "max"})
+    replicas, trajectories = (sorted(set(by_run[name])) for name in ("replica", "trajectories"))
+    return {
+        "Replicas": f"{int(by_run['replica'].sum()):,} ({_range(replicas)} in a run)",
+        "Trajectories": f"{_range(trajectories)} for each replica",
+    }
+
+
+def _range(values: Sequence[int]) -> str:
+    return f"{values[0]:,}" if len(values) == 1 else f"{values[0]:,} to {values[-1]:,}"
+
+
+def _trouble(run: RunState, label: str) -> Trouble:
+    error = run.error or ""
+    whole = error.strip() if len(error.strip().splitlines()) > 1 else ""
+    return Trouble(run.name, label, run.state, shlex.join(run.overrides), run.error_line, whole, run_command(run))
+
+
+def _silent(runs: Sequence[RunState], table: pd.DataFrame | None) -> list[str]:
+    """Runs that are done and have no numbers in the table: their files are damaged or gone."""
+    heard = set() if table is None else set(table["run"].unique())
+    return [run.name for run in runs if run.state in ("done", "diverged") and run.name not in heard]
+
+
+def _claims(folder: Path) -> list[dict[str, str]]:
+    """Rows of claims.csv with claim, measured and agrees; [] without the file, one row that says so for a damaged one."""
+    try:
+        with open(folder / CLAIMS, newline="", encoding="utf-8") as file:
+            return [{name: row[name] or "" for name in ("claim", "measured", "agrees")} for row in csv.DictReader(file)]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, KeyError, csv.Error) as error:
+        return [{"claim": f"{CLAIMS} is damaged", "measured": str(error), "agrees": ""}]
+
+
+def _draw_command(experiment: str, folder: Path) -> str:
+    root = str(folder.parent)
+    return shlex.join(
+        ["python", "scripts/figure.py", f"experiment={experiment}", *([] if root == "outputs" else [f"output_root={root}"])]
+    )

@@ -1,0 +1,41 @@
+"""Write one static page about the runs of an experiment.
+
+    python scripts/report.py outputs/quickstart
+
+Writes outputs/quickstart/report.html: what was run, the figures, final values with intervals, what the configurations
+differ in, failures with their tracebacks, how to reproduce. One file, no network, for a browser or for printing. Runs
+that are still running, failed or damaged are no obstacle.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit status (2: a clear one-line error on stderr)."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="outputs/<experiment>, the folder that holds the runs")
+    folder = parser.parse_args(arguments).folder
+
+    from gfn_vi.analysis.folders import TableError
+    from gfn_vi.analysis.report import write_report
+
+    try:
+        print(write_report(folder, find_figure(folder)))
+    except (TableError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def find_figure(folder: Path) -> Path | None:
+    """figure.py of the experiment that the folder is named after: `quickstart`, or `quickstart_smoke` of a preset."""
+    from gfn_vi.commands.figure import find_experiments
+
+    name = folder.resolve().name
+    fitting = {known: path for known, path in find_experiments().items() if name == known or name.startswith(f"{known}_")}
+    return fitting[max(fitting, key=len)] / "figure.py" if fitting else None
