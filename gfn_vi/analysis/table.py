@@ -2,7 +2,8 @@
 
 One row is one value: run, state, arm, seed | step, trajectories, reward_calls, wall_seconds, replica, metric, value |
 config.<key> for each key of the configuration that differs among the runs. `seed` is that of the replica: replica r of
-a run with config.seed = s is the single run with seed s + r (core/replicas.py): equal seeds, equal random numbers.
+a run with config.seed = s is the single run with seed s + r (core/seeds.py): equal seeds, equal random numbers. Rates
+that are lists, one for each replica, are numbers here: a run of several rates has the rows of several runs of one rate.
 What is constant within a run is categorical (a code per row), so that 10,000 runs fit in memory; keys that are the same
 everywhere would only widen the table and stay in config.yaml.
 """
@@ -27,6 +28,8 @@ from gfn_vi.analysis.folders import TableError, find_runs
 from gfn_vi.analysis.runs import Run, read_run
 from gfn_vi.core.identity import INFRASTRUCTURE_KEYS
 
+RATES = "optimizer.lr_"
+TUNING = "tuning_seeds"
 WALL_CLOCK_COLUMNS = frozenset({"wall_seconds"})
 
 
@@ -52,8 +55,9 @@ def collect(folder: str | Path, keys: Iterable[str] = (), say: Callable[[str], o
         "seed": _seeds(usable, counts, metrics["replica"].to_numpy()),
     }
     columns |= dict(metrics.items())
-    for key in sorted(_varying(usable) | set(keys)):
-        columns[f"config.{key}"] = _per_run([run.config.get(key) for run in usable], counts)
+    replica = metrics["replica"].to_numpy()
+    for key in sorted(_varying(usable) | set(keys) | _tuning(usable)):
+        columns[f"config.{key}"] = _column(key, usable, counts, replica)
     return pd.DataFrame(columns, copy=False)
 
 
@@ -105,14 +109,56 @@ def _varying(runs: Sequence[Run]) -> set[str]:
     """Keys whose value differs among the runs or that some lack; arm_name is the column `arm`."""
     keys = {key for run in runs for key in run.config if key.split(".")[0] not in INFRASTRUCTURE_KEYS}
     first = runs[0].config
-    return {key for key in keys - {"arm_name"} if any(run.config.get(key) != first.get(key) for run in runs)}
+    by_run = {key for key in keys if any(run.config.get(key) != first.get(key) for run in runs)}
+    rates = {key for key in keys if key.startswith(RATES) and any(_listed(run.config.get(key)) for run in runs)}
+    within = {key for key in rates if len({rate for run in runs for rate in _rates(run.config.get(key))}) > 1}
+    return (by_run - rates | within) - {"arm_name", TUNING}
+
+
+def _tuning(runs: Sequence[Run]) -> set[str]:
+    """The key of the seeds on which settings were chosen, if any run has some: see seeds.py."""
+    return {TUNING} if any(_listed(run.config.get(TUNING)) for run in runs) else set()
+
+
+def _listed(value: object) -> list[Any]:
+    """The items of a list, which a flat configuration has as its JSON text; none for anything else."""
+    if not (isinstance(value, str) and value.startswith("[")):
+        return []
+    try:
+        items = json.loads(value)
+    except ValueError:
+        return []
+    return items if isinstance(items, list) else []
+
+
+def _rates(value: object) -> list[Any]:
+    return _listed(value) or [value]
+
+
+def _column(key: str, runs: Sequence[Run], counts: np.ndarray, replica: np.ndarray) -> pd.Categorical:
+    """What the configuration says of each row; of a list of rates, the number of the row's replica."""
+    values = [run.config.get(key) for run in runs]
+    if not (key.startswith(RATES) and any(map(_listed, values))):
+        return _per_run(values, counts)
+    ends = np.cumsum(counts)
+    flat: list[Any] = []
+    rows: list[np.ndarray] = []
+    for value, start, end in zip(values, ends - counts, ends, strict=True):
+        rates = _rates(value)
+        rows.append(len(flat) + (replica[start:end] if len(rates) > 1 else np.zeros(end - start, dtype=np.int64)))
+        flat += rates
+    return _per_run(flat, np.ones(len(flat), dtype=np.int64)).take(np.concatenate(rows))
 
 
 def _seeds(runs: Sequence[Run], counts: np.ndarray, replica: np.ndarray) -> np.ndarray:
-    """The seed of each row's replica; NaN for a run whose configuration has no whole number as seed."""
+    """The seed of each row's replica; NaN for a run whose configuration has no whole number as seed, and no list of them."""
     found = [run.config.get("seed") for run in runs]
     seeds = np.array([seed if isinstance(seed, int) else np.nan for seed in found])  # integers if all are
-    return np.repeat(seeds, counts) + replica
+    rows = np.repeat(seeds, counts) + replica
+    for seed, end, count in zip(found, np.cumsum(counts), counts, strict=True):
+        if _listed(seed):
+            rows[end - count : end] = np.array(_listed(seed))[replica[end - count : end]]
+    return rows if np.isnan(rows).any() else rows.astype(np.int64)
 
 
 def _per_run(values: Sequence[Any], counts: np.ndarray) -> pd.Categorical:

@@ -67,11 +67,13 @@ def draw(experiment: Path, folder: Path, command: str, output_root: str = "outpu
     from gfn_vi.analysis import style
     from gfn_vi.analysis.folders import NoRunsError, TableError
     from gfn_vi.analysis.runs import RunArrays
+    from gfn_vi.analysis.seeds import check_seeds
     from gfn_vi.analysis.table import collect, table_hash, write_table
 
     try:
         module = load(experiment / "figure.py")
         table = collect(folder, keys=getattr(module, "CONFIG_KEYS", ()))
+        check_seeds(table)
         with style.paper():
             figure = module.figure(table, RunArrays(folder))
             write_table(table, folder)
