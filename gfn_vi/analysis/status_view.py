@@ -84,7 +84,7 @@ def _told_apart(label: str, group: Sequence[RunState]) -> dict[str, str]:
     own = {run.name: [_without_path(word) for word in run.overrides if word not in shared] for run in group}
     if len({tuple(words) for words in own.values()}) == len(group) > 1:
         return {name: " ".join(filter(None, [label, *words])) for name, words in own.items()}
-    return {run.name: label + run.name[-HASH:] for run in group}
+    return {run.name: (label + run.name[-HASH:]).lstrip("-") for run in group}
 
 
 def _without_path(override: str) -> str:
