@@ -1,0 +1,273 @@
+"""The report as a file: what it says, that nothing from the runs becomes markup, that broken runs never stop it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gfn_vi.analysis.differences import differences, in_words
+from gfn_vi.analysis.facts import duration, sweep_command
+from gfn_vi.analysis.final_values import final_sections, final_values
+from gfn_vi.analysis.report import render
+from gfn_vi.analysis.states import RunState
+from gfn_vi.analysis.table import collect, table_hash
+from gfn_vi.commands import figure as figure_command
+from gfn_vi.commands import report as report_command
+
+CLONE = Path(__file__).resolve().parents[2]
+FIGURE = CLONE / "experiments/quickstart/figure.py"
+EVIL = "<script>alert(1)</script>"
+MakeRun = Callable[..., Path]
+VOID = {"meta", "img", "wbr", "br", "link", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """Tags, visible text, the rows of tables; open elements are closed in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.rows: list[list[str]] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" in self.open:
+            return
+        self.words.append(data)
+        if self.open[-3:-2] == ["tr"] or self.open[-1:] == ["td"] or self.open[-1:] == ["th"]:
+            self.rows[-1][-1] += data
+
+    @property
+    def text(self) -> str:
+        return " ".join("".join(self.words).split())
+
+    def row(self, name: str) -> list[str]:
+        """The first row of any table that has this name in front."""
+        return next(row for row in self.rows if row[:1] == [name])
+
+
+def say(path: Path, **changes: object) -> None:
+    """Change what status.json of a run says."""
+    content = json.loads((path / "status.json").read_text()) | changes
+    (path / "status.json").write_text(json.dumps(content))
+
+
+def page_of(folder: Path, figure: Path | None = FIGURE) -> Page:
+    return Page(render(folder, figure))
+
+
+def test_one_file_without_network_or_script(make_quickstart: Callable[[], Path]) -> None:
+    """The picture is inside; a policy forbids everything else; every picture has words, every table headers."""
+    folder = make_quickstart()
+    figure_command.draw(CLONE / "experiments/quickstart", folder, "python scripts/figure.py experiment=quickstart")
+    page = page_of(folder)
+    names = [tag for tag, _ in page.tags]
+    assert names.count("img") == 1
+    assert not {"script", "link", "iframe", "object"} & set(names)
+    for tag, attributes in page.tags:
+        address = attributes.get("src") or attributes.get("href") or "#"
+        assert address.startswith(("#", "data:image/png;base64,")), (tag, address)
+        assert tag != "img" or attributes["alt"]
+        assert tag != "th" or attributes["scope"] in ("col", "row")
+    policy = next(a["content"] for tag, a in page.tags if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    assert dict(page.tags)["html"] == {"lang": "en"}
+    assert "Drawn by python scripts/figure.py experiment=quickstart from table" in page.text
+    assert "out of date" not in page.text
+    assert render(folder, FIGURE) == render(folder, FIGURE)
+
+
+def test_final_values_are_those_of_the_table(make_quickstart: Callable[[], Path]) -> None:
+    folder = make_quickstart()
+    table = collect(folder, say=lambda _: None)
+    rows = table[(table["arm"] == "reverse_kl") & (table["metric"] == "jsd")]
+    last = rows[rows["trajectories"] == rows["trajectories"].max()]["value"]
+    cells = page_of(folder).row("reverse_kl")
+    assert cells[1] == f"{last.median():.3g} ({last.min():.3g} to {last.max():.3g})"
+    assert cells[3].startswith(f"{last.mean():.3g} (")
+    assert cells[4] == "5"
+
+
+def test_groups_are_runs_that_differ_in_seeds_only(make_run: MakeRun) -> None:
+    """Two seeds of one setting are one group of ten replicas; a second setting of the same arm is another one."""
+    for seed in (0, 5):
+        make_run("reverse_kl", seed=seed)
+    folder = make_run("reverse_kl", seed=0, deviation_name="frozen", target={"side": 9}).parent
+    groups = final_values(collect(folder, say=lambda _: None), "jsd", 1.0)
+    assert {name: len(values) for name, values in groups.items()} == {
+        "reverse_kl": 10,
+        "reverse_kl deviation_name=frozen": 5,
+    }
+
+
+def test_what_is_not_finite_is_the_worst_value() -> None:
+    columns = {"run": "a", "state": "done", "arm": "tb", "trajectories": 64, "metric": "jsd", "step": [1, 1, 0]}
+    table = pd.DataFrame(columns | {"value": [0.1, np.nan, 0.9], "replica": [0, 1, 0]})
+    assert final_values(table, "jsd", 0.7)["tb"].tolist() == [0.1, 0.7]
+    table["state"] = "running"
+    assert final_sections(table) == []
+
+
+def test_probability_of_improvement_of_every_pair(make_run: MakeRun) -> None:
+    """reverse_kl ends far above the others: no replica of it is better."""
+    make_run("reverse_kl")
+    folder = make_run("forward_kl").parent
+    comparison = final_sections(collect(folder, say=lambda _: None))[1]
+    assert comparison.header == ["", "forward_kl", "reverse_kl"]
+    space = "\N{NO-BREAK SPACE}"
+    assert comparison.rows == [
+        ["forward_kl", "", f"1.00 (1.00{space}to{space}1.00)"],
+        ["reverse_kl", f"0.00 (0.00{space}to{space}0.00)", ""],
+    ]
+
+
+def test_a_figure_of_another_table_is_said_to_be(make_run: MakeRun) -> None:
+    folder = make_run("reverse_kl").parent
+    figure_command.draw(CLONE / "experiments/quickstart", folder, "python scripts/figure.py")
+    before = table_hash(collect(folder, say=lambda _: None))
+    make_run("forward_kl")
+    after = table_hash(collect(folder, say=lambda _: None))
+    page = page_of(folder)
+    assert f"figure.png is out of date: it was drawn from table {before}, the runs now give table {after}" in page.text
+    (folder / "figure.png").write_bytes((folder / "figure.png").read_bytes()[:2000])
+    assert "figure.png is damaged" in page_of(folder).text
+
+
+def test_differences_between_arms(make_run: MakeRun) -> None:
+    make_run("reverse_kl", replicas=2)
+    folder = make_run("trajectory_balance").parent
+    found = differences(collect(folder, say=lambda _: None))
+    assert found.groups == ["reverse_kl", "trajectory_balance"]
+    assert dict(zip(found.keys, found.values, strict=True)) == {
+        "objective": ["gfn_vi.objectives.reverse_kl", "gfn_vi.objectives.trajectory_balance"],
+        "objective.baseline": ["leave_one_out", found.not_set],
+        "replicas": ["2", "5"],
+    }
+
+
+def test_values_in_words() -> None:
+    assert in_words(pd.Series([0.1, 0.01, np.nan, 0.1])) == "0.01, 0.1, \N{EN DASH}"
+    assert in_words(pd.Series(["gfn_vi.objectives.variational.Variational"])) == "Variational"
+    assert in_words(pd.Series(['[{"_target_": "gfn_vi.objectives.divergences.ReverseKL"}]'])) == '["ReverseKL"]'
+    assert in_words(pd.Series(range(20))) == "20 values, 0 to 19"
+
+
+def test_broken_runs_are_told_and_stop_nothing(make_run: MakeRun) -> None:
+    """Failed, killed, damaged, missing, running: each with what is known of it."""
+    good, failed, killed, damaged, silent = (make_run("reverse_kl", seed=seed) for seed in range(0, 25, 5))
+    say(failed, state="failed", error="Traceback (most recent call last):\n  one\nValueError: no")
+    say(killed, state="running")
+    (damaged / "status.json").write_text("{")
+    (silent / "metrics.csv").write_text("nonsense")
+    manifest = {failed.name: ["arm=a b", "seed=5"], "tb-00000000": ["arm=tb"]}
+    runs = {name: {"overrides": overrides} for name, overrides in manifest.items()}
+    (good.parent / "sweep.json").write_text(json.dumps({"runs": runs}))
+    page = page_of(good.parent)
+    assert "6 runs: 2 done, 1 missing, 1 damaged, 1 killed, 1 failed" in page.text
+    assert "ValueError: no" in page.text
+    assert "again, alone: python scripts/train.py 'arm=a b' seed=5" in page.text
+    assert [tag for tag, _ in page.tags].count("details") == 1
+    assert "its process is gone" in page.text
+    assert "status.json is damaged" in page.text
+    assert "1 missing: planned by the sweep, never started tb: arm=tb" in page.text
+    assert f"Done, but without numbers: config.yaml or metrics.csv is damaged or gone {silent.name}" in page.text.replace(
+        " Delete these folders and run the same command again.", ""
+    )
+    assert page.row("reverse_kl")[4] == "5"
+
+
+def test_a_report_without_any_numbers(make_run: MakeRun) -> None:
+    path = make_run()
+    say(path, state="failed", error="ValueError: no")
+    (path / "metrics.csv").unlink()
+    page = page_of(path.parent, None)
+    assert "no run has metrics yet" in page.text
+    assert "ValueError: no" in page.text
+
+
+def test_nothing_of_the_runs_becomes_markup(make_run: MakeRun) -> None:
+    """Arms, overrides, errors, values, claims, hosts and names of folders are text."""
+    path = make_run("reverse_kl", arm_name=EVIL, note=EVIL)
+    make_run("forward_kl", note="plain")
+    folder = path.parent.with_name("<b>evil")
+    shutil.move(path.parent, folder)
+    say(folder / path.name, state="failed", error=f"a\n{EVIL}", host=EVIL, git_commit=EVIL, versions={EVIL: EVIL})
+    runs = {name: {"overrides": [f"arm={EVIL}"]} for name in (path.name, f"{EVIL.replace('/', '')}-00000000")}
+    (folder / "sweep.json").write_text(json.dumps({"runs": runs}))
+    (folder / "claims.csv").write_text(f"claim,measured,agrees\n{EVIL},{EVIL},{EVIL}\n")
+    text = render(folder, FIGURE)
+    names = {tag for tag, _ in Page(text).tags}
+    assert "script" not in names
+    assert "b" not in names
+    assert EVIL not in text
+    page = Page(text)
+    assert page.row(EVIL) == [EVIL, EVIL, EVIL]
+    assert page.row("note") == ["note", EVIL, "plain"]
+
+
+@pytest.mark.parametrize("content", ["", "claim,measured\na,b\n", "claim,measured,agrees\na,b\n", "\0"])
+def test_damaged_claims_stop_nothing(make_run: MakeRun, content: str) -> None:
+    folder = make_run().parent
+    (folder / "claims.csv").write_text(content)
+    assert "Final values" in page_of(folder).text
+
+
+def test_the_sweep_is_known_from_its_manifest() -> None:
+    """What varies belongs to the experiment; without one a product is a sweep, anything else is none."""
+
+    def command(*overrides: str) -> str | None:
+        return sweep_command([RunState(str(n), "done", tuple(words.split())) for n, words in enumerate(overrides)])
+
+    assert command("experiment=a arm=x seed=0", "experiment=a arm=y seed=0") == "python scripts/train.py -m experiment=a seed=0"
+    assert command("arm=x seed=0", "arm=x seed=1") == "python scripts/train.py -m arm=x seed=0,1"
+    assert command("arm=x seed=0", "arm=y seed=1") is None
+    assert command("arm=x", "arm=x seed=1") is None
+    assert command("") is None
+
+
+def test_duration() -> None:
+    assert [duration(s) for s in (4.54, 125, 7500)] == ["4.5 s", "2 min 5 s", "2 h 5 min"]
+
+
+def test_command_finds_the_experiment_of_a_folder(tmp_path: Path) -> None:
+    """Also of a preset's folder; another folder is reported without a figure of an experiment."""
+    for name, expected in (("quickstart", FIGURE), ("quickstart_smoke", FIGURE), ("quickstarts", None)):
+        found = report_command.find_figure(tmp_path / name)
+        assert (found and found.resolve()) == expected
+
+
+def test_command(make_run: MakeRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = make_run()
+    assert report_command.main([str(path.parent)]) == 0
+    assert capsys.readouterr().out == f"{path.parent / 'report.html'}\n"
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for folder, why in ((tmp_path / "nothing", "no such folder"), (empty, "no runs found"), (path, "is itself a run")):
+        assert report_command.main([str(folder)]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: ")
+        assert why in error
+        assert error.count("\n") == 1
