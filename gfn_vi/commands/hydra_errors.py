@@ -11,13 +11,17 @@ from omegaconf.errors import OmegaConfBaseException
 from gfn_vi.signatures import suggestion
 
 # Launcher that a preset of ours builds on -> the extra of this package that installs its plugin.
-EXTRAS = {"joblib": "local", "submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray"}
+EXTRAS = {"joblib": "local", "submitit_slurm": "slurm", "submitit_local": "slurm", "ray_plugin": "ray"}
 
 
 def in_one_line(error: BaseException) -> str:
     """The message for a user; ours are passed as they are."""
-    if isinstance(error, MissingConfigException) and error.options is not None:
-        return _unknown_choice(error.missing_cfg_file or "", list(error.options))
+    if isinstance(error, MissingConfigException):
+        group, _, choice = (error.missing_cfg_file or "").rpartition("/")
+        if group == "hydra/launcher" and choice in EXTRAS:
+            return f"hydra/launcher={EXTRAS[choice]}: its plugin is not installed: pip install 'gfn_vi[{EXTRAS[choice]}]'"
+        if error.options is not None:
+            return _unknown_choice(error.missing_cfg_file or "", list(error.options))
     cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
     if isinstance(cause, OmegaConfBaseException):
         unknown = _unknown_key(cause)
@@ -30,8 +34,6 @@ def in_one_line(error: BaseException) -> str:
 
 def _unknown_choice(path: str, options: list[str]) -> str:
     group, _, choice = path.rpartition("/")
-    if group == "hydra/launcher" and choice in EXTRAS:
-        return f"hydra/launcher={choice}: its plugin is not installed: pip install 'gfn_vi[{EXTRAS[choice]}]'"
     if not group:
         return f"no config named {path}{suggestion(path, options)}"
     return f"{group}={choice}: no such choice{suggestion(choice, options)}; choices: {', '.join(options)}"

@@ -66,8 +66,8 @@ def test_a_sweep_that_cannot_be_is_refused_in_one_line_before_work(arguments: st
 
 
 def test_a_missing_plugin_is_named_with_what_installs_it() -> None:
-    error = MissingConfigException("could not find it", "hydra/launcher/joblib", ["basic", "local"])
-    assert in_one_line(error) == "hydra/launcher=joblib: its plugin is not installed: pip install 'gfn_vi[local]'"
+    error = MissingConfigException("In 'hydra/launcher/local': Could not load 'hydra/launcher/joblib'.", "hydra/launcher/joblib")
+    assert in_one_line(error) == "hydra/launcher=local: its plugin is not installed: pip install 'gfn_vi[local]'"
 
 
 def test_a_union_of_grids_has_every_run_once(tmp_path: Path) -> None:
