@@ -47,6 +47,7 @@ RC: dict[str, Any] = {
 }
 BAND_ALPHA = 0.16
 SEQUENTIAL = "viridis"
+LEGEND: dict[str, Any] = {"handlelength": 1.2, "columnspacing": 1.1, "handletextpad": 0.4}
 
 
 @contextmanager
