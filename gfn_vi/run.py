@@ -76,7 +76,7 @@ def _seed(config: DictConfig) -> int | list[int]:
 
 def _already_done(path: Path) -> float | None:
     _print("already done; to run it again, delete the directory", path)
-    return _recorded_jsd(path)
+    return recorded_jsd(path)
 
 
 def _train(config: DictConfig, trainer: Trainer, directory: RunDirectory, sinks: list[Sink]) -> float | None:
@@ -288,7 +288,7 @@ def _summary(config: DictConfig, trainer: Trainer) -> str:
     return f"{label}: {', '.join(parts)}; {trainer.seen} trajectories in {trainer.wall_seconds:.1f} s{replicas}"
 
 
-def _recorded_jsd(path: Path) -> float | None:
+def recorded_jsd(path: Path) -> float | None:
     """Mean over replicas of the last JSD in metrics.csv; inf if it is not finite or a replica was frozen."""
     import csv
 

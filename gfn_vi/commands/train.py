@@ -53,9 +53,13 @@ def register_sweepers() -> None:
     from hydra.core.plugins import Plugins
 
     plugins = Plugins.instance()  # first: its search would execute our modules a second time, with other classes
+    from gfn_vi.sweeps.launcher_checks import make_room_for_presets
     from hydra_plugins.gfn_vi.resume_sweeper import ResumeSweeper
+    from hydra_plugins.gfn_vi.search_sweeper import SearchSweeper
 
     plugins.register(ResumeSweeper)
+    plugins.register(SearchSweeper)
+    make_room_for_presets()
 
 
 @hydra.main(version_base="1.3", config_path="pkg://gfn_vi.configs", config_name="train")

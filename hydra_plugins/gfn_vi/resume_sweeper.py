@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from gfn_vi.commands.guarded import EXIT_INTERRUPTED
 from gfn_vi.core.errors import require
 from gfn_vi.sweeps.jobs import Job, jobs_of, parsed, written
+from gfn_vi.sweeps.launcher_checks import check_launcher
 from gfn_vi.sweeps.launching import Launches, Outcome, make_launcher, say
 from gfn_vi.sweeps.manifest import forget, plan
 from gfn_vi.sweeps.standing import look
@@ -52,8 +53,11 @@ class ResumeSweeper(Sweeper):
             require_count("max_batch_size", self.max_batch_size)
         loader = self.hydra_context.config_loader
         jobs = jobs_of(loader, self.config, self._products(arguments))
+        standings = [look(job.directory) for job in jobs]
+        if not all(standing.is_finished for standing in standings):
+            check_launcher(self.config.hydra.launcher)
         plan(jobs)
-        announce([look(job.directory) for job in jobs])
+        announce(standings)
         launches = Launches(self.launcher, self.max_batch_size, self.max_losses)
         try:
             outcomes = launches.run(jobs)

@@ -19,7 +19,7 @@ SMALL = ("trainer.batch_size=8", "trainer.n_trajectories=16", "target.side=4", "
 # Group -> how a choice is made on the command line, and what else it takes to run.
 TOP = (
     *("target", "sampler", "exploration", "objective", "optimizer", "evaluation", "logger"),
-    *("arm/paper", "arm/proposition_1", "arm/gradient_variance", "experiment", "preset", "deviation", "debug"),
+    *("arm/paper", "arm/proposition_1", "arm/gradient_variance", "experiment", "preset", "deviation", "sweep", "debug"),
     *(f"experiment_preset/{p.name}" for p in sorted((CONFIGS / "experiment_preset").iterdir())),
 )
 NESTED = {

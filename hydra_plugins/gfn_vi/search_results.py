@@ -1,0 +1,113 @@
+"""What a search leaves in its folder: search.yaml (best trials, finalists, the chosen one), trials.csv, and a table on screen."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from omegaconf import OmegaConf
+
+from gfn_vi.training.durable_files import replace_durably
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import FrozenTrial
+
+N_BEST = 10  # trials in search.yaml; all are in trials.csv
+
+
+class Finalist(NamedTuple):  # no dataclass: Hydra executes this module outside sys.modules, where dataclasses look
+    """A trial that was trained longer. area: mean JSD over training; None if the run failed, with its error."""
+
+    trial: FrozenTrial
+    run: str
+    area: float | None
+    error: str | None = None
+
+
+def complete(study: Study) -> list[FrozenTrial]:
+    """Trials with a value, the best first."""
+    from optuna.trial import TrialState
+
+    return sorted(study.get_trials(states=(TrialState.COMPLETE,)), key=lambda trial: (trial.value, trial.number))
+
+
+def best_settings(study: Study, n: int) -> list[FrozenTrial]:
+    """The best n with a finite value; settings that several trials have count once."""
+    finite = [trial for trial in complete(study) if trial.value is not None and math.isfinite(trial.value)]
+    distinct = {tuple(sorted(trial.params.items())): trial for trial in reversed(finite)}
+    return sorted(distinct.values(), key=lambda trial: (trial.value, trial.number))[:n]
+
+
+def ranked(finalists: Sequence[Finalist]) -> list[Finalist]:
+    """Those with an area, the best first."""
+    measured = [finalist for finalist in finalists if finalist.area is not None]
+    return sorted(measured, key=lambda finalist: (finalist.area, finalist.trial.number))
+
+
+def write_trials(study: Study, folder: Path) -> None:
+    """trials.csv: number, state, value, run, error, and a column for each parameter."""
+    trials = study.get_trials()
+    keys = sorted({key for trial in trials for key in trial.params})
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["number", "state", "value", "run", "error", *keys])
+    for t in trials:
+        told = [t.user_attrs.get("run"), t.user_attrs.get("error")]
+        writer.writerow([t.number, t.state.name.lower(), t.value, *told, *(t.params.get(key) for key in keys)])
+    replace_durably(folder / "trials.csv", lambda file: file.write(text.getvalue().encode()))
+
+
+def write_results(
+    study: Study, storage: str, folder: Path, tuning_seeds: Sequence[int], finalists: Sequence[Finalist], command: str | None
+) -> Path:
+    """search.yaml; command: the line that trains the chosen finalist on reporting seeds, None if there is no finalist."""
+    best = ranked(finalists)
+    content = {
+        "study": study.study_name,
+        "storage": storage,
+        "tuning_seeds": list(tuning_seeds),
+        "n_complete": len(complete(study)),
+        "best": [_described(t) | {"jsd": t.value, "run": t.user_attrs.get("run")} for t in complete(study)[:N_BEST]],
+        "finalists": [
+            _described(f.trial) | {"area_under_jsd": f.area, "run": f.run, "error": f.error} for f in [*best, *_lost(finalists)]
+        ],
+        "chosen": None if command is None else _described(best[0].trial) | {"run": best[0].run, "command": command},
+    }
+    path = folder / "search.yaml"
+    replace_durably(path, lambda file: file.write(OmegaConf.to_yaml(OmegaConf.create(content)).encode()))
+    return path
+
+
+def _described(trial: FrozenTrial) -> dict[str, Any]:
+    return {"trial": trial.number, "parameters": dict(trial.params)}
+
+
+def _lost(finalists: Sequence[Finalist]) -> list[Finalist]:
+    return [finalist for finalist in finalists if finalist.area is None]
+
+
+def as_table(study: Study, finalists: Sequence[Finalist]) -> str:
+    """The best trials in lines: number, JSD, area of finalists, parameters."""
+    areas = {f.trial.number: f.area for f in finalists}
+    trials = complete(study)[:N_BEST]
+    keys = sorted({key for trial in trials for key in trial.params})
+    rows = [["trial", "jsd", "area", *keys]]
+    for t in trials:
+        area = areas.get(t.number)
+        rows.append([str(t.number), _short(t.value), "" if area is None else _short(area), *(_short(t.params[k]) for k in keys)])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def overrides_of(parameters: Mapping[str, Any]) -> list[str]:
+    """Parameters of a trial as on a command line, every digit."""
+    return [f"{key}={value!r}" if isinstance(value, float) else f"{key}={value}" for key, value in parameters.items()]

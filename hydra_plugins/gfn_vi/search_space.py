@@ -1,0 +1,82 @@
+"""What is searched, from Hydra's sweep syntax: intervals and ranges of numbers, choices of anything else.
+
+interval(1e-4, 1e-1)            a number between; of two whole numbers a whole one
+tag(log, interval(1e-4, 1e-1))  the same, its logarithm uniform
+range(1, 4), range(0, 1, 0.25)  1, 2, 3; 0, 0.25, 0.5, 0.75
+a, b                            one of these, without an order
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+
+from gfn_vi.core.errors import ConfigError, require
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+# Every trial is measured on the same seeds, in one folder.
+NOT_SEARCHED = ("seed", "replicas", "tuning_seeds", "experiment_name", "output_root")
+
+
+class Space(NamedTuple):  # no dataclass: Hydra executes this module outside sys.modules, where dataclasses look
+    """searched: key -> distribution; fixed: the overrides that every trial has."""
+
+    searched: dict[str, BaseDistribution]
+    fixed: list[str]
+
+    def first(self) -> dict[str, object]:
+        """One point of the space."""
+        return {key: getattr(d, "choices", [getattr(d, "low", None)])[0] for key, d in self.searched.items()}
+
+
+def space_of(overrides: Sequence[Override]) -> Space:
+    """Sort the overrides; of two of a key the later one counts. Raises ConfigError."""
+    by_key = {override.get_key_element().lstrip("+~"): override for override in overrides}
+    searched = {o.get_key_element(): distribution(o) for o in by_key.values() if o.is_sweep_override()}
+    for key in NOT_SEARCHED:
+        require(key not in searched, key, "several values", "every trial of a search has the same; give one value")
+    require(len(searched) > 0, "hydra.sweeper.params", "{}", "nothing to search; give a key an interval(a,b) or values a,b")
+    return Space(searched, [str(o.input_line) for o in by_key.values() if not o.is_sweep_override()])
+
+
+def distribution(override: Override) -> BaseDistribution:
+    """The distribution of one sweep override. Raises ConfigError."""
+    from optuna.distributions import CategoricalDistribution
+
+    key, found, value = override.get_key_element(), str(override.input_line).partition("=")[2], override.value()
+    try:
+        if isinstance(value, IntervalSweep):
+            return _interval(value)
+        if isinstance(value, RangeSweep) and not value.shuffle:
+            return _range(value)
+        return CategoricalDistribution(list(override.sweep_string_iterator()))
+    except ValueError as error:
+        raise ConfigError(key, found, f"cannot be searched: {error}") from error
+
+
+def _interval(value: IntervalSweep) -> BaseDistribution:
+    from optuna.distributions import FloatDistribution, IntDistribution
+
+    low, high, is_log = value.start, value.end, "log" in value.tags
+    if isinstance(low, int) and isinstance(high, int):
+        return IntDistribution(low, high, log=is_log)
+    assert low is not None
+    assert high is not None
+    return FloatDistribution(low, high, log=is_log)
+
+
+def _range(value: RangeSweep) -> BaseDistribution:
+    """Hydra leaves the end out, Optuna does not."""
+    from optuna.distributions import FloatDistribution, IntDistribution
+
+    values = sorted(value.range())
+    if not values:
+        raise ValueError("no values")
+    step = abs(value.step)
+    if all(isinstance(v, int) for v in values):
+        return IntDistribution(int(values[0]), int(values[-1]), step=int(step))
+    return FloatDistribution(float(values[0]), float(values[-1]), step=float(step))

@@ -1,0 +1,232 @@
+"""The sweeper of searches: Optuna proposes settings, their final exact JSD is told, the best are trained longer and compared.
+
+Two stages, as in the paper: short runs on tuning seeds, then of the best ones the least area under the JSD curve. The
+study is on disk: the same command again does what is missing of n_trials. Runs are those of any sweep: one that is done
+is not trained again, one that was killed goes on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from gfn_vi.commands.guarded import EXIT_FAILED, EXIT_INTERRUPTED
+from gfn_vi.core.errors import RunError, require
+from gfn_vi.core.seeds import replica_seeds
+from gfn_vi.run import recorded_jsd
+from gfn_vi.sweeps.jobs import Job, identify, parsed, written
+from gfn_vi.sweeps.launcher_checks import check_launcher
+from gfn_vi.sweeps.launching import Launches, Outcome, make_launcher, say
+from gfn_vi.sweeps.manifest import plan
+from gfn_vi.sweeps.summary import command
+from gfn_vi.training.run_directory import run_name
+from hydra_plugins.gfn_vi.parallelism import jobs_at_a_time
+from hydra_plugins.gfn_vi.search_results import (
+    Finalist,
+    as_table,
+    best_settings,
+    complete,
+    overrides_of,
+    ranked,
+    write_results,
+    write_trials,
+)
+from hydra_plugins.gfn_vi.search_space import Space, space_of
+from hydra_plugins.gfn_vi.study import make_sampler, only_search, open_study, storage_errors, take_back
+
+if TYPE_CHECKING:
+    from optuna import Study, Trial
+
+
+class SearchSweeper(Sweeper):
+    """The arguments are explained in search.yaml."""
+
+    def __init__(
+        self,
+        params: Mapping[str, Any],
+        n_trials: int,
+        n_jobs: int | None,
+        sampler: str,
+        sampler_arguments: Mapping[str, Any],
+        sampler_seed: int,
+        storage: str | None,
+        finalists: int,
+        finalist_overrides: Sequence[str],
+        report_overrides: Sequence[str],
+        max_failures: int,
+        max_losses: int,
+    ) -> None:
+        self.params, self.n_trials, self.n_jobs = params, n_trials, n_jobs
+        self.sampler, self.sampler_arguments, self.sampler_seed = sampler, sampler_arguments, sampler_seed
+        self.storage, self.finalists = storage, finalists
+        self.finalist_overrides, self.report_overrides = list(finalist_overrides), list(report_overrides)
+        self.max_failures, self.max_losses = max_failures, max_losses
+        self.hydra_context: HydraContext | None = None
+        self.config: DictConfig | None = None
+        self.launcher: Launcher | None = None
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Called by Hydra."""
+        self.hydra_context, self.config = hydra_context, config
+        self.launcher = make_launcher(hydra_context, task_function, config)
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Called by Hydra with the overrides of the command line; leaves with the exit status unless all is well."""
+        assert self.hydra_context is not None
+        assert self.config is not None
+        assert self.launcher is not None
+        self._check_counts()
+        loader = self.hydra_context.config_loader
+        space = space_of(parsed(loader, [*written(self.params), *arguments]))
+        make_sampler(self.sampler, self.sampler_seed, self.sampler_arguments)
+        check_launcher(self.config.hydra.launcher)
+        first = identify(loader, self.config, [*space.fixed, *overrides_of(space.first())], "the search")
+        if not first.config["tuning_seeds"]:
+            seeds = replica_seeds(first.config["seed"], first.config["replicas"])
+            space.fixed.append(f"tuning_seeds=[{','.join(map(str, seeds))}]")
+            first = identify(loader, self.config, [*space.fixed, *overrides_of(space.first())])
+        folder, name = first.directory.parent, _study_name(first, space)
+        try:
+            with only_search(folder, name):
+                status = self._search(space, folder, name, list(first.config["tuning_seeds"]))
+        except (KeyboardInterrupt, SystemExit):
+            say("stopped; the same command goes on with this search")
+            sys.exit(EXIT_INTERRUPTED)
+        if status:
+            sys.exit(status)
+
+    def _check_counts(self) -> None:
+        for key, least in (("n_trials", 1), ("finalists", 0), ("max_failures", 1), ("max_losses", 1)):
+            _require_count(key, getattr(self, key), least)
+        if self.n_jobs is not None:
+            _require_count("n_jobs", self.n_jobs, 1)
+
+    def _search(self, space: Space, folder: Path, name: str, tuning_seeds: list[int]) -> int:
+        """Both stages; the exit status."""
+        storage = self.storage or f"sqlite:///{(folder / 'search.db').resolve()}"
+        with storage_errors(storage):
+            study = open_study(name, storage)
+            study.sampler = make_sampler(self.sampler, self.sampler_seed + len(study.trials), self.sampler_arguments)
+            again, done = take_back(study), len(complete(study))
+        left = f", {again} to go on with" if again else ""
+        say(f"{name} in {storage}: {done} of {self.n_trials} trials done{left}")
+        failed = self._first_stage(study, space, storage, folder, done)
+        with storage_errors(storage):
+            write_trials(study, folder)
+            if failed >= self.max_failures:
+                say(f"error: {failed} trials failed, so the search stops (hydra.sweeper.max_failures); {folder / 'trials.csv'}")
+                say("the same command goes on with it")
+                return EXIT_FAILED
+            finalists = self._second_stage(study, space)
+            chosen = self._chosen(space, finalists, tuning_seeds)
+            path = write_results(study, storage, folder, tuning_seeds, finalists, chosen)
+            print(as_table(study, finalists))
+        print(path)
+        if chosen is not None:
+            print(f"train the chosen settings on other seeds:\n{chosen}")
+        print(folder, flush=True)
+        if failed:
+            say(f"{failed} trials failed; see {folder / 'trials.csv'}")
+        lost = [finalist for finalist in finalists if finalist.area is None]
+        for finalist in lost:
+            say(f"error: finalist {finalist.trial.number} failed: {finalist.error}; the same command tries it again")
+        return EXIT_FAILED if lost or (self.finalists and chosen is None) else 0
+
+    def _first_stage(self, study: Study, space: Space, storage: str, folder: Path, done: int) -> int:
+        """Ask, run and tell until n_trials are complete or max_failures failed; how many failed."""
+        assert self.config is not None
+        size = self.n_jobs or jobs_at_a_time(self.config.hydra.launcher)
+        launches, failed = self._launches(), 0
+        while done < self.n_trials and failed < self.max_failures:
+            with storage_errors(storage):
+                trials = [study.ask(space.searched) for _ in range(min(size, self.n_trials - done))]
+                jobs = [self._job(space, trial.params) for trial in trials]
+                for trial, job in zip(trials, jobs, strict=True):
+                    trial.set_user_attr("run", job.directory.name)
+            plan(jobs)
+            outcomes = launches.run(jobs)
+            with storage_errors(storage):
+                for trial, outcome in zip(trials, outcomes, strict=True):
+                    is_told = _tell(study, trial, outcome)
+                    done, failed = done + is_told, failed + (not is_told)
+                write_trials(study, folder)
+        return failed
+
+    def _second_stage(self, study: Study, space: Space) -> list[Finalist]:
+        from gfn_vi.analysis.areas import jsd_area
+
+        trials = best_settings(study, self.finalists)
+        jobs = [self._job(space, trial.params, self.finalist_overrides) for trial in trials]
+        if not jobs:
+            return []
+        say(f"{len(jobs)} finalists: {' '.join(self.finalist_overrides) or 'as they are'}")
+        plan(jobs)
+        finalists = []
+        for trial, outcome in zip(trials, self._launches().run(jobs), strict=True):
+            is_run = outcome.state in ("done", "diverged")
+            area = jsd_area(outcome.job.directory) if is_run else None
+            finalists.append(Finalist(trial, outcome.job.directory.name, area, None if is_run else _why(outcome)))
+        return finalists
+
+    def _chosen(self, space: Space, finalists: Sequence[Finalist], tuning_seeds: Sequence[int]) -> str | None:
+        """The command that trains the best finalist on reporting seeds."""
+        assert self.hydra_context is not None
+        best = ranked(finalists)
+        if not best:
+            return None
+        lines = [*space.fixed, *overrides_of(best[0].trial.params), *self.finalist_overrides, *self.report_overrides]
+        by_key = {line.partition("=")[0]: line for line in lines}
+        by_key["tuning_seeds"] = f"tuning_seeds=[{','.join(map(str, tuning_seeds))}]"
+        return command(Job(tuple(by_key.values()), Path(), {}), self.hydra_context.config_loader)
+
+    def _job(self, space: Space, parameters: Mapping[str, Any], more: Sequence[str] = ()) -> Job:
+        assert self.hydra_context is not None
+        assert self.config is not None
+        lines = [*space.fixed, *overrides_of(parameters), *more]
+        return identify(self.hydra_context.config_loader, self.config, lines)
+
+    def _launches(self) -> Launches:
+        assert self.launcher is not None
+        return Launches(self.launcher, None, self.max_losses)
+
+
+def _require_count(key: str, value: object, least: int) -> None:
+    is_count = isinstance(value, int) and not isinstance(value, bool) and value >= least
+    require(is_count, f"hydra.sweeper.{key}", value, f"expected a whole number >= {least}")
+
+
+def _study_name(first: Job, space: Space) -> str:
+    """Of what makes trials comparable: the configuration apart from what is searched, and the space."""
+    identity = f"{run_name(first.config)} {sorted((key, repr(d)) for key, d in space.searched.items())}"
+    return f"search-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
+
+
+def _tell(study: Study, trial: Trial, outcome: Outcome) -> bool:
+    """Tell the study how a trial ended: its value, infinity where it diverged, or that it failed (False)."""
+    from optuna.trial import TrialState
+
+    if outcome.state not in ("done", "diverged"):
+        trial.set_user_attr("error", _why(outcome))
+        say(f"trial {trial.number} failed: {outcome.job.directory}\n    {_why(outcome)}")
+        study.tell(trial, state=TrialState.FAIL)
+        return False
+    value = recorded_jsd(outcome.job.directory)
+    if value is None:
+        raise RunError(f"{outcome.job.directory} has no exact JSD to search by: use evaluation=exact on an enumerable target")
+    if outcome.error:
+        trial.set_user_attr("error", outcome.error)
+    study.tell(trial, value if math.isfinite(value) else math.inf)
+    return True
+
+
+def _why(outcome: Outcome) -> str:
+    return outcome.error or f"it is {outcome.state}"

@@ -1,0 +1,93 @@
+"""A study on disk: opened by one search at a time, continued where it was left, with clear words when its storage fails.
+
+A trial that a killed search left running is marked as failed and its parameters are asked for again: its run is the same
+run, and goes on from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import filelock
+
+from gfn_vi.core.errors import ConfigError, RunError, require
+from gfn_vi.training.durable_files import disk_error
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.samplers import BaseSampler
+
+SECONDS_TO_UNLOCK = 5  # how long another program may hold the database
+
+
+@contextmanager
+def only_search(folder: Path, name: str) -> Iterator[None]:
+    """Be the only search of this study; the system frees the lock when the process dies. Raises RunError."""
+    lock = filelock.FileLock(folder / f"{name}.lock")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        message = f"another process runs this search, {folder / name}: wait for its end, or stop it"
+        raise RunError(message) from None
+    except OSError as error:
+        raise disk_error(folder, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def storage_errors(storage: str) -> Iterator[None]:
+    """What the database says, as a RunError of one line."""
+    from optuna.exceptions import OptunaError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (OptunaError, SQLAlchemyError, ImportError) as error:
+        cause = error.__cause__ if isinstance(error, OptunaError) and error.__cause__ is not None else error
+        said = str(getattr(cause, "orig", None) or cause).splitlines()[0]
+        advice = "free it, or delete it: done runs are not trained again; or set another hydra.sweeper.storage"
+        raise RunError(f"the study cannot be read or written: {storage}: {said}; {advice}") from error
+
+
+def open_study(name: str, storage: str, sampler: BaseSampler | None = None) -> Study:
+    """Open it or create it. Its errors are those of the storage: use it within storage_errors."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    connection = {"connect_args": {"timeout": SECONDS_TO_UNLOCK}} if storage.startswith("sqlite") else {}
+    backend = optuna.storages.RDBStorage(storage, engine_kwargs=connection)
+    return optuna.create_study(study_name=name, storage=backend, sampler=sampler, direction="minimize", load_if_exists=True)
+
+
+def make_sampler(name: str, seed: int, arguments: Mapping[str, Any]) -> BaseSampler:
+    """A sampler of Optuna by its name. Raises ConfigError."""
+    from optuna import samplers
+
+    known = [n for n, kind in vars(samplers).items() if inspect.isclass(kind) and issubclass(kind, samplers.BaseSampler)]
+    require(name in known, "hydra.sweeper.sampler", name, f"expected one of {', '.join(sorted(known))}")
+    kind = getattr(samplers, name)
+    seeded = {"seed": seed} if "seed" in inspect.signature(kind).parameters else {}
+    try:
+        sampler: BaseSampler = kind(**seeded, **arguments)
+    except (TypeError, ValueError) as error:
+        raise ConfigError("hydra.sweeper.sampler_arguments", dict(arguments), f"{name} refuses them: {error}") from error
+    return sampler
+
+
+def take_back(study: Study) -> int:
+    """Fail what a killed search left running and ask for it again; how many."""
+    from optuna.trial import TrialState
+
+    left = study.get_trials(states=(TrialState.RUNNING,))
+    for trial in left:
+        study.tell(trial.number, state=TrialState.FAIL)
+        study.enqueue_trial(trial.params, user_attrs={"again": trial.number})
+    return len(left)
