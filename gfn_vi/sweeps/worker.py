@@ -72,17 +72,17 @@ class _Worker:
         self._is_prepared = False
 
     def prepare(self, launched_by: int | None) -> None:
-        """Before each job: end where nobody waits for it. Before the first one: answer signals, watch the parent."""
+        """Before each job: end where nobody waits for it. Before the first one: answer signals and watch the parent."""
         if self._parent is not None and os.getppid() != self._parent:
             os._exit(1)
         if self._is_prepared:
             return
         self._is_prepared = True
-        if threading.current_thread() is threading.main_thread():  # elsewhere, signals are somebody else's
+        is_child = launched_by == os.getppid()  # of joblib; a cluster's workers have signals and parents of their own
+        if is_child and threading.current_thread() is threading.main_thread():
+            self._parent = launched_by
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, self._answer)
-        if launched_by == os.getppid():
-            self._parent = launched_by
             threading.Thread(target=self._leave_with_parent, daemon=True).start()
 
     def _answer(self, number: int, frame: FrameType | None) -> None:
