@@ -26,14 +26,14 @@ class Differences:
 def differences(table: pd.DataFrame) -> Differences:
     """Of the table's config.* columns those that really differ, in words."""
     columns = [name for name in table.columns if name.startswith(PREFIX)]
-    by_run = table.drop_duplicates("run").set_index("run")[["arm", *columns]]
-    arms = by_run["arm"].astype(object).where(by_run["arm"].notna())
-    groups = arms.fillna("no arm") if arms.notna().any() else pd.Series(by_run.index.astype(str), by_run.index)
+    configs = table[["run", "arm", *columns]].drop_duplicates(ignore_index=True)  # several of a run with a rate per replica
+    arms = configs["arm"].astype(object).where(configs["arm"].notna())
+    groups = arms.fillna("no arm") if arms.notna().any() else configs["run"].astype(str)
     if groups.nunique() > MOST_COLUMNS:
-        groups = pd.Series("all runs", by_run.index)
+        groups = pd.Series("all runs", configs.index)
     names = sorted(set(groups))
-    keys = [name for name in columns if by_run[name].nunique(dropna=False) > 1]
-    values = [[in_words(by_run.loc[(groups == name).to_numpy(), key]) for name in names] for key in keys]
+    keys = [name for name in columns if configs[name].nunique(dropna=False) > 1]
+    values = [[in_words(configs.loc[groups == name, key]) for name in names] for key in keys]
     return Differences(names, [key.removeprefix(PREFIX).removesuffix("._target_") for key in keys], values)
 
 
