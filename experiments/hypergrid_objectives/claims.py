@@ -45,7 +45,8 @@ def _lowest(jsd: Mapping[str, np.ndarray], how: str) -> Claim:
     runner_up = min(others, key=lambda name: float(np.median(others[name])))
     return Claim(
         f"{'Off' if how else 'On'}-policy, TB reaches the lowest JSD.",
-        f"median JSD at the end: TB {in_words(jsd[best + how])}, best of the others {NAMES[runner_up]} {in_words(others[runner_up])}",
+        f"median JSD at the end: TB {in_words(jsd[best + how])}, "
+        f"best of the others {NAMES[runner_up]} {in_words(others[runner_up])}",
         together(better(jsd[best + how], values) for values in others.values()),
     )
 

@@ -68,8 +68,10 @@ def curves(
 def _frozen_since(table: pd.DataFrame) -> dict[tuple[str, int], int]:
     """(run, replica) -> the trajectories at which it was first recorded as frozen."""
     rows = table[(table["metric"] == "frozen") & (table["value"] != 0)]
-    since = rows.groupby(REPLICA, observed=True)["trajectories"].min()
-    return {(str(run), int(replica)): int(seen) for (run, replica), seen in since.items()}
+    found: dict[tuple[str, int], int] = {}
+    for run, replica, seen in zip(rows["run"], rows["replica"], rows["trajectories"], strict=True):
+        found[str(run), int(replica)] = min(int(seen), found.get((str(run), int(replica)), int(seen)))
+    return found
 
 
 def _curve(

@@ -1,21 +1,30 @@
 """Draw an experiment's figure from the files of its runs.
 
-    python scripts/figure.py experiment=quickstart [output_root=outputs]
+    python scripts/figure.py experiment=quickstart [preset=smoke] [x=reward_calls] [statistic=iqm] [output_root=outputs]
 
-Collects outputs/<experiment>, writes its table (table.parquet, table.csv) and what experiments/<experiment>/figure.py
-draws of it (figure.pdf, figure.png), all in outputs/<experiment>. The folder experiments is looked for in the working
-folder, then in the clone that gfn_vi is installed from.
+Collects outputs/<experiment> (outputs/<experiment>_smoke with preset=smoke, and so on; laptop is the size without a suffix),
+writes its table (table.parquet, table.csv), what experiments/<experiment>/figure.py draws of it (figure.pdf, figure.png), and the
+numbers of it (summary.csv, improvement.csv), all into that folder. x: trajectories, reward_calls or seconds; statistic:
+median, mean or iqm (interquartile mean). The folder experiments is looked for in the working folder, then in the clone that
+gfn_vi is installed from.
 """
 
 from __future__ import annotations
 
 import argparse
+import inspect
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 
-KEYS = {"experiment": None, "output_root": "outputs"}
+KEYS = {"experiment": None, "preset": None, "output_root": "outputs", "x": None, "statistic": None}
+VALUES = {
+    "preset": ("smoke", "laptop", "paper"),
+    "x": ("trajectories", "reward_calls", "seconds"),
+    "statistic": ("median", "mean", "iqm"),
+}
+STANDARD_PRESET = "laptop"
 
 
 class UsageError(ValueError):
@@ -25,18 +34,14 @@ class UsageError(ValueError):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status (2: a clear one-line error on stderr)."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("keys", nargs="*", metavar="key=value", help="experiment=NAME (needed), output_root=FOLDER")
+    parser.add_argument("keys", nargs="*", metavar="key=value", help="experiment=NAME (needed), preset=, x=, statistic=, output_root=FOLDER")
     given = parser.parse_args(arguments).keys
     try:
         options = parse(given)
-        folders = find_experiments()
-        name = options["experiment"]
-        if name not in folders:
-            known = ", ".join(sorted(folders)) or "none found: run this in the clone"
-            asked = "experiment is missing" if name is None else f"there is no experiment {name}"
-            raise UsageError(f"{asked}; give experiment=NAME, known: {known}")
-        root = options["output_root"] or "outputs"
-        paths = draw(folders[name], Path(root) / name, " ".join(["python scripts/figure.py", *given]), root)
+        experiment = find_experiment(options["experiment"])
+        folder = folder_of(experiment.name, options["preset"], options["output_root"])
+        drawing = {key: value for key in ("x", "statistic") if (value := options[key]) is not None}
+        paths = draw(experiment, folder, " ".join(["python scripts/figure.py", *given]), drawing)
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -51,8 +56,26 @@ def parse(given: Sequence[str]) -> dict[str, str | None]:
         key, equals, value = word.partition("=")
         if not equals or key not in KEYS or not value:
             raise UsageError(f"{word}: expected key=value with a key of {', '.join(KEYS)}")
+        if value not in VALUES.get(key, (value,)):
+            raise UsageError(f"{word}: expected one of {', '.join(VALUES[key])}")
         options[key] = value
     return options
+
+
+def find_experiment(name: str | None) -> Path:
+    """The folder of the experiment; UsageError with the known ones."""
+    folders = find_experiments()
+    if name is None or name not in folders:
+        known = ", ".join(sorted(folders)) or "none found: run this in the clone"
+        asked = "experiment is missing" if name is None else f"there is no experiment {name}"
+        raise UsageError(f"{asked}; give experiment=NAME, known: {known}")
+    return folders[name]
+
+
+def folder_of(experiment: str, preset: str | None, output_root: str | None) -> Path:
+    """Where the runs of an experiment lie: configs/experiment_preset says the same."""
+    suffix = f"_{preset}" if preset not in (None, STANDARD_PRESET) else ""
+    return Path(output_root or "outputs") / f"{experiment}{suffix}"
 
 
 def find_experiments() -> dict[str, Path]:
@@ -62,25 +85,36 @@ def find_experiments() -> dict[str, Path]:
     return {path.parent.name: path.parent for path in found}
 
 
-def draw(experiment: Path, folder: Path, command: str, output_root: str = "outputs") -> list[Path]:
-    """Collect `folder`, write its table, draw experiments/<name>/figure.py of it; the figure's paths."""
+def draw(experiment: Path, folder: Path, command: str, options: Mapping[str, str] | None = None) -> list[Path]:
+    """Collect `folder`, write its table, draw experiments/<name>/figure.py of it; the paths of its numbers and the figure.
+
+    options: x and statistic, for a figure that takes them.
+    """
     from gfn_vi.analysis import style
     from gfn_vi.analysis.folders import NoRunsError, TableError
     from gfn_vi.analysis.runs import RunArrays
     from gfn_vi.analysis.seeds import check_seeds
+    from gfn_vi.analysis.summary import write_summary
     from gfn_vi.analysis.table import collect, table_hash, write_table
 
     try:
         module = load(experiment / "figure.py")
+        taken = inspect.signature(module.figure).parameters
+        for key, value in (options or {}).items():
+            if key not in taken:
+                raise UsageError(f"{key}={value}: the figure of {experiment.name} has no such choice")
         table = collect(folder, keys=getattr(module, "CONFIG_KEYS", ()))
         check_seeds(table)
         with style.paper():
-            figure = module.figure(table, RunArrays(folder))
+            figure = module.figure(table, RunArrays(folder), **(options or {}))
             write_table(table, folder)
-            return list(style.save(figure, folder / "figure", table_hash(table), command))
+            drawn = style.save(figure, folder / "figure", table_hash(table), command)
+        return [*write_summary(table, folder), *drawn]
     except NoRunsError as error:
-        where = "" if output_root == "outputs" else f" output_root={output_root}"
-        remedy = f"make them with: python scripts/train.py -m experiment={experiment.name}{where}"
+        suffix = folder.name.removeprefix(experiment.name)
+        preset = f" preset={suffix[1:]}" if suffix else ""
+        where = "" if folder.parent == Path("outputs") else f" output_root={folder.parent}"
+        remedy = f"make them with: python scripts/train.py -m experiment={experiment.name}{preset}{where}"
         raise UsageError(f"{error}; {remedy}") from error
     except TableError as error:
         raise UsageError(str(error)) from error

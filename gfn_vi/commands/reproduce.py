@@ -58,7 +58,7 @@ def sweep(experiment: str, overrides: Sequence[str]) -> int:
 
 def show(experiment: Path, folder: Path, command: str) -> int:
     """Figure, claims and report of what is in `folder`; the exit status."""
-    from gfn_vi.commands import report
+    from gfn_vi.commands.report import main as report
 
     try:
         paths = figure.draw(experiment, folder, command)
@@ -68,7 +68,7 @@ def show(experiment: Path, folder: Path, command: str) -> int:
         return EXIT_BAD_INPUT
     print(*paths, sep="\n")
     _print(claims)
-    return report.main([str(folder)])
+    return report([str(folder)])
 
 
 def claims_of(experiment: Path, folder: Path) -> list[Claim]:

@@ -149,7 +149,8 @@ def test_same_runs_same_bytes(make_quickstart: Callable[[], Path], tmp_path: Pat
     environment = os.environ | {"PYTHONHASHSEED": "7", "PYTHONPATH": str(CLONE)}
     script = [sys.executable, str(CLONE / "scripts/figure.py"), *words]
     done = subprocess.run(script, capture_output=True, text=True, check=True, cwd=tmp_path, env=environment)
-    assert done.stdout.splitlines() == ["6 runs: 6 done", str(folder / "figure.pdf"), str(folder / "figure.png")]
+    written = [str(folder / name) for name in ("summary.csv", "improvement.csv", "figure.pdf", "figure.png")]
+    assert done.stdout.splitlines() == ["6 runs: 6 done", *written]
     assert (folder / "figure.pdf").read_bytes() == pdf
     assert (folder / "figure.png").read_bytes() == png
 
@@ -187,9 +188,13 @@ def test_other_hash_other_bytes(tmp_path: Path) -> None:
     [
         ([], "error: experiment is missing; give experiment=NAME, known: .*quickstart"),
         (["experiment=nope"], "error: there is no experiment nope; give experiment=NAME, known: .*quickstart"),
-        (["quickstart"], "error: quickstart: expected key=value with a key of experiment, output_root"),
+        (["quickstart"], "error: quickstart: expected key=value with a key of experiment, preset, output_root, x, statistic"),
         (["experiment="], "error: experiment=: expected key=value"),
         (["experiment=quickstart", "colour=red"], "error: colour=red: expected key=value"),
+        (["experiment=quickstart", "x=time"], "error: x=time: expected one of trajectories, reward_calls, seconds"),
+        (["experiment=proposition_1", "x=seconds"], "error: x=seconds: the figure of proposition_1 has no such choice"),
+        (["experiment=quickstart", "preset=tiny"], "error: preset=tiny: expected one of smoke, laptop, paper"),
+        (["experiment=quickstart", "preset=smoke"], "error: outputs/quickstart_smoke: no runs found.*quickstart preset=smoke$"),
         (
             ["experiment=quickstart", "output_root=nowhere"],
             r"error: nowhere/quickstart: no runs found.*make them with: python scripts/train\.py -m "
@@ -234,7 +239,7 @@ def test_own_experiments_folder(
     )
     monkeypatch.chdir(tmp_path)
     assert figure_command.main(["experiment=mine"]) == 0
-    assert capsys.readouterr().out.splitlines()[1:] == ["outputs/mine/figure.pdf", "outputs/mine/figure.png"]
+    assert capsys.readouterr().out.splitlines()[-2:] == ["outputs/mine/figure.pdf", "outputs/mine/figure.png"]
 
 
 def test_collect_command(make_run: MakeRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

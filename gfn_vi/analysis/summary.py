@@ -1,0 +1,71 @@
+"""Numbers beside a figure: where each group of runs ended, the area under its curve, and which group beats which.
+
+A group is what final_values compares: an arm, or an arm with one value of what else its runs differ in, over all seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from gfn_vi.analysis.curves import Curve, curves
+from gfn_vi.analysis.differences import PREFIX
+from gfn_vi.analysis.final_values import METRICS, SEED_KEYS, STATISTICS, group_labels
+from gfn_vi.analysis.statistics import area_under_curve, interval, probability_of_improvement
+
+DIGITS = "%.4g"
+
+
+def grouped_curves(table: pd.DataFrame, metric: str) -> dict[str, Curve]:
+    """Group -> curve of the metric over its finished runs, the worst value in place of what is not finite."""
+    runs = table[(table["state"] == "done") & (table["metric"] == metric)].drop_duplicates("run")
+    keys = [name for name in table.columns if name.startswith(PREFIX) and name not in SEED_KEYS]
+    labels = dict(zip(runs["run"].astype(str), group_labels(runs[["arm", *keys]]), strict=True))
+    rows = table[table["run"].isin(set(labels))]
+    return curves(rows.assign(group=rows["run"].astype(str).map(labels)), metric, by="group", worst=METRICS[metric][2])
+
+
+def summary(found: Mapping[str, Curve]) -> pd.DataFrame:
+    """One row per group and measure (final, area: mean height over training), with mean, median and interquartile mean.
+
+    Each statistic has the bounds of its 95% bootstrap interval beside it; NaN for a single replica.
+    """
+    rows: list[dict[str, Any]] = []
+    for group, curve in found.items():
+        for measure, values in (("final", curve.final), ("area", area_under_curve(curve.x, curve.values))):
+            row: dict[str, Any] = {"group": group, "measure": measure, "replicas": len(values), "failed": curve.n_failed}
+            for statistic in STATISTICS:
+                low, estimate, high = map(float, interval(values, statistic))
+                row |= {statistic: estimate, f"{statistic}_low": low, f"{statistic}_high": high}
+            rows.append(row | {"trajectories": int(curve.x[-1])})
+    return pd.DataFrame(rows)
+
+
+def improvements(found: Mapping[str, Curve], lower_is_better: bool) -> pd.DataFrame:
+    """One row per ordered pair: the probability that a replica of `group` ends better than one of `than`, with its interval."""
+    rows = []
+    for group, than in permutations(found, 2):
+        low, estimate, high = map(float, probability_of_improvement(found[group].final, found[than].final, lower_is_better))
+        rows.append({"group": group, "than": than, "probability": estimate, "low": low, "high": high})
+    return pd.DataFrame(rows, columns=["group", "than", "probability", "low", "high"])
+
+
+def write_summary(table: pd.DataFrame, folder: Path) -> list[Path]:
+    """summary.csv and improvement.csv in `folder`, of the metrics that finished runs have recorded; their paths."""
+    present = set(table.loc[table["state"] == "done", "metric"])
+    found = {metric: grouped_curves(table, metric) for metric in METRICS if metric in present}
+    if not found:
+        return []
+    tables = {
+        "summary.csv": [summary(groups).assign(metric=metric) for metric, groups in found.items()],
+        "improvement.csv": [improvements(groups, METRICS[metric][1]).assign(metric=metric) for metric, groups in found.items()],
+    }
+    for name, parts in tables.items():
+        whole = pd.concat(parts)
+        whole.insert(0, "metric", whole.pop("metric"))
+        whole.to_csv(folder / name, index=False, float_format=DIGITS)
+    return [folder / name for name in tables]
