@@ -119,7 +119,10 @@ def jobs_of(loader: ConfigLoader, config: DictConfig, products: Sequence[Sequenc
     composed = {o: identify(loader, config, o, label) for o, label in zip(everything, labels, strict=True)}
     for combination in combinations:
         _refuse_collisions([composed[overrides] for overrides in combination])
-    return list({job.directory: job for job in reversed(composed.values())}.values())[::-1]
+    jobs: dict[Path, Job] = {}
+    for job in composed.values():
+        jobs.setdefault(job.directory, job)
+    return list(jobs.values())
 
 
 def _refuse_collisions(jobs: Sequence[Job]) -> None:
