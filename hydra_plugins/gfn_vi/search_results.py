@@ -36,11 +36,16 @@ def complete(study: Study) -> list[FrozenTrial]:
     return sorted(study.get_trials(states=(TrialState.COMPLETE,)), key=lambda trial: (trial.value, trial.number))
 
 
+def distinct(study: Study) -> list[FrozenTrial]:
+    """Complete trials, the best first; of those with the same parameters the first one."""
+    by_point = {tuple(sorted(trial.params.items())): trial for trial in reversed(complete(study))}
+    return sorted(by_point.values(), key=lambda trial: (trial.value, trial.number))
+
+
 def best_settings(study: Study, n: int) -> list[FrozenTrial]:
-    """The best n with a finite value; settings that several trials have count once."""
-    finite = [trial for trial in complete(study) if trial.value is not None and math.isfinite(trial.value)]
-    distinct = {tuple(sorted(trial.params.items())): trial for trial in reversed(finite)}
-    return sorted(distinct.values(), key=lambda trial: (trial.value, trial.number))[:n]
+    """The best n with a finite value."""
+    finite = [trial for trial in distinct(study) if trial.value is not None and math.isfinite(trial.value)]
+    return finite[:n]
 
 
 def ranked(finalists: Sequence[Finalist]) -> list[Finalist]:

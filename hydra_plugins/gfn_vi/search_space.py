@@ -8,8 +8,9 @@ a, b                            one of these, without an order
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
@@ -28,9 +29,19 @@ class Space(NamedTuple):  # no dataclass: Hydra executes this module outside sys
     searched: dict[str, BaseDistribution]
     fixed: list[str]
 
+    def n_points(self) -> float:
+        """How many points it has; infinity where a number is between two others."""
+        return math.prod(_n_values(d) for d in self.searched.values())
+
     def first(self) -> dict[str, object]:
         """One point of the space."""
         return {key: getattr(d, "choices", [getattr(d, "low", None)])[0] for key, d in self.searched.items()}
+
+
+def _n_values(d: Any) -> float:
+    if hasattr(d, "choices"):
+        return len(d.choices)
+    return math.inf if d.step is None else round((d.high - d.low) / d.step) + 1
 
 
 def space_of(overrides: Sequence[Override]) -> Space:

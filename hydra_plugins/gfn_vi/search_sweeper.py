@@ -35,13 +35,14 @@ from hydra_plugins.gfn_vi.search_results import (
     as_table,
     best_settings,
     complete,
+    distinct,
     overrides_of,
     ranked,
     write_results,
     write_trials,
 )
 from hydra_plugins.gfn_vi.search_space import Space, space_of
-from hydra_plugins.gfn_vi.study import make_sampler, only_search, open_study, storage_errors, take_back
+from hydra_plugins.gfn_vi.study import make_sampler, only_search, open_study, record, storage_errors, take_back
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -146,7 +147,7 @@ class SearchSweeper(Sweeper):
         assert self.config is not None
         size = self.n_jobs or jobs_at_a_time(self.config.hydra.launcher)
         launches, failed = self._launches(), 0
-        while done < self.n_trials and failed < self.max_failures:
+        while done < self.n_trials and failed < self.max_failures and len(distinct(study)) < space.n_points():
             with storage_errors(storage):
                 trials = [study.ask(space.searched) for _ in range(min(size, self.n_trials - done))]
                 jobs = [self._job(space, trial.params) for trial in trials]
@@ -212,19 +213,17 @@ def _study_name(first: Job, space: Space) -> str:
 
 def _tell(study: Study, trial: Trial, outcome: Outcome) -> bool:
     """Tell the study how a trial ended: its value, infinity where it diverged, or that it failed (False)."""
-    from optuna.trial import TrialState
-
     if outcome.state not in ("done", "diverged"):
         trial.set_user_attr("error", _why(outcome))
         say(f"trial {trial.number} failed: {outcome.job.directory}\n    {_why(outcome)}")
-        study.tell(trial, state=TrialState.FAIL)
+        record(study, trial, None)
         return False
     value = recorded_jsd(outcome.job.directory)
     if value is None:
         raise RunError(f"{outcome.job.directory} has no exact JSD to search by: use evaluation=exact on an enumerable target")
     if outcome.error:
         trial.set_user_attr("error", outcome.error)
-    study.tell(trial, value if math.isfinite(value) else math.inf)
+    record(study, trial, value if math.isfinite(value) else math.inf)
     return True
 
 

@@ -18,7 +18,7 @@ from gfn_vi.core.errors import ConfigError, RunError, require
 from gfn_vi.training.durable_files import disk_error
 
 if TYPE_CHECKING:
-    from optuna import Study
+    from optuna import Study, Trial
     from optuna.samplers import BaseSampler
 
 SECONDS_TO_UNLOCK = 5  # how long another program may hold the database
@@ -80,6 +80,19 @@ def make_sampler(name: str, seed: int, arguments: Mapping[str, Any]) -> BaseSamp
     except (TypeError, ValueError) as error:
         raise ConfigError("hydra.sweeper.sampler_arguments", dict(arguments), f"{name} refuses them: {error}") from error
     return sampler
+
+
+def record(study: Study, trial: Trial, value: float | None) -> None:
+    """The value of a trial; None: it failed."""
+    from optuna.trial import TrialState
+
+    state = TrialState.FAIL if value is None else TrialState.COMPLETE
+    try:
+        study.tell(trial, value, state=state)
+    except RuntimeError:
+        # A sampler that tries every point once stops the study with the last, which Optuna forbids to whoever asks and tells.
+        if study.get_trials(deepcopy=False)[trial.number].state != state:
+            raise
 
 
 def take_back(study: Study) -> int:

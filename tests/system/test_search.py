@@ -1,0 +1,195 @@
+"""Searches as a user meets them: a total of trials, continued after anything, finalists compared, bad input in one line."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import signal
+import sqlite3
+from pathlib import Path
+
+import pytest
+import yaml
+
+from system.command import SMALL, Outcome, ended, spawn, train, wait_until
+
+SEARCH = (
+    *("-m", "hydra/sweeper=search", "experiment_name=rates", "seed=1000", "replicas=2", "sampler=tabular"),
+    *(word for word in SMALL if not word.startswith("sampler")),
+    *("trainer.n_trajectories=128", "optimizer.lr_forward=tag(log,interval(1e-4,1e-1))"),
+    "optimizer.lr_log_Z=0.01,0.1",
+)
+
+
+def search(folder: Path, *more: str) -> Outcome:
+    """Run the search in `folder`."""
+    return train([*SEARCH, *more], folder)
+
+
+def trials(folder: Path) -> list[dict[str, str]]:
+    """The rows of trials.csv."""
+    with open(folder / "outputs/rates/trials.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def results(folder: Path) -> dict[str, object]:
+    """What search.yaml says."""
+    content: dict[str, object] = yaml.safe_load((folder / "outputs/rates/search.yaml").read_text())
+    return content
+
+
+def test_a_search_trains_its_best_longer_and_says_how_to_report(tmp_path: Path) -> None:
+    """The value of a trial is that of its run; the command works, and its run knows the tuning seeds."""
+    finalists = ("hydra.sweeper.finalists=2", 'hydra.sweeper.finalist_overrides=["trainer.n_trajectories=256"]')
+    report = 'hydra.sweeper.report_overrides=["experiment_name=report","seed=0","replicas=1"]'
+    done = search(tmp_path, "hydra.sweeper.n_trials=3", *finalists, report)
+    assert done.code == 0, done.err
+    rows = trials(tmp_path)
+    assert [(row["number"], row["state"]) for row in rows] == [("0", "complete"), ("1", "complete"), ("2", "complete")]
+    for row in rows:
+        assert math.isclose(float(row["value"]), final_jsd(tmp_path / "outputs/rates" / row["run"]), rel_tol=1e-12)
+        config = yaml.safe_load((tmp_path / "outputs/rates" / row["run"] / "config.yaml").read_text())
+        assert config["tuning_seeds"] == [1000, 1001]
+        assert config["optimizer"]["lr_forward"] == float(row["optimizer.lr_forward"])
+    found = results(tmp_path)
+    best = sorted(rows, key=lambda row: float(row["value"]))
+    assert {f["trial"] for f in found["finalists"]} == {int(row["number"]) for row in best[:2]}
+    areas = [f["area_under_jsd"] for f in found["finalists"]]
+    assert areas == sorted(areas)
+    assert found["chosen"]["run"] == found["finalists"][0]["run"]
+    command = found["chosen"]["command"]
+    assert command in done.out
+    words = [word.strip("'") for word in command.split()[2:]]
+    reported = train(words, tmp_path)
+    assert reported.code == 0, reported.err
+    config = yaml.safe_load((tmp_path / reported.directory / "config.yaml").read_text())
+    assert (config["seed"], config["replicas"], config["tuning_seeds"]) == (0, 1, [1000, 1001])
+    assert config["trainer"]["n_trajectories"] == 256
+    assert config["optimizer"]["lr_forward"] == found["chosen"]["parameters"]["optimizer.lr_forward"]
+
+
+def final_jsd(run: Path) -> float:
+    """Mean over replicas of the last JSD of a run."""
+    with open(run / "metrics.csv", newline="") as file:
+        last = {row["replica"]: float(row["value"]) for row in csv.DictReader(file) if row["metric"] == "jsd"}
+    return sum(last.values()) / len(last)
+
+
+def test_n_trials_is_a_total_and_a_continued_search_draws_new_points(tmp_path: Path) -> None:
+    """The same command does nothing again; another budget is another search in the same database."""
+    assert search(tmp_path, "hydra.sweeper.n_trials=2", "hydra.sweeper.finalists=0").code == 0
+    first = trials(tmp_path)
+    assert search(tmp_path, "hydra.sweeper.n_trials=2", "hydra.sweeper.finalists=0").code == 0
+    assert trials(tmp_path) == first
+    done = search(tmp_path, "hydra.sweeper.n_trials=4", "hydra.sweeper.finalists=0")
+    assert "2 of 4 trials done" in done.err
+    rows = trials(tmp_path)
+    assert rows[:2] == first
+    assert len({row["optimizer.lr_forward"] for row in rows}) == 4
+    other = search(tmp_path, "hydra.sweeper.n_trials=1", "hydra.sweeper.finalists=0", "trainer.n_trajectories=64")
+    assert "0 of 1 trials done" in other.err
+    assert len(trials(tmp_path)) == 1
+
+
+def test_a_killed_search_takes_its_trial_up_again(tmp_path: Path) -> None:
+    """kill -9 of the search in its first trial: the trial fails, its parameters and its run come again."""
+    long = (*SEARCH, "hydra.sweeper.n_trials=1", "hydra.sweeper.finalists=0", "checkpoint.every_seconds=0")
+    long = (*long, "trainer.n_trajectories=3200")
+    process = spawn(long, tmp_path)
+    wait_until(lambda: any(tmp_path.glob("outputs/rates/*/checkpoint.pt")), process)
+    os.kill(process.pid, signal.SIGKILL)
+    ended(process)
+    (run,) = (path.parent for path in tmp_path.glob("outputs/rates/*/checkpoint.pt"))
+    done = train(long, tmp_path)
+    assert done.code == 0, done.err
+    assert "1 to go on with" in done.err
+    assert "resuming at" in done.err
+    rows = trials(tmp_path)
+    assert [row["state"] for row in rows] == ["fail", "complete"]
+    assert {row["run"] for row in rows} == {run.name}
+    assert len({row["optimizer.lr_forward"] for row in rows}) == 1
+
+
+def test_two_searches_of_a_study_at_once_are_refused(tmp_path: Path) -> None:
+    """And Ctrl-C ends the first with its trial to be taken up."""
+    long = (*SEARCH, "hydra.sweeper.n_trials=1", "trainer.n_trajectories=320000")
+    process = spawn(long, tmp_path)
+    wait_until(lambda: any(tmp_path.glob("outputs/rates/*/metrics.csv")), process)
+    second = train(long, tmp_path)
+    assert second.code == 2
+    assert second.err.splitlines()[-1].startswith("error: another process runs this search")
+    os.kill(process.pid, signal.SIGINT)
+    first = ended(process)
+    assert first.code == 130
+    assert "the same command goes on with this search" in first.err
+
+
+def test_a_trial_that_diverges_has_the_worst_value_and_the_search_goes_on(tmp_path: Path) -> None:
+    """A rate that spoils every parameter, with a sampler that tries each choice once; the finalist is a sound one."""
+    choices = (
+        "optimizer=sgd",
+        "optimizer.lr_forward=1e38,1e-2",
+        "optimizer.lr_log_Z=0.1",
+        "hydra.sweeper.sampler=BruteForceSampler",
+    )
+    done = search(tmp_path, *choices, "hydra.sweeper.n_trials=5")  # of which there are 2
+    assert done.code == 0, done.err
+    assert len(trials(tmp_path)) == 2
+    values = {float(row["optimizer.lr_forward"]): (row["state"], float(row["value"])) for row in trials(tmp_path)}
+    assert values[1e38] == ("complete", math.inf)
+    assert values[0.01][1] < math.log(2)
+    assert [f["parameters"]["optimizer.lr_forward"] for f in results(tmp_path)["finalists"]] == ["0.01"]
+
+
+def test_trials_that_fail_are_recorded_and_too_many_stop_the_search(tmp_path: Path) -> None:
+    """One line each, and where to look."""
+    done = search(tmp_path, "optimizer.clip_norm=-1,-2,-3", "hydra.sweeper.n_trials=4", "hydra.sweeper.max_failures=2")
+    assert done.code == 1
+    rows = trials(tmp_path)
+    assert [row["state"] for row in rows] == ["fail", "fail"]
+    assert all("optimizer.clip_norm" in row["error"] for row in rows)
+    assert "2 trials failed, so the search stops (hydra.sweeper.max_failures)" in done.err
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("kind", ["locked", "damaged"])
+def test_a_database_that_cannot_be_used_is_one_line(tmp_path: Path, kind: str) -> None:
+    """Within seconds, by its name and what to do."""
+    database = tmp_path / "study.db"
+    connection = sqlite3.connect(database)
+    if kind == "locked":
+        connection.execute("begin exclusive")
+    else:
+        database.write_text("no database")
+    done = search(tmp_path, f"hydra.sweeper.storage=sqlite:///{database}")
+    connection.close()
+    assert done.code == 2
+    says = "database is locked" if kind == "locked" else "file is not a database"
+    assert done.err.splitlines()[-1].startswith(f"error: the study cannot be read or written: sqlite:///{database}: ")
+    assert says in done.err
+    assert "Traceback" not in done.err
+
+
+# arguments -> what the line must say
+REFUSED = {
+    "optimizer.lr_forward=0.1 optimizer.lr_log_Z=0.1": ("hydra.sweeper.params", "nothing to search"),
+    "seed=1,2": ("seed", "every trial of a search has the same"),
+    "hydra.sweeper.n_trials=0": ("hydra.sweeper.n_trials=0", "whole number >= 1"),
+    "hydra.sweeper.sampler=TPE": ("hydra.sweeper.sampler=TPE", "TPESampler"),
+    "+hydra.sweeper.sampler_arguments.foo=1": ("hydra.sweeper.sampler_arguments", "foo"),
+    "optimizer.lr_forward=interval(2.0,1.0)": ("optimizer.lr_forward=interval(2.0,1.0)", "cannot be searched"),
+    "hydra.sweeper.storage=foo://bar": ("foo://bar", "hydra.sweeper.storage"),
+    "evaluation=sampled": ("exact JSD", "evaluation=exact"),
+    "+target.foo=1,2": ("target.foo", "no such key"),
+}
+
+
+@pytest.mark.parametrize("arguments", REFUSED)
+def test_what_cannot_be_searched_is_refused_in_one_line(arguments: str, tmp_path: Path) -> None:
+    """It names the key and what to do."""
+    done = search(tmp_path, *arguments.split(), "hydra.sweeper.max_failures=1")
+    assert done.code in (1, 2)
+    assert "Traceback" not in done.err
+    for words in REFUSED[arguments]:
+        assert words in done.err
