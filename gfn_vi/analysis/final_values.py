@@ -49,14 +49,17 @@ def final_sections(table: pd.DataFrame) -> list[Section]:
 
 
 def final_values(table: pd.DataFrame, metric: str, worst: float) -> dict[str, np.ndarray]:
-    """Group -> the last recorded value of each of its replicas; `worst` for one that is not finite."""
+    """Group -> the last recorded value of each of its replicas; `worst` for one that is not finite or has been frozen."""
     rows = table[(table["metric"] == metric) & (table["state"] == "done")]
     if rows.empty:
         return {}
     last = rows[rows["step"] == rows.groupby("run", observed=True)["step"].transform("max")]
     keys = [name for name in last.columns if name.startswith(PREFIX) and name not in SEED_KEYS]
     labels = group_labels(last[["arm", *keys]])
-    return {str(name): with_worst(values.to_numpy(), worst) for name, values in last.groupby(labels)["value"]}
+    frozen = table[(table["metric"] == "frozen") & (table["value"] != 0)][["run", "replica"]].drop_duplicates()
+    stopped = pd.MultiIndex.from_frame(last[["run", "replica"]]).isin(pd.MultiIndex.from_frame(frozen))
+    values = pd.Series(with_worst(np.where(stopped, np.nan, last["value"]), worst), last.index)
+    return {str(name): of_group.to_numpy() for name, of_group in values.groupby(labels)}
 
 
 def group_labels(configs: pd.DataFrame) -> pd.Series:
@@ -96,10 +99,10 @@ def _values(groups: Mapping[str, np.ndarray], caption: str, lower_is_better: boo
 
 
 def _estimates(values: np.ndarray) -> list[str]:
-    return [_in_words(*map(float, interval(values, statistic))) for statistic in STATISTICS]
+    return [in_words(*map(float, interval(values, statistic))) for statistic in STATISTICS]
 
 
-def _in_words(low: float, estimate: float, high: float) -> str:
+def in_words(low: float, estimate: float, high: float) -> str:
     """One replica has no interval."""
     return f"{estimate:.3g}" if math.isnan(low) else f"{estimate:.3g} ({low:.3g} to {high:.3g})"
 

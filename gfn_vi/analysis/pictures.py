@@ -74,13 +74,22 @@ def read_experiment(figure: Path) -> Experiment:
     title, _, text = (ast.get_docstring(tree) or "").partition("\n\n")
     keys: Any = ()
     for node in tree.body:
-        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "CONFIG_KEYS" for t in node.targets):
+        if isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            if any(isinstance(target, ast.Name) and target.id == "CONFIG_KEYS" for target in targets):
+                keys = _literal(node.value)
+    return Experiment("", "", ())
+    title, _, text = (ast.get_docstring(tree) or "").partition("\n\n")
+    keys: Any = ()
+    for node in tree.body:
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        if any(isinstance(target, ast.Name) and target.id == "CONFIG_KEYS" for target in targets):
             keys = _literal(node.value)
     return Experiment(" ".join(title.split()), " ".join(text.split()), tuple(map(str, keys)))
 
 
-def _literal(node: ast.expr) -> Any:
+def _literal(node: ast.expr | None) -> Any:
     try:
-        return ast.literal_eval(node)
+        return () if node is None else ast.literal_eval(node)
     except (ValueError, TypeError):
         return ()

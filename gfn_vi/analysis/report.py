@@ -19,11 +19,12 @@ import pandas as pd
 
 from gfn_vi.analysis.differences import differences
 from gfn_vi.analysis.facts import facts, run_command, sweep_command
-from gfn_vi.analysis.final_values import final_sections
+from gfn_vi.analysis.final_values import METRICS, STATISTICS, Section, final_sections, in_words
 from gfn_vi.analysis.folders import TableError
 from gfn_vi.analysis.pictures import Experiment, find_pictures, read_experiment
 from gfn_vi.analysis.states import ACTIVE, BROKEN, RunState, SweepStates, count
 from gfn_vi.analysis.status_view import short_labels
+from gfn_vi.analysis.summary import grouped_curves, summary
 from gfn_vi.analysis.table import collect, table_hash
 
 PAGE, CLAIMS = "report.html", "claims.csv"
@@ -43,9 +44,12 @@ class Trouble:
     command: str | None
 
 
-def write_report(folder: Path, figure: Path | None) -> Path:
-    """Write <folder>/report.html; figure: the experiment's figure.py, if it has one. TableError if there are no runs."""
-    text = render(folder, figure)
+def write_report(folder: Path, figure: Path | None, draw: str | None) -> Path:
+    """Write <folder>/report.html; TableError if there are no runs.
+
+    figure: figure.py of the experiment, if it has one; draw: the command that draws it.
+    """
+    text = render(folder, figure, draw)
     path, temporary = folder / PAGE, folder / f".{PAGE}.{os.getpid()}"
     try:
         temporary.write_text(text, encoding="utf-8")
@@ -55,7 +59,7 @@ def write_report(folder: Path, figure: Path | None) -> Path:
     return path
 
 
-def render(folder: Path, figure: Path | None) -> str:
+def render(folder: Path, figure: Path | None, draw: str | None) -> str:
     """The page as text."""
     import jinja2
 
@@ -66,7 +70,7 @@ def render(folder: Path, figure: Path | None) -> str:
         "experiment": experiment,
         "remark": remark,
         "pictures": find_pictures(folder, None if table is None else table_hash(table)),
-        "draw": None if figure is None else _draw_command(figure.parent.name, folder),
+        "draw": draw,
     }
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = (files("gfn_vi.analysis") / "report.html.j2").read_text(encoding="utf-8")
@@ -82,7 +86,7 @@ def _content(folder: Path, runs: Sequence[RunState], table: pd.DataFrame | None)
         "n_runs": len(runs),
         "facts": _sizes(table) | facts(folder, runs),
         "table_hash": None if table is None else table_hash(table),
-        "sections": [] if table is None else final_sections(table),
+        "sections": [] if table is None else [*final_sections(table), *area_sections(table)],
         "differences": None if table is None else differences(table),
         "claims": _claims(folder),
         "troubles": [_trouble(run, labels[run.name]) for run in broken[:MOST_DETAILS]],
@@ -116,6 +120,27 @@ def _sizes(table: pd.DataFrame | None) -> dict[str, str]:
     }
 
 
+def area_sections(table: pd.DataFrame) -> list[Section]:
+    """The JSD over all of training, where finished runs can be put on one axis; else why they cannot."""
+    caption = f"Area under the curve: mean over training of the {METRICS['jsd'][0]}"
+    if table[(table["metric"] == "jsd") & (table["state"] == "done")].empty:
+        return []
+    try:
+        found = summary(grouped_curves(table, "jsd"))
+    except (TableError, ValueError) as error:
+        return [Section(caption, f"{caption}: not computed; {error}.", [], [])]
+    areas = found[found["measure"] == "area"].sort_values("median").to_dict("records")
+    rows = [
+        [
+            row["group"],
+            *(in_words(*(row[f"{name}{end}"] for end in ("_low", "", "_high"))) for name in STATISTICS),
+            str(row["replicas"]),
+        ]
+        for row in areas
+    ]
+    return [Section(caption, "How low, and how soon: lower is better.", ["", *STATISTICS.values(), "replicas"], rows)]
+
+
 def _range(values: Sequence[int]) -> str:
     return f"{values[0]:,}" if len(values) == 1 else f"{values[0]:,} to {values[-1]:,}"
 
@@ -141,10 +166,3 @@ def _claims(folder: Path) -> list[dict[str, str]]:
         return []
     except (OSError, ValueError, KeyError, csv.Error) as error:
         return [{"claim": f"{CLAIMS} is damaged", "measured": str(error), "agrees": ""}]
-
-
-def _draw_command(experiment: str, folder: Path) -> str:
-    root = str(folder.parent)
-    return shlex.join(
-        ["python", "scripts/figure.py", f"experiment={experiment}", *([] if root == "outputs" else [f"output_root={root}"])]
-    )

@@ -10,6 +10,7 @@ that are still running, failed or damaged are no obstacle.
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,17 +26,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from gfn_vi.analysis.report import write_report
 
     try:
-        print(write_report(folder, find_figure(folder)))
+        print(write_report(folder, *find_figure(folder)))
     except (TableError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def find_figure(folder: Path) -> Path | None:
-    """figure.py of the experiment that the folder is named after: `quickstart`, or `quickstart_smoke` of a preset."""
-    from gfn_vi.commands.figure import find_experiments
+def find_figure(folder: Path) -> tuple[Path | None, str | None]:
+    """(figure.py of the experiment whose folder of runs this is, the command that draws it); (None, None) for another folder."""
+    from gfn_vi.commands.figure import VALUES, find_experiments, folder_of
 
-    name = folder.resolve().name
-    fitting = {known: path for known, path in find_experiments().items() if name == known or name.startswith(f"{known}_")}
-    return fitting[max(fitting, key=len)] / "figure.py" if fitting else None
+    name, root = folder.resolve().name, str(folder.parent)
+    for experiment, path in find_experiments().items():
+        for preset in (None, *VALUES["preset"]):
+            if folder_of(experiment, preset, None).name == name:
+                given = {"experiment": experiment, "preset": preset, "output_root": root if root != "outputs" else None}
+                words = [f"{key}={value}" for key, value in given.items() if value is not None]
+                return path / "figure.py", shlex.join(["python", "scripts/figure.py", *words])
+    return None, None

@@ -15,7 +15,7 @@ import pytest
 from gfn_vi.analysis.differences import differences, in_words
 from gfn_vi.analysis.facts import duration, sweep_command
 from gfn_vi.analysis.final_values import final_sections, final_values
-from gfn_vi.analysis.report import render
+from gfn_vi.analysis.report import area_sections, render
 from gfn_vi.analysis.states import RunState
 from gfn_vi.analysis.table import collect, table_hash
 from gfn_vi.commands import figure as figure_command
@@ -23,6 +23,7 @@ from gfn_vi.commands import report as report_command
 
 CLONE = Path(__file__).resolve().parents[2]
 FIGURE = CLONE / "experiments/quickstart/figure.py"
+DRAW = "python scripts/figure.py experiment=quickstart"
 EVIL = "<script>alert(1)</script>"
 MakeRun = Callable[..., Path]
 VOID = {"meta", "img", "wbr", "br", "link", "hr", "input"}
@@ -76,7 +77,7 @@ def say(path: Path, **changes: object) -> None:
 
 
 def page_of(folder: Path, figure: Path | None = FIGURE) -> Page:
-    return Page(render(folder, figure))
+    return Page(render(folder, figure, DRAW))
 
 
 def test_one_file_without_network_or_script(make_quickstart: Callable[[], Path]) -> None:
@@ -97,7 +98,7 @@ def test_one_file_without_network_or_script(make_quickstart: Callable[[], Path])
     assert dict(page.tags)["html"] == {"lang": "en"}
     assert "Drawn by python scripts/figure.py experiment=quickstart from table" in page.text
     assert "out of date" not in page.text
-    assert render(folder, FIGURE) == render(folder, FIGURE)
+    assert render(folder, FIGURE, DRAW) == render(folder, FIGURE, DRAW)
 
 
 def test_final_values_are_those_of_the_table(make_quickstart: Callable[[], Path]) -> None:
@@ -123,10 +124,12 @@ def test_groups_are_runs_that_differ_in_seeds_only(make_run: MakeRun) -> None:
     }
 
 
-def test_what_is_not_finite_is_the_worst_value() -> None:
+def test_what_is_not_finite_or_frozen_is_the_worst_value() -> None:
     columns = {"run": "a", "state": "done", "arm": "tb", "trajectories": 64, "metric": "jsd", "step": [1, 1, 0]}
     table = pd.DataFrame(columns | {"value": [0.1, np.nan, 0.9], "replica": [0, 1, 0]})
     assert final_values(table, "jsd", 0.7)["tb"].tolist() == [0.1, 0.7]
+    frozen = pd.DataFrame(columns | {"metric": "frozen", "value": [1.0, 0.0, 0.0], "replica": [0, 1, 0]})
+    assert final_values(pd.concat([table, frozen]), "jsd", 0.7)["tb"].tolist() == [0.7, 0.7]
     table["state"] = "running"
     assert final_sections(table) == []
 
@@ -218,7 +221,7 @@ def test_nothing_of_the_runs_becomes_markup(make_run: MakeRun) -> None:
     runs = {name: {"overrides": [f"arm={EVIL}"]} for name in (path.name, f"{EVIL.replace('/', '')}-00000000")}
     (folder / "sweep.json").write_text(json.dumps({"runs": runs}))
     (folder / "claims.csv").write_text(f"claim,measured,agrees\n{EVIL},{EVIL},{EVIL}\n")
-    text = render(folder, FIGURE)
+    text = render(folder, FIGURE, DRAW)
     names = {tag for tag, _ in Page(text).tags}
     assert "script" not in names
     assert "b" not in names
@@ -254,9 +257,26 @@ def test_duration() -> None:
 
 def test_command_finds_the_experiment_of_a_folder(tmp_path: Path) -> None:
     """Also of a preset's folder; another folder is reported without a figure of an experiment."""
-    for name, expected in (("quickstart", FIGURE), ("quickstart_smoke", FIGURE), ("quickstarts", None)):
-        found = report_command.find_figure(tmp_path / name)
-        assert (found and found.resolve()) == expected
+    root = f"output_root={tmp_path}"
+    for name, words in (("quickstart", ""), ("quickstart_smoke", "preset=smoke ")):
+        figure, draw = report_command.find_figure(tmp_path / name)
+        assert figure is not None
+        assert figure.resolve() == FIGURE
+        assert draw == f"python scripts/figure.py experiment=quickstart {words}{root}"
+    assert report_command.find_figure(tmp_path / "quickstarts") == (None, None)
+
+
+def test_area_under_the_curve(make_run: MakeRun) -> None:
+    """The mean height by trapezoids; runs that were evaluated at other points than each other have none, and it says so."""
+    folder = make_run("reverse_kl", replicas=1).parent
+    table = collect(folder, say=lambda _: None)
+    curve = table[table["metric"] == "jsd"]
+    area = np.trapezoid(curve["value"], curve["trajectories"]) / curve["trajectories"].max()
+    assert area_sections(table)[0].rows == [["reverse_kl", *[f"{area:.3g}"] * 3, "1"]]
+    make_run("reverse_kl", seed=1, replicas=1, n_points=30)
+    page = page_of(folder)
+    assert "at different numbers of trajectories" in page.text
+    assert page.row("reverse_kl")[4] == "2"
 
 
 def test_command(make_run: MakeRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
