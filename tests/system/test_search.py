@@ -126,20 +126,20 @@ def test_two_searches_of_a_study_at_once_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_trial_that_diverges_has_the_worst_value_and_the_search_goes_on(tmp_path: Path) -> None:
-    """A rate that spoils every parameter, with a sampler that tries each choice once; the finalist is a sound one."""
+    """A rate at which log Z overflows, with a sampler that tries each choice once; the finalist is a sound one."""
     choices = (
         "optimizer=sgd",
-        "optimizer.lr_forward=1e38,1e-2",
-        "optimizer.lr_log_Z=0.1",
+        "optimizer.lr_forward=0.01",
+        "optimizer.lr_log_Z=1e38,0.1",
         "hydra.sweeper.sampler=BruteForceSampler",
     )
     done = search(tmp_path, *choices, "hydra.sweeper.n_trials=5")  # of which there are 2
     assert done.code == 0, done.err
     assert len(trials(tmp_path)) == 2
-    values = {float(row["optimizer.lr_forward"]): (row["state"], float(row["value"])) for row in trials(tmp_path)}
+    values = {float(row["optimizer.lr_log_Z"]): (row["state"], float(row["value"])) for row in trials(tmp_path)}
     assert values[1e38] == ("complete", math.inf)
-    assert values[0.01][1] < math.log(2)
-    assert [f["parameters"]["optimizer.lr_forward"] for f in results(tmp_path)["finalists"]] == ["0.01"]
+    assert values[0.1][1] < math.log(2)
+    assert [f["parameters"]["optimizer.lr_log_Z"] for f in results(tmp_path)["finalists"]] == ["0.1"]
 
 
 def test_trials_that_fail_are_recorded_and_too_many_stop_the_search(tmp_path: Path) -> None:
