@@ -78,13 +78,6 @@ def read_experiment(figure: Path) -> Experiment:
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             if any(isinstance(target, ast.Name) and target.id == "CONFIG_KEYS" for target in targets):
                 keys = _literal(node.value)
-    return Experiment("", "", ())
-    title, _, text = (ast.get_docstring(tree) or "").partition("\n\n")
-    keys: Any = ()
-    for node in tree.body:
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-        if any(isinstance(target, ast.Name) and target.id == "CONFIG_KEYS" for target in targets):
-            keys = _literal(node.value)
     return Experiment(" ".join(title.split()), " ".join(text.split()), tuple(map(str, keys)))
 
 
