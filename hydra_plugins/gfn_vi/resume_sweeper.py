@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from gfn_vi.commands.guarded import EXIT_INTERRUPTED
 from gfn_vi.core.errors import require
+from gfn_vi.sweeps.fused_rates import fused
 from gfn_vi.sweeps.jobs import Job, jobs_of, parsed, written
 from gfn_vi.sweeps.launcher_checks import check_launcher
 from gfn_vi.sweeps.launching import Launches, Outcome, make_launcher, say
@@ -31,9 +32,11 @@ class ResumeSweeper(Sweeper):
         grids: Sequence[Mapping[str, Any]] | None,
         max_batch_size: int | None,
         max_losses: int,
+        rates_in_replicas: bool,
     ) -> None:
         self.params, self.grids = params or {}, grids or [{}]
         self.max_batch_size, self.max_losses = max_batch_size, max_losses
+        self.rates_in_replicas = rates_in_replicas
         self.hydra_context: HydraContext | None = None
         self.config: DictConfig | None = None
         self.launcher: Launcher | None = None
@@ -49,10 +52,14 @@ class ResumeSweeper(Sweeper):
         assert self.config is not None
         assert self.launcher is not None
         require_count("max_losses", self.max_losses)
+        is_flag = isinstance(self.rates_in_replicas, bool)
+        require(is_flag, "hydra.sweeper.rates_in_replicas", self.rates_in_replicas, "expected true or false")
         if self.max_batch_size is not None:
             require_count("max_batch_size", self.max_batch_size)
         loader = self.hydra_context.config_loader
         jobs = jobs_of(loader, self.config, self._products(arguments))
+        if self.rates_in_replicas:
+            jobs = fused(loader, self.config, jobs)
         standings = [look(job.directory) for job in jobs]
         if not all(standing.is_finished for standing in standings):
             check_launcher(self.config.hydra.launcher)
