@@ -1,7 +1,7 @@
 """Does an order of methods change between two conditions? Kendall's tau of the rankings by median, and pairs that turn over.
 
-Both come with what five replicas can say: tau with its bootstrap interval (replicas resampled within every method and
-condition), and a pair counts as turned over only if its order is decided, and differently, in both conditions.
+Both come with what the replicas can say: tau with its bootstrap interval (replicas resampled within every method), and a pair
+counts as turned over only if its order is decided, and differently, in both conditions.
 """
 
 from __future__ import annotations
@@ -18,6 +18,24 @@ from gfn_vi.analysis.statistics import Interval
 Values = Mapping[str, np.ndarray]  # method -> [n_replicas], lower is better
 
 
+def conditions(final: Mapping[tuple[str, object], np.ndarray]) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, np.ndarray]]:
+    """(arm, deviation or missing) -> [R] as deviation -> arm -> [R] ("none" without one), and arm -> [R] as published.
+
+    As published is an arm with as many deviations as were run of it: their names are joined by "_and_".
+    """
+    by_deviation: dict[str, dict[str, np.ndarray]] = {"none": {}}
+    published: dict[str, np.ndarray] = {}
+    for (arm, deviation), values in sorted(final.items(), key=lambda item: _count(item[0][1])):
+        name = deviation if isinstance(deviation, str) else "none"
+        by_deviation.setdefault(name, {})[arm] = values
+        published[arm] = values
+    return by_deviation, published
+
+
+def _count(deviation: object) -> int:
+    return deviation.count("_and_") + 1 if isinstance(deviation, str) else 0
+
+
 def ranking(values: Values) -> list[str]:
     """The methods from the best to the worst median."""
     return sorted(values, key=lambda name: float(np.median(values[name])))
@@ -26,21 +44,19 @@ def ranking(values: Values) -> list[str]:
 def kendall_tau(a: Values, b: Values, level: float = 0.95, n_resamples: int = 2000, seed: int = 0) -> Interval:
     """tau-b between the rankings of the methods of `a`, which `b` has too, in both conditions, with its bootstrap interval.
 
-    1: the same order, -1: the opposite one. Replicas are resampled within each method and condition. An interval of the
-    same condition with itself is not [1, 1]: it shows how much of the order is noise.
+    1: the same order, -1: the opposite one. Replicas are resampled within each method: the same ones in both conditions,
+    which share their seeds, so that a method that a condition does not touch adds nothing. ValueError where their numbers differ.
     """
     rng = np.random.default_rng(seed)
-
-    def medians(values: Values) -> tuple[np.ndarray, np.ndarray]:
-        kept = [np.asarray(values[name], dtype=np.float64) for name in a]
-        draws = [v[rng.integers(len(v), size=(n_resamples, len(v)))] for v in kept]
-        return np.array([np.median(v) for v in kept]), np.stack([np.median(d, axis=1) for d in draws], axis=1)
-
-    (of_a, drawn_a), (of_b, drawn_b) = medians(a), medians(b)
-    drawn = np.array([kendalltau(x, y).statistic for x, y in zip(drawn_a, drawn_b, strict=True)])
+    estimates, draws = [], []
+    for name in a:
+        pair = np.stack([np.asarray(a[name], dtype=np.float64), np.asarray(b[name], dtype=np.float64)])
+        estimates.append(np.median(pair, axis=1))
+        draws.append(np.median(pair[:, rng.integers(pair.shape[1], size=(n_resamples, pair.shape[1]))], axis=2))
+    drawn = np.array([kendalltau(x, y).statistic for x, y in zip(*np.stack(draws, axis=-1), strict=True)])
     tail = (1 - level) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail])
-    return Interval(low, np.asarray(kendalltau(of_a, of_b).statistic), high)
+    return Interval(low, np.asarray(kendalltau(*np.stack(estimates, axis=-1)).statistic), high)
 
 
 def turned_over(a: Values, b: Values) -> list[tuple[str, str]]:
