@@ -46,6 +46,8 @@ class InWorker:
             return self._task(config)
         _WORKER.prepare(self._launched_by if is_here else None)
         self._enter_folder()
+        if config.progress is None:  # the bars of several workers would be drawn over each other
+            config.progress = False
         _WORKER.is_busy = True
         try:
             return self._task(config)
