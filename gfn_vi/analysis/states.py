@@ -24,6 +24,7 @@ from gfn_vi.training.run_directory import RunDirectory
 
 STATES = ("running", "failed", "killed", "diverged", "damaged", "interrupted", "missing", "done")
 ACTIVE = ("running",)
+FINISHED = ("done", "diverged")  # the sweep's command leaves them alone
 BROKEN = ("failed", "killed", "diverged", "damaged")
 MANIFEST = "sweep.json"
 
@@ -120,7 +121,7 @@ class SweepStates:
         status = RunDirectory(self.folder / name).status()
         state = str((status or {}).get("state"))
         if status is None or state not in ("running", "done", "failed", "interrupted"):
-            return RunState(name, "damaged", overrides, "status.json is damaged: delete the folder and run it again")
+            return RunState(name, "damaged", overrides, "status.json is damaged: the same command runs it again")
         error, step, seconds = status.get("error"), status.get("step"), status.get("wall_seconds")
         return RunState(
             name,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gfn_vi.analysis.states import ACTIVE, BROKEN, STATES, Progress, RunState, SweepStates, count, seconds_left
+from gfn_vi.analysis.states import ACTIVE, BROKEN, FINISHED, STATES, Progress, RunState, SweepStates, count, seconds_left
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -40,6 +40,11 @@ class Snapshot:
     @property
     def running(self) -> bool:
         return any(run.state in ACTIVE for run in self.runs)
+
+    @property
+    def to_do(self) -> bool:
+        """Whether something runs, or would be started by the sweep's command."""
+        return any(run.state not in FINISHED for run in self.runs)
 
     @property
     def all_done(self) -> bool:
@@ -152,8 +157,8 @@ def plain(seen: Snapshot) -> str:
 WIDTHS = {"run": 0, "state": 0, "progress": 100, "": 0, "trajectories": 70, "JSD": 56, "spent": 70, "left": 0}
 
 
-def table(seen: Snapshot, width: int) -> RenderableType:
-    """The same for a screen of `width` characters, errors below the rows."""
+def table(seen: Snapshot, width: int, remark: str) -> RenderableType:
+    """The same for a screen of `width` characters, errors and a remark below the rows."""
     from rich.console import Group
     from rich.padding import Padding
     from rich.table import Table
@@ -170,6 +175,8 @@ def table(seen: Snapshot, width: int) -> RenderableType:
     parts: list[RenderableType] = [Text(headline(seen), style="bold"), Padding(grid, (1, 0, 0, 0))]
     if rest := rest_line(seen):
         parts.append(Text(rest, style="bright_black"))
+    if remark:
+        parts.append(Text(remark, style="bright_black"))
     for labels, line in errors(seen):
         parts.append(Text.assemble((labels, "bold"), ": ", line, no_wrap=True, overflow="ellipsis"))
     return Group(*parts)

@@ -1,6 +1,6 @@
 """Watch the runs of an experiment: done, running with time left, failed with the last error line, missing.
 
-    python scripts/status.py outputs/quickstart                a live table until nothing runs any more (Ctrl-C leaves it)
+    python scripts/status.py outputs/quickstart                a live table as long as something runs (Ctrl-C leaves it)
     python scripts/status.py outputs/quickstart --once         one look; also where the output is no terminal
 
 Reads files only: it may be started and stopped at any time, also for a sweep on other machines that share the folder.
@@ -10,7 +10,6 @@ Exit status: 0 if all runs are done, 1 if not, 2 for a folder without runs.
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import sys
 import time
@@ -25,8 +24,8 @@ from gfn_vi.analysis.status_view import PLAIN_ROWS, Snapshot, plain, snapshot, t
 if TYPE_CHECKING:
     from rich.console import Console
 
-# Between two jobs of a serial sweep nothing runs for a moment.
-QUIET_SECONDS = 10.0
+# A launcher needs some seconds to start, and between two jobs of a serial sweep nothing runs.
+QUIET_SECONDS, SILENT_SECONDS = 20.0, 4.0
 LINES_AROUND_ROWS = 8
 
 
@@ -66,21 +65,26 @@ def look_once(states: SweepStates) -> Snapshot:
 
 
 def watch(states: SweepStates, every: float) -> Snapshot:
-    """Show a live table until nothing has been running for QUIET_SECONDS, or all is done."""
+    """Show a live table until nothing is left to do, or nothing has been running for QUIET_SECONDS."""
     from rich.console import Console
     from rich.live import Live
 
     console = Console()
     seen = snapshot(states, rows_that_fit(console))
-    last_ran = time.monotonic() if seen.running else -math.inf  # nothing runs: one look is enough
-    with Live(table(seen, console.width), console=console, auto_refresh=False, vertical_overflow="crop") as live:
-        while not seen.all_done and time.monotonic() - last_ran < QUIET_SECONDS:
+    last_ran = time.monotonic()
+    with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
+        while True:
+            quiet = time.monotonic() - last_ran
+            ends = not seen.to_do or quiet >= QUIET_SECONDS
+            stays = f"nothing runs now: this table stays for {QUIET_SECONDS - quiet:.0f} s more"
+            waiting = stays if SILENT_SECONDS < quiet < QUIET_SECONDS and not ends else ""
+            live.update(table(seen, console.width, waiting), refresh=True)
+            if ends:
+                return seen
             time.sleep(every)
             seen = snapshot(states, rows_that_fit(console))
-            live.update(table(seen, console.width), refresh=True)
             if seen.running:
                 last_ran = time.monotonic()
-    return seen
 
 
 def rows_that_fit(console: Console) -> int:

@@ -244,6 +244,21 @@ def test_live_table_ends_with_the_last_run(make_run: MakeRun) -> None:
     assert "quickstart: 1 run: 1 done" in rest
 
 
+def test_live_table_waits_a_while_for_what_could_start(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A launcher needs some seconds: what is not done may run soon. What is done, well or not, will not."""
+    killed, other = make_run("reverse_kl"), make_run("forward_kl")
+    say(killed, state="running")
+    looks = []
+    monkeypatch.setattr(status_command, "QUIET_SECONDS", 0.5)
+    monkeypatch.setattr(status_command, "snapshot", lambda *given: looks.append(snapshot(*given)) or looks[-1])
+    status_command.watch(SweepStates(other.parent), 0.1)
+    assert len(looks) > 1
+    looks.clear()
+    say(killed, state="done", error="replicas [0] became non-finite")
+    status_command.watch(SweepStates(other.parent), 0.1)
+    assert len(looks) == 1
+
+
 def test_ctrl_c_leaves_the_live_table(make_run: MakeRun) -> None:
     path = make_run()
     say(path, state="running")
