@@ -36,7 +36,7 @@ DEVIATION = "config.deviation_name"
 CONFIG_KEYS = (DEVIATION.removeprefix("config."),)
 CONDITIONS = {
     "none": ("As it should be", "o"),
-    "frozen_backward": ("P_B frozen", "s"),
+    "frozen_backward": ("$P_B$ frozen", "s"),
     "constant_stop_bias": ("Stop bias constant", "^"),
     "frozen_backward_and_constant_stop_bias": ("Both", "D"),
 }
@@ -52,6 +52,7 @@ def figure(table: pd.DataFrame, arrays: Mapping[str, Mapping[str, np.ndarray]]) 
     left, right = page.subplots(1, 2, width_ratios=[1.5, 1])
     _values(left, by_deviation)
     _ranks(right, by_deviation["none"], published)
+    page.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=4, **style.LEGEND)
     return page
 
 
@@ -70,7 +71,6 @@ def _values(axes: Axes, by_deviation: Mapping[str, Mapping[str, np.ndarray]]) ->
     axes.set(yticks=range(len(arms)), xscale="log", xlabel="Jensen-Shannon divergence at the end")
     axes.set_yticklabels([LABELS[arm] for arm in arms])
     axes.set_title("(a)", loc="left")
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, **style.LEGEND)
 
 
 def _ranks(axes: Axes, correct: Mapping[str, np.ndarray], published: Mapping[str, np.ndarray]) -> None:
