@@ -23,6 +23,8 @@ COLORS = {
 }
 HASH = 9  # characters of a run's name: a dash and 8 hexadecimal digits
 PLAIN_ROWS = 200
+ERROR_LINES = 4
+OTHER_LINES = 7 + ERROR_LINES  # of a table, besides its rows
 PLAIN = "{:<11} {:>5} {:>12} {:>12} {:>9} {:>9} {:>9}  {}"
 PLAIN_HEADER = PLAIN.format("state", "share", "trajectories", "of", "JSD", "spent", "left", "run  error")
 
@@ -177,8 +179,13 @@ def table(seen: Snapshot, width: int, remark: str) -> RenderableType:
         parts.append(Text(rest, style="bright_black"))
     if remark:
         parts.append(Text(remark, style="bright_black"))
-    for labels, line in errors(seen):
+    told = errors(seen)
+    if told:
+        parts.append(Text())
+    for labels, line in told[:ERROR_LINES]:
         parts.append(Text.assemble((labels, "bold"), ": ", line, no_wrap=True, overflow="ellipsis"))
+    if len(told) > ERROR_LINES:
+        parts.append(Text(f"{len(told) - ERROR_LINES} other errors", style="bright_black"))
     return Group(*parts)
 
 

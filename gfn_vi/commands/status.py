@@ -19,14 +19,13 @@ from typing import TYPE_CHECKING
 
 from gfn_vi.analysis.folders import TableError
 from gfn_vi.analysis.states import SweepStates
-from gfn_vi.analysis.status_view import PLAIN_ROWS, Snapshot, plain, snapshot, table
+from gfn_vi.analysis.status_view import OTHER_LINES, PLAIN_ROWS, Snapshot, plain, snapshot, table
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 # A launcher needs some seconds to start, and between two jobs of a serial sweep nothing runs.
 QUIET_SECONDS, SILENT_SECONDS = 20.0, 4.0
-LINES_AROUND_ROWS = 8
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,7 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
     if not 0.1 <= value <= 3600:
         raise argparse.ArgumentTypeError(f"{text}: expected seconds between 0.1 and 3600")
     return value
@@ -89,4 +91,4 @@ def watch(states: SweepStates, every: float) -> Snapshot:
 
 def rows_that_fit(console: Console) -> int:
     """Rows of runs on the screen below the headline."""
-    return max(console.height - LINES_AROUND_ROWS, 4)
+    return max(console.height - OTHER_LINES, 4)

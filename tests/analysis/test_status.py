@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -12,10 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from gfn_vi.analysis.metrics_tail import FIRST_BYTES, MetricsTail
 from gfn_vi.analysis.states import Progress, RunState, SweepStates, count, seconds_left
-from gfn_vi.analysis.status_view import choose_rows, clock, plain, short_labels, snapshot
+from gfn_vi.analysis.status_view import choose_rows, clock, plain, short_labels, snapshot, table
 from gfn_vi.commands import status as status_command
 from gfn_vi.training.run_directory import RunDirectory
 
@@ -181,6 +183,22 @@ def test_plain_columns_stay_where_they_are(make_run: MakeRun) -> None:
     assert rows[0].split()[7:] == [failed.name, "ValueError:", "no"]
     assert rows[1].split()[7:] == [done.name]
     assert rows[0].index(failed.name) == rows[1].index(done.name)
+
+
+def test_table_fits_the_screen_with_many_runs_and_errors(make_run: MakeRun) -> None:
+    """Rows, the line that counts the others and a few errors, on 24 lines of 80 characters."""
+    for seed in range(30):
+        say(make_run("reverse_kl", seed=seed, n_points=2), state="failed", error=f"ValueError: {seed}\n")
+    console = Console(width=80, height=24, file=io.StringIO())
+    seen = snapshot(SweepStates(make_run("forward_kl").parent), status_command.rows_that_fit(console))
+    console.print(table(seen, 80, "a remark"))
+    lines = console.file.getvalue().splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    assert lines[0] == "quickstart: 31 runs: 1 done, 30 failed"
+    assert sum("reverse_kl" in line and " failed " in line for line in lines) == len(seen.shown) >= 10
+    assert f"not shown: 1 done, {30 - len(seen.shown)} failed" in [line.strip() for line in lines]
+    assert "other errors" in lines[-1]
 
 
 def test_exit_status_tells_whether_all_is_done(make_run: MakeRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
