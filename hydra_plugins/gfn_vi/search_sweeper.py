@@ -11,6 +11,7 @@ import hashlib
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +86,7 @@ class SearchSweeper(Sweeper):
         assert self.hydra_context is not None
         assert self.config is not None
         assert self.launcher is not None
+        require(find_spec("optuna") is not None, "hydra/sweeper", "search", "needs Optuna: pip install 'gfn_vi[optuna]'")
         self._check_counts()
         loader = self.hydra_context.config_loader
         space = space_of(parsed(loader, [*written(self.params), *arguments]))

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from gfn_vi.training.run_directory import RunDirectory
 from system.command import SMALL, Outcome, ended, spawn, train, wait_until
 
 SEARCH = (
@@ -151,6 +152,19 @@ def test_trials_that_fail_are_recorded_and_too_many_stop_the_search(tmp_path: Pa
     assert all("optimizer.clip_norm" in row["error"] for row in rows)
     assert "2 trials failed, so the search stops (hydra.sweeper.max_failures)" in done.err
     assert "Traceback" not in done.err
+
+
+def test_a_worker_that_is_killed_costs_no_trial(tmp_path: Path) -> None:
+    """Two at a time with the local launcher, of which one is killed."""
+    local = ("hydra/launcher=local", "hydra.launcher.n_jobs=2", "trainer.n_trajectories=6400", "checkpoint.every_seconds=0")
+    process = spawn([*SEARCH, *local, "hydra.sweeper.n_trials=2", "hydra.sweeper.finalists=0"], tmp_path)
+    wait_until(lambda: len(list(tmp_path.glob("outputs/rates/*/checkpoint.pt"))) == 2, process)
+    run = next(tmp_path.glob("outputs/rates/*/checkpoint.pt")).parent
+    os.kill(int(RunDirectory(run).owner().split()[1]), signal.SIGKILL)
+    done = ended(process)
+    assert done.code == 0, done.err
+    assert "lost, to be tried again" in done.err
+    assert [row["state"] for row in trials(tmp_path)] == ["complete", "complete"]
 
 
 @pytest.mark.parametrize("kind", ["locked", "damaged"])

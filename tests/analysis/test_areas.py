@@ -1,0 +1,51 @@
+"""The area under the JSD curve of a run, by hand."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from gfn_vi.analysis.areas import jsd_area
+from gfn_vi.analysis.folders import TableError
+
+
+def write(path: Path, rows: Sequence[tuple[int, int, str, float]]) -> Path:
+    """A run directory with rows of (trajectories, replica, metric, value)."""
+    lines = [f"{x},{x},{x},0.5,{replica},{metric},{value}" for x, replica, metric, value in rows]
+    header = "step,trajectories,reward_calls,wall_seconds,replica,metric,value"
+    (path / "metrics.csv").write_text("\n".join([header, *lines]) + "\n")
+    (path / "config.yaml").write_text("seed: 0\n")
+    (path / "status.json").write_text(json.dumps({"state": "done"}))
+    return path
+
+
+CURVE = [(0, 0, "jsd", 0.6), (10, 0, "jsd", 0.2), (40, 0, "jsd", 0.0), (10, 0, "loss", 7.0), (10, 0, "frozen", 0.0)]
+
+
+def test_it_is_the_mean_height_over_unequal_steps(tmp_path: Path) -> None:
+    """(10 x 0.4 + 30 x 0.1) / 40."""
+    assert jsd_area(write(tmp_path, CURVE)) == pytest.approx(0.175, rel=1e-12)
+
+
+def test_replicas_are_averaged_and_a_frozen_one_is_worst_from_there_on(tmp_path: Path) -> None:
+    """What it recorded afterwards is the JSD of its last finite parameters."""
+    other = [(x, 1, metric, value) for x, _, metric, value in CURVE if metric == "jsd"]
+    frozen = [(5, 1, "frozen", 0.0), (8, 1, "frozen", 1.0), (20, 1, "frozen", 1.0)]
+    worst = (10 * (0.6 + math.log(2)) / 2 + 30 * math.log(2)) / 40
+    assert jsd_area(write(tmp_path, [*CURVE, *other, *frozen])) == pytest.approx((0.175 + worst) / 2, rel=1e-12)
+
+
+def test_values_that_are_not_finite_are_worst(tmp_path: Path) -> None:
+    """The last point alone."""
+    broken = [(x, r, m, math.nan if (x, m) == (40, "jsd") else value) for x, r, m, value in CURVE]
+    assert jsd_area(write(tmp_path, broken)) == pytest.approx((10 * 0.4 + 30 * (0.2 + math.log(2)) / 2) / 40, rel=1e-12)
+
+
+def test_a_run_without_a_curve_is_refused(tmp_path: Path) -> None:
+    """One point is none."""
+    with pytest.raises(TableError, match="no curve of the exact JSD"):
+        jsd_area(write(tmp_path, CURVE[:1]))
