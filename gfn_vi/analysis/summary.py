@@ -22,11 +22,12 @@ DIGITS = "%.4g"
 
 def grouped_curves(table: pd.DataFrame, metric: str) -> dict[str, Curve]:
     """Group -> curve of the metric over its finished runs, the worst value in place of what is not finite."""
-    runs = table[(table["state"] == "done") & (table["metric"] == metric)].drop_duplicates("run")
+    replica = ["run", "replica"]  # and not the run alone: rates may differ between its replicas
+    found = table[(table["state"] == "done") & (table["metric"] == metric)].drop_duplicates(replica)
     keys = [name for name in table.columns if name.startswith(PREFIX) and name not in SEED_KEYS]
-    labels = dict(zip(runs["run"].astype(str), group_labels(runs[["arm", *keys]]), strict=True))
-    rows = table[table["run"].isin(set(labels))]
-    return curves(rows.assign(group=rows["run"].astype(str).map(labels)), metric, by="group", worst=METRICS[metric][2])
+    labels = pd.Series(group_labels(found[["arm", *keys]]).to_numpy(), pd.MultiIndex.from_frame(found[replica]))
+    rows = table.assign(group=labels.reindex(pd.MultiIndex.from_frame(table[replica])).to_numpy())
+    return curves(rows[rows["group"].notna()], metric, by="group", worst=METRICS[metric][2])
 
 
 def summary(found: Mapping[str, Curve]) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from gfn_vi.analysis.differences import differences, in_words
 from gfn_vi.analysis.facts import duration, sweep_command
@@ -122,6 +123,21 @@ def test_groups_are_runs_that_differ_in_seeds_only(make_run: MakeRun) -> None:
         "reverse_kl": 10,
         "reverse_kl deviation_name=frozen": 5,
     }
+
+
+def test_rates_in_replicas_are_groups_of_their_own(make_run: MakeRun) -> None:
+    """Of two runs, each with two rates for one seed: two groups of two seeds, in final values and in areas."""
+    for seed in (0, 1):
+        path = make_run("reverse_kl", seed=seed, replicas=2)
+        config = yaml.safe_load((path / "config.yaml").read_text()) | {
+            "seed": [seed, seed],
+            "optimizer": {"lr_forward": [0.1, 0.2]},
+        }
+        (path / "config.yaml").write_text(yaml.safe_dump(config))
+    table = collect(path.parent, say=lambda _: None)
+    names = ["reverse_kl optimizer.lr_forward=0.1", "reverse_kl optimizer.lr_forward=0.2"]
+    assert {name: len(values) for name, values in final_values(table, "jsd", 1.0).items()} == dict.fromkeys(names, 2)
+    assert sorted((row[0], row[4]) for row in area_sections(table)[0].rows) == [(name, "2") for name in names]
 
 
 def test_what_is_not_finite_or_frozen_is_the_worst_value() -> None:
