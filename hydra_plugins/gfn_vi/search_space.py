@@ -1,6 +1,6 @@
 """What is searched, from Hydra's sweep syntax: intervals and ranges of numbers, choices of anything else.
 
-interval(1e-4, 1e-1)            a number between; of two whole numbers a whole one
+interval(1e-4, 1e-1)            a number between; int(interval(1, 8)): a whole one, both ends included
 tag(log, interval(1e-4, 1e-1))  the same, its logarithm uniform
 range(1, 4), range(0, 1, 0.25)  1, 2, 3; 0, 0.25, 0.5, 0.75
 a, b                            one of these, without an order
