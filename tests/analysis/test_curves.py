@@ -1,0 +1,98 @@
+"""Curves from the tidy table: one row per replica, seeds once, the worst value for what failed, three x-axes."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gfn_vi.analysis.curves import curves, n_failed
+from gfn_vi.analysis.folders import TableError
+
+X = [0, 100, 200]
+
+
+def table(runs: dict[str, dict[str, object]]) -> pd.DataFrame:
+    """run -> arm, seed, values [R, 3], calls and seconds per trajectory of each replica."""
+    rows = []
+    for run, about in runs.items():
+        for replica, values in enumerate(about["values"]):  # type: ignore[call-overload]
+            for x, value in zip(X, values, strict=True):
+                rows.append(
+                    {
+                        "run": run,
+                        "state": about.get("state", "done"),
+                        "arm": about.get("arm", "tb"),
+                        "seed": about.get("seed", 0) + replica,  # type: ignore[operator]
+                        "replica": replica,
+                        "trajectories": x,
+                        "reward_calls": x * about.get("calls", [1, 1])[replica],  # type: ignore[index]
+                        "wall_seconds": x / 10,
+                        "metric": "jsd",
+                        "value": value,
+                        "config.size": about.get("size", 4),
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def test_replicas_of_all_runs_of_an_arm_are_one_curve() -> None:
+    found = curves(table({"a": {"values": [[3, 2, 1]]}, "b": {"values": [[6, 5, 4]], "seed": 7}}), "jsd")
+    assert list(found) == ["tb"]
+    np.testing.assert_array_equal(found["tb"].values, [[3, 2, 1], [6, 5, 4]])
+    np.testing.assert_array_equal(found["tb"].x, X)
+    np.testing.assert_array_equal(found["tb"].final, [1, 4])
+    assert found["tb"].seeds == (0, 7)
+
+
+def test_several_columns_make_a_tuple_and_runs_that_are_not_done_are_left_out() -> None:
+    runs = {
+        "a": {"values": [[3, 2, 1]]},
+        "b": {"values": [[6, 5, 4]], "size": 8},
+        "c": {"values": [[0, 0, 0]], "state": "running"},
+    }
+    found = curves(table(runs), "jsd", by=["arm", "config.size"])
+    assert {label: curve.values.tolist() for label, curve in found.items()} == {("tb", 4): [[3, 2, 1]], ("tb", 8): [[6, 5, 4]]}
+
+
+def test_a_frozen_replica_is_at_the_worst_value_from_then_on() -> None:
+    """Its recorded values are those of its last finite parameters: drawn, they would look like a success."""
+    whole = table({"a": {"values": [[3, 2, 1], [3, 2, math.nan], [3, 2, 1]], "calls": [1, 1, 1]}})
+    frozen = whole[(whole["replica"] == 0) & (whole["trajectories"] >= 100)].assign(metric="frozen", value=1.0)
+    curve = curves(pd.concat([whole, frozen]), "jsd", worst=9.0)["tb"]
+    np.testing.assert_array_equal(curve.values, [[3, 9, 9], [3, 2, 9], [3, 2, 1]])
+    assert curve.n_failed == 2
+    assert n_failed([curve, curve]) == "Replicas that failed, drawn at the worst value: 4"
+    assert n_failed([]) == ""
+
+
+def test_reward_calls_end_where_the_first_replica_ends() -> None:
+    """Replica 1 uses twice as many calls: at call 100 it has seen 50 trajectories, half-way from 4 to 2."""
+    whole = table({"a": {"values": [[3, 2, 1], [4, 2, 0]], "calls": [1, 2]}})
+    curve = curves(whole, "jsd", x="reward_calls")["tb"]
+    np.testing.assert_allclose(curve.x, [0, 100, 200])
+    np.testing.assert_allclose(curve.values, [[3, 2, 1], [4, 3, 2]])
+    np.testing.assert_allclose(curves(whole, "jsd", x="seconds")["tb"].x, [0, 10, 20])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: pd.concat([t, t.assign(run="b")]), r"tb has the same seed twice \(runs a, b\)"),
+        (lambda t: t.assign(state="running"), "no run with arm is done yet"),
+        (lambda t: t.assign(metric="loss"), "the runs of tb have not recorded jsd"),
+        (lambda t: t.drop(columns="reward_calls"), "the table has no column reward_calls"),
+        (lambda t: t.drop(index=t.index[2]), "at different numbers of trajectories"),
+    ],
+)
+def test_what_is_no_curve_is_said(change: object, message: str) -> None:
+    whole = table({"a": {"values": [[3, 2, 1], [6, 5, 4]]}})
+    with pytest.raises(TableError, match=message):
+        curves(change(whole), "jsd", x="reward_calls")  # type: ignore[operator]
+
+
+def test_an_unknown_axis_is_refused() -> None:
+    with pytest.raises(TableError, match="x=time: expected trajectories, reward_calls, seconds"):
+        curves(table({"a": {"values": [[3, 2, 1]]}}), "jsd", x="time")

@@ -1,0 +1,41 @@
+"""The numbers beside a figure: as recomputed from the values of the runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gfn_vi.analysis.summary import write_summary
+from gfn_vi.analysis.table import collect
+
+MakeRun = Callable[..., Path]
+
+
+def test_summary_and_improvement(make_run: MakeRun, tmp_path: Path) -> None:
+    for arm in ("trajectory_balance", "reverse_kl"):
+        for seed in (0, 5):
+            folder = make_run(arm, seed=seed, replicas=3).parent
+    table = collect(folder, say=lambda _: None)
+    summary, improvement = map(pd.read_csv, write_summary(table, tmp_path))
+    assert list(summary.columns[:5]) == ["metric", "group", "measure", "replicas", "failed"]
+    last = table[(table["metric"] == "jsd") & (table["trajectories"] == table["trajectories"].max())]
+    values = {arm: rows["value"].to_numpy() for arm, rows in last.groupby("arm", observed=True)}
+    row = summary[(summary["metric"] == "jsd") & (summary["group"] == "reverse_kl") & (summary["measure"] == "final")].iloc[0]
+    assert row["replicas"] == 6
+    assert row["median"] == pytest.approx(np.median(values["reverse_kl"]), rel=1e-3)
+    assert row["mean"] == pytest.approx(np.mean(values["reverse_kl"]), rel=1e-3)
+    assert row["iqm"] == pytest.approx(np.sort(values["reverse_kl"])[1:5].mean(), rel=1e-3)
+    assert row["median_low"] <= row["median"] <= row["median_high"]
+    wins = (values["trajectory_balance"][:, None] < values["reverse_kl"][None]).mean()
+    pair = improvement[(improvement["metric"] == "jsd") & (improvement["group"] == "trajectory_balance")].iloc[0]
+    assert pair["than"] == "reverse_kl"
+    assert pair["probability"] == pytest.approx(wins, rel=1e-3)
+
+
+def test_a_table_without_those_metrics_has_no_summary(make_run: MakeRun, tmp_path: Path) -> None:
+    table = collect(make_run("reverse_kl").parent, say=lambda _: None)
+    assert write_summary(table[table["metric"] == "log_Z"], tmp_path) == []
