@@ -87,9 +87,10 @@ def telling_columns(distinct: pd.DataFrame) -> list[str]:
 
 def _values(groups: Mapping[str, np.ndarray], caption: str, lower_is_better: bool) -> Section:
     names = sorted(groups, key=lambda name: float(np.median(groups[name])) * (1 if lower_is_better else -1))
+    better = "lower" if lower_is_better else "higher"
     text = (
-        f"Over replicas of finished runs, with 95% bootstrap intervals (a single replica has none); {'lower' if lower_is_better else 'higher'} is better, "
-        "the best median is first. A replica that became non-finite counts as the worst value."
+        f"Over replicas of finished runs, with 95% bootstrap intervals (a single replica has none); {better} is better, the best "
+        "median is first. A replica that became non-finite counts as the worst value."
     )
     if len(names) > MOST_GROUPS:
         text += f" The first {MOST_GROUPS} of {len(names)}; the others are in table.csv."
