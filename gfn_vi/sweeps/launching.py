@@ -30,8 +30,9 @@ from gfn_vi.commands.hydra_errors import in_one_line
 from gfn_vi.core.errors import RunError
 from gfn_vi.sweeps.interrupts import workers_save_first
 from gfn_vi.sweeps.jobs import Job
+from gfn_vi.sweeps.requeue import JobStoppedError
 from gfn_vi.sweeps.standing import Standing, give_up, look
-from gfn_vi.sweeps.worker import InWorker, JobError, JobStoppedError
+from gfn_vi.sweeps.worker import InWorker, JobError
 from gfn_vi.training.run_directory import RunDirectory
 
 # Launchers under which a job that dies takes no other along, by module.
@@ -40,8 +41,9 @@ SEPARATE = ("hydra_plugins.hydra_submitit_launcher",)
 LOSSES = {
     *("TerminatedWorkerError", "BrokenProcessPool"),
     *("WorkerCrashedError", "OutOfMemoryError", "NodeDiedError", "RayActorError"),
-    *("UncompletedJobError", "FailedJobError"),
+    "UncompletedJobError",
 }
+REFUSALS = {"FailedJobError"}  # submitit calls it a loss, but it is what sbatch says of options that it does not take
 SECONDS_BETWEEN_LOOKS = 2.0
 # A job's end is known before its files are where machines share a disk by network.
 SECONDS_TO_SETTLE = 60.0
@@ -137,7 +139,7 @@ class Launches:
         """The launcher gave up and has no answers; what the jobs have written tells which of them had started."""
         after = {job: look(job.directory) for job in before}
         changed = [job for job in before if after[job].version != before[job].version]
-        is_loss = any(kind.__name__ in LOSSES for kind in type(error).__mro__)
+        is_loss = type(error).__name__ not in REFUSALS and any(kind.__name__ in LOSSES for kind in type(error).__mro__)
         if not changed and not is_loss:
             raise RunError(f"{type(self._launcher).__name__} cannot start jobs: {_line(error)}") from error
         say("a worker died" if is_loss else f"the launcher gave up: {_line(error)}")

@@ -16,6 +16,8 @@ from types import FrameType
 
 from omegaconf import DictConfig
 
+from gfn_vi.sweeps.requeue import JobStoppedError, saved_before_it_is_queued_again
+
 SECONDS_BETWEEN_LOOKS = 0.5
 
 Task = Callable[[DictConfig], float | None]
@@ -27,10 +29,6 @@ class JobError(Exception):
     def __init__(self, line: str, is_input: bool) -> None:
         super().__init__(line, is_input)
         self.line, self.is_input = line, is_input
-
-
-class JobStoppedError(Exception):
-    """A signal ended the job."""
 
 
 class InWorker:
@@ -50,11 +48,16 @@ class InWorker:
             config.progress = False
         _WORKER.is_busy = True
         try:
+            with saved_before_it_is_queued_again():
+                return self._run(config)
+        finally:
+            _WORKER.is_busy = False
+
+    def _run(self, config: DictConfig) -> float | None:
+        try:
             return self._task(config)
         except (KeyboardInterrupt, SystemExit):
             raise JobStoppedError("stopped by a signal") from None
-        finally:
-            _WORKER.is_busy = False
 
     def _enter_folder(self) -> None:
         """A cluster's workers start elsewhere; relative paths and the user's modules are meant from here."""
