@@ -2,7 +2,7 @@
 # A Ray cluster of two nodes on the loopback of one machine, each with one CPU, for tests and for trying things out.
 #
 #   bash scripts/clusters/ray.sh up DIR [PORT]    # the head at 127.0.0.1:PORT (default 6379; PORT + 1, too)
-#   . DIR/env.sh                                  # the token that lets a program in
+#   . DIR/env.sh                                  # RAY_ADDRESS, and the token that lets a program in
 #   bash scripts/clusters/ray.sh down DIR         # stops both nodes
 #
 # ray is that of PATH; RAY=.venv/bin/ray names another. Ray listens on all networks of the machine, so there is a token.
@@ -24,9 +24,10 @@ up() {
     local dir port=${2:-6379}
     dir=$(cd "$1" && pwd)
     [ ! -e "$dir/env.sh" ] || die "there is one in $dir: bash scripts/clusters/ray.sh down $dir"
-    [ "${#dir}" -le 40 ] || die "$dir: Ray's sockets need a path of at most 40 characters"
+    [ "${#dir}" -le 36 ] || die "$dir: Ray's sockets have room for at most 36 characters of it"
     (umask 077 && head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \n' >"$dir/token")
-    printf 'export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=%q RAY_USAGE_STATS_ENABLED=0\n' "$dir/token" >"$dir/env.sh"
+    printf 'export RAY_ADDRESS=127.0.0.1:%q RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=%q RAY_USAGE_STATS_ENABLED=0\n' \
+        "$port" "$dir/token" >"$dir/env.sh"
     # shellcheck source=/dev/null
     . "$dir/env.sh"
     if start "$dir" --head --port="$port" --temp-dir="$dir/ray" --include-dashboard=false --ray-client-server-port=$((port + 1)) &&
@@ -36,7 +37,8 @@ up() {
     fi
     tail -n 15 "$dir/start.log" >&2
     down "$dir"
-    die "a node did not start: its last words are above"
+    echo "ray.sh: a node did not start: its last words are above" >&2
+    exit 1
 }
 
 of_cluster() {  # DIR [NAME]: ids of the processes of its nodes, all or those with this name

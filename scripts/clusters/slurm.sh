@@ -30,7 +30,7 @@ SlurmctldPort=$2
 SlurmdPort=$(($2 + 1))
 SlurmUser=root
 SlurmdUser=root
-AuthInfo=socket=$1/munge/socket
+AuthInfo=socket=$1/munge/socket,cred_expire=5
 StateSaveLocation=$1/state
 SlurmdSpoolDir=$1/spool
 SlurmctldPidFile=$1/slurmctld.pid
@@ -81,7 +81,8 @@ up() {
     done
     tail -n 5 "$dir"/log/*.log >&2
     down "$dir"
-    die "the node was '$state' instead of idle for 30 seconds: its last words are above"
+    echo "slurm.sh: the node was '$state' instead of idle for 30 seconds: its last words are above" >&2
+    exit 1
 }
 
 of_cluster() {  # DIR: ids of the processes of its jobs, and of the step daemons that look after them
