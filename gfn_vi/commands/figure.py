@@ -34,7 +34,7 @@ class UsageError(ValueError):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status (2: a clear one-line error on stderr)."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("keys", nargs="*", metavar="key=value", help="experiment=NAME (needed), preset=, x=, statistic=, output_root=FOLDER")
+    parser.add_argument("keys", nargs="*", metavar="key=value", help="experiment=NAME (needed), preset=..., output_root=FOLDER")
     given = parser.parse_args(arguments).keys
     try:
         options = parse(given)

@@ -36,7 +36,8 @@ def _unknown_choice(path: str, options: list[str]) -> str:
     group, _, choice = path.rpartition("/")
     if not group:
         return f"no config named {path}{suggestion(path, options)}"
-    return f"{group}={choice}: no such choice{suggestion(choice, options)}; choices: {', '.join(options)}"
+    known = f"choices: {', '.join(options)}" if options else "see --help"  # Hydra lists none of a folder within a group
+    return f"{group}={choice}: no such choice{suggestion(choice, options)}; {known}"
 
 
 def _unknown_key(cause: OmegaConfBaseException) -> str | None:
