@@ -1,4 +1,4 @@
-.PHONY: help setup figure lint test
+.PHONY: help setup figure lint services test
 .DEFAULT_GOAL := help
 
 # Tried in this order; the first that is new enough makes the environment. To choose: make setup PYTHON=/path/to/python3
@@ -15,13 +15,18 @@ help:  ## print this list
 setup: $(INSTALLED)  ## install the pinned packages and gfn_vi into .venv (again: nothing to do)
 
 figure: $(INSTALLED)  ## train the quickstart experiment on all cores, draw its figure, say where it is
-	$(PY) scripts/train.py -m experiment=quickstart
+	$(PY) scripts/train.py -m experiment=quickstart hydra/launcher=local
 	$(PY) scripts/figure.py experiment=quickstart
 
 lint: $(INSTALLED)  ## ruff (rules and format) and mypy
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+
+# What some tests use and are skipped without, aloud. Elsewhere than on Debian or Ubuntu, or not as root: by other means.
+services:  ## install Slurm and Chromium (Debian or Ubuntu, as root), for the tests on a real cluster and in a real browser
+	@command -v slurmctld >/dev/null || bash scripts/clusters/slurm.sh install || echo "make services: no Slurm: its tests will be skipped" >&2
+	@command -v chromium >/dev/null || sh scripts/install_chromium.sh || echo "make services: no Chromium: its test will be skipped" >&2
 
 test: lint  ## lint, then every test on two processes
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2
