@@ -50,8 +50,10 @@ def curves(
 ) -> dict[Any, Curve]:
     """Label -> curve of `metric` over the finished runs; a label is a value of `by`, or a tuple of values of several columns.
 
-    x: trajectories, reward_calls, or seconds. worst: takes the place of values that are not finite, from the evaluation
-    at XX for two replicas of a label with one seed, and for replicas evaluated at different trajectories.
+    x: trajectories, reward_calls, or seconds. worst: takes the place of values that are not finite, and of all values from the
+    evaluation at which a replica was frozen on; None: they stay. Raises TableError for a missing column, for a label whose
+    runs have not recorded the metric, for two replicas of a label with one seed, and for replicas evaluated at different
+    trajectories.
     """
     keys = [by] if isinstance(by, str) else list(by)
     if x not in X_LABELS:
@@ -83,7 +85,10 @@ def _curve(
     twice = replicas[replicas.duplicated("seed", keep=False)]
     if not twice.empty:
         runs = ", ".join(sorted(set(map(str, twice["run"]))))
-        raise TableError(f"{_words(label)} has the same seed twice (runs {runs}): keep one run, move the others away")
+        of_both = rows[rows["run"].isin(set(twice["run"]))]
+        differ = [c for c in of_both if c.startswith("config.") and c != "config.seed" and of_both[c].nunique(dropna=False) > 1]
+        how = f"; they differ in {', '.join(differ)}" if differ else ""
+        raise TableError(f"{_words(label)} has the same seed twice (runs {runs}){how}: keep one run, move the others away")
     values = rows.pivot(index=REPLICA, columns="trajectories", values="value")
     if values.isna().to_numpy().any() and len(rows) < values.size:
         raise TableError(
