@@ -86,7 +86,8 @@ def _curve(
     if not twice.empty:
         runs = ", ".join(sorted(set(map(str, twice["run"]))))
         of_both = rows[rows["run"].isin(set(twice["run"]))]
-        differ = [c for c in of_both if c.startswith("config.") and c != "config.seed" and of_both[c].nunique(dropna=False) > 1]
+        names = [name for name in map(str, of_both.columns) if name.startswith("config.") and name != "config.seed"]
+        differ = [name for name in names if of_both[name].nunique(dropna=False) > 1]
         how = f"; they differ in {', '.join(differ)}" if differ else ""
         raise TableError(f"{_words(label)} has the same seed twice (runs {runs}){how}: keep one run, move the others away")
     values = rows.pivot(index=REPLICA, columns="trajectories", values="value")
