@@ -63,14 +63,14 @@ class SearchSweeper(Sweeper):
         storage: str | None,
         finalists: int,
         finalist_overrides: Sequence[str],
-        report_overrides: Sequence[str],
+        report_overrides: Sequence[str] | None,
         max_failures: int,
         max_losses: int,
     ) -> None:
         self.params, self.n_trials, self.n_jobs = params, n_trials, n_jobs
         self.sampler, self.sampler_arguments, self.sampler_seed = sampler, sampler_arguments, sampler_seed
         self.storage, self.finalists = storage, finalists
-        self.finalist_overrides, self.report_overrides = list(finalist_overrides), list(report_overrides)
+        self.finalist_overrides, self.report_overrides = list(finalist_overrides), report_overrides
         self.max_failures, self.max_losses = max_failures, max_losses
         self.hydra_context: HydraContext | None = None
         self.config: DictConfig | None = None
@@ -100,7 +100,7 @@ class SearchSweeper(Sweeper):
         folder, name = first.directory.parent, _study_name(first, space)
         try:
             with only_search(folder, name):
-                status = self._search(space, folder, name, list(first.config["tuning_seeds"]))
+                status = self._search(space, folder, name, first.config)
         except (KeyboardInterrupt, SystemExit):
             say("stopped; the same command goes on with this search")
             sys.exit(EXIT_INTERRUPTED)
@@ -113,7 +113,7 @@ class SearchSweeper(Sweeper):
         if self.n_jobs is not None:
             _require_count("n_jobs", self.n_jobs, 1)
 
-    def _search(self, space: Space, folder: Path, name: str, tuning_seeds: list[int]) -> int:
+    def _search(self, space: Space, folder: Path, name: str, config: Mapping[str, Any]) -> int:
         """Both stages; the exit status."""
         storage = self.storage or f"sqlite:///{(folder / 'search.db').resolve()}"
         with storage_errors(storage):
@@ -130,8 +130,8 @@ class SearchSweeper(Sweeper):
                 say("the same command goes on with it")
                 return EXIT_FAILED
             finalists = self._second_stage(study, space)
-            chosen = self._chosen(space, finalists, tuning_seeds)
-            path = write_results(study, storage, folder, tuning_seeds, finalists, chosen)
+            chosen = self._chosen(space, finalists, config)
+            path = write_results(study, storage, folder, config["tuning_seeds"], finalists, chosen)
             print(as_table(study, finalists))
         print(path)
         if chosen is not None:
@@ -180,15 +180,17 @@ class SearchSweeper(Sweeper):
             finalists.append(Finalist(trial, outcome.job.directory.name, area, None if is_run else _why(outcome)))
         return finalists
 
-    def _chosen(self, space: Space, finalists: Sequence[Finalist], tuning_seeds: Sequence[int]) -> str | None:
+    def _chosen(self, space: Space, finalists: Sequence[Finalist], config: Mapping[str, Any]) -> str | None:
         """The command that trains the best finalist on reporting seeds."""
         assert self.hydra_context is not None
         best = ranked(finalists)
         if not best:
             return None
-        lines = [*space.fixed, *overrides_of(best[0].trial.params), *self.finalist_overrides, *self.report_overrides]
+        settings = [*overrides_of(best[0].trial.params), *self.finalist_overrides]
+        report = self.report_overrides or _on_other_seeds(config)
+        lines = [*space.fixed, *settings, *report]
         by_key = {line.partition("=")[0]: line for line in lines}
-        by_key["tuning_seeds"] = f"tuning_seeds=[{','.join(map(str, tuning_seeds))}]"
+        by_key["tuning_seeds"] = f"tuning_seeds=[{','.join(map(str, config['tuning_seeds']))}]"
         return command(Job(tuple(by_key.values()), Path(), {}), self.hydra_context.config_loader)
 
     def _job(self, space: Space, parameters: Mapping[str, Any], more: Sequence[str] = ()) -> Job:
@@ -200,6 +202,13 @@ class SearchSweeper(Sweeper):
     def _launches(self) -> Launches:
         assert self.launcher is not None
         return Launches(self.launcher, None, self.max_losses)
+
+
+def _on_other_seeds(config: Mapping[str, Any]) -> list[str]:
+    """Overrides that report in a folder of its own, on seeds that follow each other and are no tuning seeds."""
+    tuned = config["tuning_seeds"]
+    seed = 0 if min(tuned) >= config["replicas"] else max(tuned) + 1
+    return [f"experiment_name={config['experiment_name']}_report", f"seed={seed}"]
 
 
 def _require_count(key: str, value: object, least: int) -> None:

@@ -43,8 +43,7 @@ def results(folder: Path) -> dict[str, object]:
 def test_a_search_trains_its_best_longer_and_says_how_to_report(tmp_path: Path) -> None:
     """The value of a trial is that of its run; the command works, and its run knows the tuning seeds."""
     finalists = ("hydra.sweeper.finalists=2", 'hydra.sweeper.finalist_overrides=["trainer.n_trajectories=256"]')
-    report = 'hydra.sweeper.report_overrides=["experiment_name=report","seed=0","replicas=1"]'
-    done = search(tmp_path, "hydra.sweeper.n_trials=3", *finalists, report)
+    done = search(tmp_path, "hydra.sweeper.n_trials=3", *finalists)
     assert done.code == 0, done.err
     rows = trials(tmp_path)
     assert [(row["number"], row["state"]) for row in rows] == [("0", "complete"), ("1", "complete"), ("2", "complete")]
@@ -65,7 +64,8 @@ def test_a_search_trains_its_best_longer_and_says_how_to_report(tmp_path: Path) 
     reported = train(words, tmp_path)
     assert reported.code == 0, reported.err
     config = yaml.safe_load((tmp_path / reported.directory / "config.yaml").read_text())
-    assert (config["seed"], config["replicas"], config["tuning_seeds"]) == (0, 1, [1000, 1001])
+    assert (config["seed"], config["replicas"], config["tuning_seeds"]) == (0, 2, [1000, 1001])
+    assert config["experiment_name"] == "rates_report"
     assert config["trainer"]["n_trajectories"] == 256
     assert config["optimizer"]["lr_forward"] == found["chosen"]["parameters"]["optimizer.lr_forward"]
 
