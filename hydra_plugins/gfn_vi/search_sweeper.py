@@ -24,10 +24,11 @@ from gfn_vi.commands.guarded import EXIT_FAILED, EXIT_INTERRUPTED
 from gfn_vi.core.errors import RunError, require
 from gfn_vi.core.seeds import replica_seeds
 from gfn_vi.run import recorded_jsd
+from gfn_vi.signatures import located
 from gfn_vi.sweeps.jobs import Job, identify, parsed, written
 from gfn_vi.sweeps.launcher_checks import check_launcher
 from gfn_vi.sweeps.launching import Launches, Outcome, make_launcher, say
-from gfn_vi.sweeps.manifest import plan
+from gfn_vi.sweeps.manifest import forget, plan
 from gfn_vi.sweeps.summary import command
 from gfn_vi.training.run_directory import run_name
 from hydra_plugins.gfn_vi.parallelism import jobs_at_a_time
@@ -47,6 +48,9 @@ from hydra_plugins.gfn_vi.study import make_sampler, only_search, open_study, re
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
+
+
+LEAST_BATCHES = 4  # by default: a sampler that never hears how its proposals did draws at random
 
 
 class SearchSweeper(Sweeper):
@@ -93,6 +97,7 @@ class SearchSweeper(Sweeper):
         make_sampler(self.sampler, self.sampler_seed, self.sampler_arguments)
         check_launcher(self.config.hydra.launcher)
         first = identify(loader, self.config, [*space.fixed, *overrides_of(space.first())], "the search")
+        _require_exact_jsd(first.config["evaluation"]["metrics"])
         if not first.config["tuning_seeds"]:
             seeds = replica_seeds(first.config["seed"], first.config["replicas"])
             space.fixed.append(f"tuning_seeds=[{','.join(map(str, seeds))}]")
@@ -147,7 +152,7 @@ class SearchSweeper(Sweeper):
     def _first_stage(self, study: Study, space: Space, storage: str, folder: Path, done: int) -> int:
         """Ask, run and tell until n_trials are complete or max_failures failed; how many failed."""
         assert self.config is not None
-        size = self.n_jobs or jobs_at_a_time(self.config.hydra.launcher)
+        size = self.n_jobs or min(jobs_at_a_time(self.config.hydra.launcher), math.ceil(self.n_trials / LEAST_BATCHES))
         launches, failed = self._launches(), 0
         while done < self.n_trials and failed < self.max_failures and len(distinct(study)) < space.n_points():
             with storage_errors(storage):
@@ -157,6 +162,7 @@ class SearchSweeper(Sweeper):
                     trial.set_user_attr("run", job.directory.name)
             plan(jobs)
             outcomes = launches.run(jobs)
+            forget(o.job for o in outcomes if o.is_input and not o.job.directory.exists())
             with storage_errors(storage):
                 for trial, outcome in zip(trials, outcomes, strict=True):
                     is_told = _tell(study, trial, outcome)
@@ -175,9 +181,10 @@ class SearchSweeper(Sweeper):
         plan(jobs)
         finalists = []
         for trial, outcome in zip(trials, self._launches().run(jobs), strict=True):
-            is_run = outcome.state in ("done", "diverged")
-            area = jsd_area(outcome.job.directory) if is_run else None
-            finalists.append(Finalist(trial, outcome.job.directory.name, area, None if is_run else _why(outcome)))
+            area, error = None, _why(outcome)
+            if outcome.state in ("done", "diverged"):
+                area, error = jsd_area(outcome.job.directory), None
+            finalists.append(Finalist(trial, outcome.job.directory.name, area, error))
         return finalists
 
     def _chosen(self, space: Space, finalists: Sequence[Finalist], config: Mapping[str, Any]) -> str | None:
@@ -202,6 +209,18 @@ class SearchSweeper(Sweeper):
     def _launches(self) -> Launches:
         assert self.launcher is not None
         return Launches(self.launcher, None, self.max_losses)
+
+
+def _require_exact_jsd(metrics: Mapping[str, Any]) -> None:
+    """Raise ConfigError where what a search minimizes is not measured; a target too large for it is found by its first trial."""
+    targets = [metric["_target_"] for metric in metrics.values() if metric and metric.get("_target_")]
+    is_exact = any(getattr(located(target, "evaluation.metrics"), "needs_enumeration", False) for target in targets)
+    require(
+        is_exact,
+        "evaluation.metrics",
+        targets,
+        "the search minimizes the exact JSD, which these do not compute; use evaluation=exact",
+    )
 
 
 def _on_other_seeds(config: Mapping[str, Any]) -> list[str]:
