@@ -181,10 +181,9 @@ class SearchSweeper(Sweeper):
         plan(jobs)
         finalists = []
         for trial, outcome in zip(trials, self._launches().run(jobs), strict=True):
-            area, error = None, _why(outcome)
-            if outcome.state in ("done", "diverged"):
-                area, error = jsd_area(outcome.job.directory), None
-            finalists.append(Finalist(trial, outcome.job.directory.name, area, error))
+            is_run, directory = outcome.state in ("done", "diverged"), outcome.job.directory
+            area = jsd_area(directory) if is_run else None
+            finalists.append(Finalist(trial, directory.name, area, None if is_run else _why(outcome)))
         return finalists
 
     def _chosen(self, space: Space, finalists: Sequence[Finalist], config: Mapping[str, Any]) -> str | None:
