@@ -45,7 +45,7 @@ def figure(
     targets = sorted({(n_dims, side) for _, n_dims, side in jsd})
     colors = dict(zip(ARMS, style.palette(len(ARMS)), strict=True))
     page = Figure(figsize=(style.WIDTH, 4.0), layout="constrained")
-    axes = page.subplots(2, len(targets), sharex="col", sharey="row", squeeze=False, height_ratios=[2, 1])
+    axes = page.subplots(2, len(targets), sharex="col", squeeze=False, height_ratios=[2, 1])
     for column, (n_dims, side) in enumerate(targets):
         for arm, label in ARMS.items():
             key = (arm, n_dims, side)
@@ -57,10 +57,11 @@ def figure(
         axes[1, column].set_xlabel(X_LABELS[x])
         axes[1, column].xaxis.set_major_formatter(EngFormatter(sep=""))
         axes[1, column].set_xlim(left=0)
+        axes[1, column].yaxis.set_major_locator(MaxNLocator(integer=True))
+        axes[1, column].set_ylim(bottom=0)
+        axes[0, column].sharey(axes[0, 0])
     axes[0, 0].set_yscale("log")
     axes[0, 0].set_ylabel("Jensen-Shannon divergence")
     axes[1, 0].set_ylabel("Modes covered")
-    axes[1, 0].yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes[1, 0].set_ylim(bottom=0)
     page.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=6, **style.LEGEND)
     return page
