@@ -13,8 +13,8 @@ die() { echo "ray.sh: $*" >&2; exit 2; }
 start() {  # DIR ARGUMENTS...: a node whose processes can be told from all others by their environment
     local dir=$1
     shift
-    GFN_VI_RAY_CLUSTER=$dir "$RAY" start --node-ip-address=127.0.0.1 --num-cpus=1 --object-store-memory=80000000 \
-        --disable-usage-stats "$@" </dev/null >>"$dir/start.log" 2>&1
+    GFN_VI_RAY_CLUSTER=$dir "$RAY" start --node-ip-address=127.0.0.1 --num-cpus=1 \
+        --object-store-memory=80000000 --disable-usage-stats "$@" </dev/null >>"$dir/start.log" 2>&1
 }
 
 up() {
@@ -30,11 +30,14 @@ up() {
         "$port" "$dir/token" >"$dir/env.sh"
     # shellcheck source=/dev/null
     . "$dir/env.sh"
-    if start "$dir" --head --port="$port" --temp-dir="$dir/ray" --include-dashboard=false --ray-client-server-port=$((port + 1)) &&
-        start "$dir" --address="127.0.0.1:$port"; then
-        cat "$dir/env.sh"
-        return
-    fi
+    for _ in 1 2 3; do  # on a busy machine a node may need more than the 30 seconds that Ray grants
+        if start "$dir" --head --port="$port" --temp-dir="$dir/ray" --include-dashboard=false \
+            --ray-client-server-port=$((port + 1)) && start "$dir" --address="127.0.0.1:$port"; then
+            cat "$dir/env.sh"
+            return
+        fi
+        stop_all "$dir"
+    done
     tail -n 15 "$dir/start.log" >&2
     down "$dir"
     echo "ray.sh: a node did not start: its last words are above" >&2
@@ -64,18 +67,22 @@ stop() {  # SIGNAL SECONDS IDS...: sends it and waits until they are gone
     done
 }
 
+stop_all() {  # DIR; in this order: a gcs_server that is stopped together with the raylets lives on for minutes
+    # shellcheck disable=SC2046  # lists of numbers
+    {
+        stop TERM 5 $(of_cluster "$1" raylet)
+        stop TERM 2 $(of_cluster "$1" gcs_server)
+        stop KILL 2 $(of_cluster "$1")
+    }
+    rm -rf "$1/ray"
+}
+
 down() {
     [ -e "$1/env.sh" ] || die "there is no Ray cluster in $1"
     local dir
     dir=$(cd "$1" && pwd)
-    # In this order: a gcs_server that is stopped together with the raylets lives on for minutes.
-    # shellcheck disable=SC2046  # a list of numbers
-    {
-        stop TERM 5 $(of_cluster "$dir" raylet)
-        stop TERM 2 $(of_cluster "$dir" gcs_server)
-        stop KILL 2 $(of_cluster "$dir")
-    }
-    rm -rf "$dir"/{env.sh,token,ray}
+    stop_all "$dir"
+    rm -f "$dir"/{env.sh,token}
 }
 
 case "${1:-} $#" in

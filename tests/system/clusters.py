@@ -16,16 +16,17 @@ import pandas as pd
 import pytest
 
 from gfn_vi.training.run_directory import RunDirectory
-from system.command import ROOT, run_command, spawn, train, wait_until
+from system.command import ROOT, Outcome, run_command, spawn, train, wait_until
 
 SCRIPTS = ROOT / "scripts" / "clusters"
 # Some seconds each: long enough to be killed in the middle.
 JOBS = (
     *("target.side=4", "sampler.hidden=[16]", "trainer.batch_size=16", "trainer.record_every=160", "evaluation.every=1600"),
-    *("trainer.n_trajectories=8000", "checkpoint.every_seconds=0.5", "objective=trajectory_balance,reverse_kl", "seed=0,1,2,3"),
+    *("trainer.n_trajectories=4800", "checkpoint.every_seconds=0.2", "objective=trajectory_balance,reverse_kl", "seed=0,1,2,3"),
 )
 
 
+SECONDS = 400
 LAUNCHERS: list[subprocess.Popen[str]] = []
 
 
@@ -38,7 +39,7 @@ def cluster(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run scripts/clusters/<script>."""
     environment = os.environ | {"RAY": str(Path(sys.executable).with_name("ray"))}
     command = ["bash", str(SCRIPTS / script), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=180, check=False)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=SECONDS, check=False)
 
 
 @contextmanager
@@ -86,6 +87,12 @@ def start(arguments: tuple[str, ...], folder: Path, environment: dict[str, str])
     """Start the sweep of eight jobs."""
     LAUNCHERS.append(spawn(["-m", *JOBS, *arguments], folder, environment=environment))
     return LAUNCHERS[-1]
+
+
+def finished(sweep: subprocess.Popen[str]) -> Outcome:
+    """The end of a sweep; a busy machine may need minutes."""
+    out, err = sweep.communicate(timeout=SECONDS)
+    return Outcome(sweep.returncode, out, err)
 
 
 def training(folder: Path) -> dict[int, Path]:

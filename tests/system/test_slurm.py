@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from system.clusters import assert_same_as_undisturbed, cluster, kill_one, running, start, training
+from system.clusters import assert_same_as_undisturbed, cluster, finished, kill_one, running, start, training
 from system.command import SMALL, ended, spawn, train, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
@@ -70,12 +70,12 @@ def test_nothing_is_lost_when_the_launcher_or_a_job_is_killed_or_a_job_has_to_ma
     job = next(line.partition(b"=")[2].decode() for line in variables if line.startswith(b"SLURM_JOB_ID="))
     subprocess.run(["scancel", "--signal=USR2", job], env=slurm | {"PATH": slurm["PATH"]}, check=True)
 
-    outcome = ended(second)
+    outcome = finished(second)
     assert outcome.code == 0, outcome.err
     assert outcome.out.splitlines()[-2:] == ["8 runs: 8 done", "outputs/default"]
     log = (warned / "run.log").read_text()
     stopped = int(log.partition("stopped after ")[2].split()[0])
-    assert f"resuming at {stopped} of 8000 trajectories" in log, "what it had trained when it was warned is saved"
+    assert f"resuming at {stopped} of 4800 trajectories" in log, "what it had trained when it was warned is saved"
     assert "resuming at" in (killed / "run.log").read_text()
     assert json.loads((killed / "status.json").read_text())["state"] == "done"
     assert_same_as_undisturbed(tmp_path)
