@@ -22,6 +22,7 @@ import pyarrow.csv
 import yaml
 
 from gfn_vi.analysis.folders import TableError
+from gfn_vi.training.run_directory import RunDirectory
 
 METRIC_TYPES = {
     "step": pa.int64(),
@@ -41,7 +42,7 @@ class Run:
 
     name: str
     state: str  # of status.json: running, done, failed, interrupted; "unknown" without one
-    label: str  # under which the run is counted: its state, or what is wrong with it
+    label: str  # under which the run is counted: its state, or what is wrong with it (killed, diverged, damaged, ...)
     error: str | None = None  # the error that the run itself reported
     config: dict[str, Any] = field(default_factory=dict)  # flat, dotted keys
     metrics: pa.Table | None = None  # columns of METRIC_TYPES
@@ -64,7 +65,16 @@ def read_run(path: Path) -> Run:
     if metrics is None:
         problems.setdefault("metrics.csv", "missing")
     label = _label(state, problems)
+    if label == "running" and _is_abandoned(RunDirectory(path)):
+        label = "killed"
+    if label == "done" and error:  # a replica became non-finite
+        label = "diverged"
     return Run(path.name, state, label, error, config, metrics if "config.yaml" in parts else None)
+
+
+def _is_abandoned(directory: RunDirectory) -> bool:
+    """Whether a run that said running has no writer; asked again, because it may have ended in between."""
+    return not directory.is_being_written() and (directory.status() or {}).get("state") == "running"
 
 
 def _label(state: str, problems: Mapping[str, str]) -> str:

@@ -218,7 +218,7 @@ def test_the_command_passes_on_what_the_figure_refuses(
     folder = make_run("reverse_kl", state="running", n_points=2).parent
     assert figure_command.main(["experiment=quickstart", f"output_root={tmp_path}"]) == 2
     out, err = capsys.readouterr()
-    assert out == "1 run: 1 running\n"
+    assert out == "1 run: 1 killed\n"  # nobody holds its lock
     assert err == "error: no run of a named arm is done yet: nothing to draw\n"
     assert not (folder / "figure.pdf").exists()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shutil
 import subprocess
@@ -85,12 +86,14 @@ def test_broken_runs_are_counted_and_do_no_harm(make_run: MakeRun) -> None:
 
     folder = run().parent
     run()
-    running = run("running")
+    killed, running = run("running"), run("running")  # a run that runs holds its lock
+    diverged = run()
+    (diverged / "status.json").write_text('{"state": "done", "error": "replicas [0] became non-finite"}')
     with (running / "metrics.csv").open("a") as file:
         file.write("999,63936,63936,1.0,0,jsd,0.00")  # is being written: 0.00 might become 0.0012
     (run("failed") / "metrics.csv").unlink()
     (run() / "metrics.csv").unlink()
-    only_header = run("running") / "metrics.csv"
+    only_header = killed / "metrics.csv"
     only_header.write_text(only_header.read_text().splitlines(keepends=True)[0])
     (run() / "config.yaml").write_text("target: [1")
     (run() / "config.yaml").write_text("")
@@ -104,12 +107,14 @@ def test_broken_runs_are_counted_and_do_no_harm(make_run: MakeRun) -> None:
     (folder / "notes").mkdir()
 
     said: list[str] = []
-    table = collect(folder, say=said.append)
+    with (running / "run.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        table = collect(folder, say=said.append)
     assert said == [
-        "13 runs: 2 done, 2 running, 2 with damaged config.yaml, 2 with damaged metrics.csv, 1 failed, "
+        "14 runs: 2 done, 2 with damaged config.yaml, 2 with damaged metrics.csv, 1 diverged, 1 failed, 1 killed, 1 running, "
         "1 with damaged status.json, 1 without config, 1 without metrics, 1 without status"
     ]
-    assert table.groupby("state", observed=True)["run"].nunique().to_dict() == {"done": 2, "running": 1, "unknown": 2}
+    assert table.groupby("state", observed=True)["run"].nunique().to_dict() == {"done": 3, "running": 1, "unknown": 2}
     assert 999 not in set(table["step"])
 
 
