@@ -22,6 +22,7 @@ from gfn_vi.analysis.facts import facts, run_command, sweep_command
 from gfn_vi.analysis.final_values import METRICS, STATISTICS, Section, final_sections, in_words
 from gfn_vi.analysis.folders import TableError
 from gfn_vi.analysis.pictures import Experiment, find_pictures, read_experiment
+from gfn_vi.analysis.seeds import check_seeds
 from gfn_vi.analysis.states import ACTIVE, BROKEN, RunState, SweepStates, count
 from gfn_vi.analysis.status_view import short_labels
 from gfn_vi.analysis.summary import grouped_curves, summary
@@ -101,11 +102,16 @@ def _content(folder: Path, runs: Sequence[RunState], table: pd.DataFrame | None)
 
 
 def _table(folder: Path, keys: Sequence[str]) -> tuple[pd.DataFrame | None, str]:
-    """(the table, ""), or without any numbers (None, why)."""
+    """(the table, what is to be known of all its numbers), or without any numbers (None, why)."""
     try:
-        return collect(folder, keys, say=lambda line: None), ""
+        table = collect(folder, keys, say=lambda line: None)
     except TableError as error:
         return None, str(error)
+    try:
+        check_seeds(table)
+    except TableError as error:
+        return table, f"Not for reporting: {error}"
+    return table, ""
 
 
 def _sizes(table: pd.DataFrame | None) -> dict[str, str]:

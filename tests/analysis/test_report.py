@@ -307,3 +307,11 @@ def test_command(make_run: MakeRun, tmp_path: Path, capsys: pytest.CaptureFixtur
         assert error.startswith("error: ")
         assert why in error
         assert error.count("\n") == 1
+
+
+def test_numbers_of_tuning_seeds_are_not_for_reporting(make_run: MakeRun) -> None:
+    """The page of a search is of use, and says what it is; other runs have no such line."""
+    folder = make_run("reverse_kl", tuning_seeds=[7]).parent
+    assert "Not for reporting" not in render(folder, None, None)
+    make_run("forward_kl", tuning_seeds=[0, 1])
+    assert "Not for reporting: settings were chosen on seeds of runs that are shown" in render(folder, None, None)
