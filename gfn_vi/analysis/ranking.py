@@ -45,7 +45,8 @@ def kendall_tau(a: Values, b: Values, level: float = 0.95, n_resamples: int = 20
     """tau-b between the rankings of the methods of `a`, which `b` has too, in both conditions, with its bootstrap interval.
 
     1: the same order, -1: the opposite one. Replicas are resampled within each method: the same ones in both conditions,
-    which share their seeds, so that a method that a condition does not touch adds nothing. ValueError where their numbers differ.
+    which share their seeds, so that a method that a condition does not touch adds nothing. The bounds are NaN where a method has
+    one replica; draws in which all methods of a condition tie have no tau and are left out. ValueError where numbers differ.
     """
     rng = np.random.default_rng(seed)
     estimates, draws = [], []
@@ -55,7 +56,9 @@ def kendall_tau(a: Values, b: Values, level: float = 0.95, n_resamples: int = 20
         draws.append(np.median(pair[:, rng.integers(pair.shape[1], size=(n_resamples, pair.shape[1]))], axis=2))
     drawn = np.array([kendalltau(x, y).statistic for x, y in zip(*np.stack(draws, axis=-1), strict=True)])
     tail = (1 - level) / 2
-    low, high = np.quantile(drawn, [tail, 1 - tail])
+    drawn = drawn[np.isfinite(drawn)]
+    known = len(drawn) > 0 and min(len(values) for values in a.values()) > 1
+    low, high = np.quantile(drawn, [tail, 1 - tail]) if known else np.full(2, np.nan)
     return Interval(low, np.asarray(kendalltau(*np.stack(estimates, axis=-1)).statistic), high)
 
 

@@ -7,8 +7,9 @@ targets in one number) are resampled each on its own, as in the stratified boots
 
 What intervals of few replicas are worth: they are a little short. For the median of 5 the 95% interval is their whole
 range, which holds the true median with probability 1 - 2 / 2^5 = 94%; for the mean of 5 normal values it holds the true
-mean in about 83% of cases, for their interquartile mean in about 89%. Two groups of 5 that do not differ have an interval
-of the probability of improvement that excludes 1/2 in about 9% of cases (3: 20%, 10: 5%), not 5%.
+mean in about 84% of cases, for their interquartile mean in about 90%; of 3 values all three hold it in 75%. Two groups of
+5 that do not differ have an interval of the probability of improvement that excludes 1/2 in 24 of the 252 orders of their
+values, 9.5% (3: 20%, 4: 6%, 10: 5%), not 5%.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ Statistic = Callable[..., Any]  # (array, axis=...) -> array without that axis
 
 
 def interquartile_mean(values: np.ndarray, axis: int = 0) -> Any:
-    """Mean of what is left without the lowest and the highest quarter (rounded down: of 5 values, the middle 3)."""
+    """Mean of what is left without the lowest and the highest quarter (rounded down: of 5 values the middle 3, of 3 all)."""
     import scipy.stats
 
     return scipy.stats.trim_mean(values, 0.25, axis=axis)

@@ -6,7 +6,7 @@ A group is what final_values compares: an arm, or an arm with one value of what 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import permutations
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,10 @@ def summary(found: Mapping[str, Curve]) -> pd.DataFrame:
     """
     rows: list[dict[str, Any]] = []
     for group, curve in found.items():
-        for measure, values in (("final", curve.final), ("area", area_under_curve(curve.x, curve.values))):
+        measured = {"final": curve.final}
+        if len(curve.x) > 1:  # one evaluation has no area
+            measured["area"] = area_under_curve(curve.x, curve.values)
+        for measure, values in measured.items():
             row: dict[str, Any] = {"group": group, "measure": measure, "replicas": len(values), "failed": curve.n_failed}
             for statistic in STATISTICS:
                 low, estimate, high = map(float, interval(values, statistic))
@@ -49,9 +52,11 @@ def summary(found: Mapping[str, Curve]) -> pd.DataFrame:
 def improvements(found: Mapping[str, Curve], lower_is_better: bool) -> pd.DataFrame:
     """One row per ordered pair: the probability that a replica of `group` ends better than one of `than`, with its interval."""
     rows = []
-    for group, than in permutations(found, 2):
-        low, estimate, high = map(float, probability_of_improvement(found[group].final, found[than].final, lower_is_better))
-        rows.append({"group": group, "than": than, "probability": estimate, "low": low, "high": high})
+    for a, b in combinations(found, 2):  # of the same draws the other way round is the complement
+        low, estimate, high = map(float, probability_of_improvement(found[a].final, found[b].final, lower_is_better))
+        rows += [(a, b, estimate, low, high), (b, a, 1 - estimate, 1 - high, 1 - low)]
+    place = {name: position for position, name in enumerate(found)}
+    rows.sort(key=lambda row: (place[row[0]], place[row[1]]))
     return pd.DataFrame(rows, columns=["group", "than", "probability", "low", "high"])
 
 

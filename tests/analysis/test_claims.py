@@ -49,6 +49,22 @@ def test_claims_on_disk(tmp_path: Path) -> None:
     assert rows == [["claim", "measured", "agrees"], ["A, b", "3 (1 to 5)", "yes"], ["c", "d", "undecided"], ["e", "f", "no"]]
 
 
+def test_one_replica_has_no_interval() -> None:
+    """Neither its value nor an order that it takes part in."""
+    assert in_words(LOW[:1]) == "1"
+    found = kendall_tau({"a": LOW, "b": HIGH[:1]}, {"a": LOW, "b": HIGH[:1]})
+    assert found.estimate == pytest.approx(1)
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
+
+
+def test_orders_without_any_difference_have_no_tau() -> None:
+    """All failed in one condition: nothing to compare, and no error."""
+    failed = np.full(5, math.log(2))
+    found = kendall_tau({"a": LOW, "b": HIGH}, {"a": failed, "b": failed})
+    assert all(map(math.isnan, map(float, found)))
+
+
 def test_conditions_as_published_have_all_deviations() -> None:
     final = {("a", math.nan): LOW, ("a", "x"): HIGH, ("a", "x_and_y"): MIXED, ("b", math.nan): HIGH, ("b", "y"): LOW}
     by_deviation, published = conditions(dict(reversed(final.items())))

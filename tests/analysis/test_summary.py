@@ -34,6 +34,16 @@ def test_summary_and_improvement(make_run: MakeRun, tmp_path: Path) -> None:
     pair = improvement[(improvement["metric"] == "jsd") & (improvement["group"] == "trajectory_balance")].iloc[0]
     assert pair["than"] == "reverse_kl"
     assert pair["probability"] == pytest.approx(wins, rel=1e-3)
+    turned = improvement[(improvement["metric"] == "jsd") & (improvement["group"] == "reverse_kl")].iloc[0]
+    both = [pair["probability"], pair["low"], pair["high"]]
+    assert [turned["probability"], turned["high"], turned["low"]] == pytest.approx([1 - value for value in both], abs=1e-3)
+
+
+def test_one_evaluation_has_no_area(make_run: MakeRun, tmp_path: Path) -> None:
+    table = collect(make_run("reverse_kl").parent, say=lambda _: None)
+    last = table[table["trajectories"] == table["trajectories"].max()]
+    summary = pd.read_csv(write_summary(last, tmp_path)[0])
+    assert set(summary["measure"]) == {"final"}
 
 
 def test_a_table_without_those_metrics_has_no_summary(make_run: MakeRun, tmp_path: Path) -> None:
