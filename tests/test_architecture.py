@@ -74,7 +74,10 @@ ALLOWED_OF_PACKAGE = {
         *("gfn_vi.sweeps", "gfn_vi.core.errors", "gfn_vi.core.seeds", "gfn_vi.training"),
         *("gfn_vi.commands.guarded", "gfn_vi.commands.hydra_errors"),
     ),
-    "benchmark": ("gfn_vi.benchmark", "gfn_vi.build", "gfn_vi.core", "gfn_vi.evaluation", "gfn_vi.training"),
+    "benchmark": (
+        *("gfn_vi.benchmark", "gfn_vi.build", "gfn_vi.core", "gfn_vi.evaluation", "gfn_vi.training"),
+        *("gfn_vi.analysis.table", "gfn_vi.run"),
+    ),
 }
 
 

@@ -1,4 +1,4 @@
-"""What is timed: trajectory balance on hypergrids, and measurements of a sampler: exact metrics and gradients."""
+"""What is timed: trajectory balance on hypergrids, measurements of a sampler, and the collection of many runs."""
 
 from __future__ import annotations
 
@@ -43,17 +43,20 @@ GOALS: Mapping[str, tuple[float, float]] = {
     "4x8x64": (2.0, 3.0),
     "4x8x512": (4.0, 5.0),
 }
-# Measurements of one sampler, by name.
+COLLECT = "collect"
+COLLECT_GOAL_RUNS, COLLECT_GOAL_SECONDS = 10_000, 60.0
+# Measurements of one sampler, by name; collect: of files on disk.
 MEASUREMENTS: Mapping[str, Case] = {
     "exact": Case(2, 128, 64, "exact"),
     "exact_gradients": Case(2, 128, 64, "exact_gradients"),
     "gradient_statistics": Case(2, 32, 1024, "gradient_statistics"),
+    COLLECT: Case(2, 8, 64, COLLECT),
 }
 
 
 def parse_cases(text: str) -> list[Case]:
-    """ "all", or names separated by commas: a measurement or <dims>x<side>x<batch>, of the five or any other."""
-    names = [*GOALS, *MEASUREMENTS] if text == "all" else text.split(",")
+    """ "all" (but collect), or names separated by commas: a measurement or <dims>x<side>x<batch>, of the five or any other."""
+    names = [*GOALS, *(name for name in MEASUREMENTS if name != COLLECT)] if text == "all" else text.split(",")
     cases = []
     for name in names:
         if name in MEASUREMENTS:
@@ -87,6 +90,7 @@ class Job:
     warmup: int
     threads: int
     device: str
+    runs: int = COLLECT_GOAL_RUNS  # that are collected
     seed: int = 0
 
     def to_dict(self) -> dict[str, Any]:
@@ -98,7 +102,7 @@ class Job:
     def from_dict(given: Mapping[str, Any]) -> Job:
         """Back from JSON."""
         case = Case(given["dims"], given["side"], given["batch"], given["measurement"])
-        names = ("replicas", "updates", "warmup", "threads", "device", "seed")
+        names = ("replicas", "updates", "warmup", "threads", "device", "runs", "seed")
         return Job(case, *(given[name] for name in names))
 
 

@@ -18,7 +18,7 @@ import torch
 from hydra import compose, initialize_config_module
 
 from gfn_vi import __version__
-from gfn_vi.benchmark.cases import BAD_SETTINGS, SETTINGS, Job, block_sizes
+from gfn_vi.benchmark.cases import BAD_SETTINGS, COLLECT, SETTINGS, Job, block_sizes
 from gfn_vi.benchmark.phases import PHASES, Stopwatch, phases_timed
 from gfn_vi.build import build_trainer
 from gfn_vi.core.errors import ConfigError
@@ -154,12 +154,16 @@ def peak_memory_mb(device: torch.device) -> dict[str, float]:
 def measure(job: Job) -> dict[str, Any]:
     """Everything about one case and number of replicas."""
     torch.set_num_threads(job.threads)
+    result: dict[str, Any] = {"version": __version__, "torch": torch.__version__}
+    if job.case.measurement == COLLECT:
+        from gfn_vi.benchmark.collecting import time_collection
+
+        return result | time_collection(job, overrides(job)) | peak_memory_mb(torch.device("cpu"))
     trainer = build(job)
     device = trainer.reward_calls.device
     synchronize = synchronizer(device)
     for _ in range(job.warmup):
         trainer.update()
-    result: dict[str, Any] = {"version": __version__, "torch": torch.__version__}
     if device.type == "cuda":
         result["device_name"] = torch.cuda.get_device_name(device)
     if job.case.measurement:

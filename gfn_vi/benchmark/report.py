@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from gfn_vi.benchmark.cases import EXACT_GOAL_MS, GOALS, LAST_CASE_GOAL_MB, MEASUREMENTS
+from gfn_vi.benchmark.cases import (
+    COLLECT,
+    COLLECT_GOAL_RUNS,
+    COLLECT_GOAL_SECONDS,
+    EXACT_GOAL_MS,
+    GOALS,
+    LAST_CASE_GOAL_MB,
+    MEASUREMENTS,
+)
 from gfn_vi.benchmark.machine import DISTURBING_CORES
 from gfn_vi.benchmark.runner import OURS
 
@@ -21,6 +29,10 @@ def result_lines(r: Result) -> list[str]:
     if r["case"] == "exact":
         goal = f"goal {EXACT_GOAL_MS:.0f} ms per replica: {verdict(r['ms_per_replica'] <= EXACT_GOAL_MS)}"
         lines.append(f"the first {r['first_ms']:.0f} ms (builds the state graph), {goal}, {memory(r)}")
+    elif r["case"] == COLLECT:
+        reached = verdict(r["ms"] < COLLECT_GOAL_SECONDS * 1e3)
+        goal = f", goal {COLLECT_GOAL_SECONDS:.0f} s: {reached}" if r["runs"] == COLLECT_GOAL_RUNS else ""
+        lines.append(f"{r['what']}{goal}, {memory(r)}")
     elif r["case"] in MEASUREMENTS:
         lines.append(f"{r['what']}; the first {r['first_ms']:.0f} ms, {memory(r)}")
     else:

@@ -2,6 +2,7 @@
 
     python scripts/benchmark.py                                  the five cases and all measurements, 1 and 8 replicas
     python scripts/benchmark.py case=2x8x64 replicas=8           one case: <dims>x<side>x<batch>, any of that form
+    python scripts/benchmark.py case=collect replicas=1          10,000 runs in a temporary folder to one table
     python scripts/benchmark.py --peers --json benchmark.json    beside torchgfn and gfnx, interleaved
 
 Learned separate P_B, 2 x 256 ReLU networks, on-policy, Adam with rate 1e-3 (log Z: 0.1), float32. A time is the median over
@@ -22,12 +23,16 @@ from gfn_vi.benchmark.cases import SETTINGS, Case, Job, UsageError, parse_cases
 
 # Key -> (default, meaning); numbers are >= 1 unless LEAST says otherwise.
 KEYS = {
-    "case": ("all", "all, exact, exact_gradients, gradient_statistics, or <dims>x<side>x<batch>; several with commas"),
+    "case": (
+        "all",
+        "all (but collect), exact, exact_gradients, gradient_statistics, collect, <dims>x<side>x<batch>; or some, with commas",
+    ),
     "replicas": ("1,8", "seeds trained in one process; several numbers with commas"),
     "updates": ("50", "updates that are timed"),
     "warmup": ("100", "updates before that"),
     "threads": ("2", "torch threads; gfnx: cores that it may use"),
     "device": ("cpu", "cpu, cuda or cuda:N"),
+    "runs": ("10000", "runs that case=collect collects"),
     "rounds": ("", "how often everything is measured, interleaved; default 1, with --peers 3"),
 }
 LEAST = {"warmup": 0}
@@ -83,11 +88,11 @@ def plan(options: dict[str, str], peers: bool) -> tuple[dict[Case, list[Job]], i
     if peers and options["device"] != "cpu":
         raise UsageError(f"device={options['device']}: the peers are compared on the CPU; leave out --peers or use device=cpu")
     replicas = [whole_number("replicas", text) for text in options["replicas"].split(",")]
-    updates, warmup, threads = (whole_number(key, options[key]) for key in ("updates", "warmup", "threads"))
+    updates, warmup, threads, runs = (whole_number(key, options[key]) for key in ("updates", "warmup", "threads", "runs"))
     rounds = whole_number("rounds", options["rounds"] or ("3" if peers else "1"))
 
     def jobs(case: Case) -> list[Job]:
-        return [Job(case, n, updates, warmup, threads, options["device"]) for n in replicas]
+        return [Job(case, n, updates, warmup, threads, options["device"], runs) for n in replicas]
 
     return {case: jobs(case) for case in parse_cases(options["case"])}, rounds
 

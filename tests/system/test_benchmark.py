@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 import torch
 
+from gfn_vi.analysis.table import collect
 from gfn_vi.benchmark import phases
 from gfn_vi.benchmark.cases import GOALS, MEASUREMENTS, Case, Job, UsageError, block_sizes, parse_cases
+from gfn_vi.benchmark.collecting import make_runs, time_collection
 from gfn_vi.benchmark.machine import Load, watch
-from gfn_vi.benchmark.measure import build, distinct_share
+from gfn_vi.benchmark.measure import build, distinct_share, overrides
 from gfn_vi.benchmark.peers import Peer, ensure_installed
 from gfn_vi.benchmark.phases import PHASES, Stopwatch, phases_timed
 from gfn_vi.benchmark.report import comparison_lines, result_lines
@@ -84,7 +86,7 @@ def test_help_says_the_keys_and_loads_no_torch() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["case=2x8"], "case=2x8: expected all, exact, exact_gradients, gradient_statistics or <dims>x<side>x<batch>"),
+        (["case=2x8"], "case=2x8: expected all, exact, exact_gradients, gradient_statistics, collect or <dims>x<side>x<batch>"),
         (["case=2x1x64"], "case=2x1x64: expected at least 1 dimension, side 2 and batch 1"),
         (["updates=0"], "updates=0: expected a whole number >= 1"),
         (["replicas=1,x"], "replicas=x: expected a whole number >= 1"),
@@ -102,10 +104,35 @@ def test_bad_input_is_one_clear_line(arguments: list[str], message: str) -> None
 
 
 def test_cases() -> None:
-    assert [case.name for case in parse_cases("all")] == [*GOALS, *MEASUREMENTS]
+    assert [case.name for case in parse_cases("all")] == [*GOALS, *(name for name in MEASUREMENTS if name != "collect")]
     assert parse_cases("3x20x16,exact") == [Case(3, 20, 16), MEASUREMENTS["exact"]]
     job = Job(Case(2, 8, 64), 8, 50, 100, 2, "cpu")
     assert Job.from_dict(json.loads(json.dumps(job.to_dict()))) == job
+    job = Job(MEASUREMENTS["collect"], 1, 50, 100, 2, "cpu", runs=7)
+    assert Job.from_dict(json.loads(json.dumps(job.to_dict()))) == job
+
+
+def test_collected_runs_are_runs(tmp_path: Path) -> None:
+    """As many as asked for, of different seeds and rates, each with the values that a run records; no goal but for 10,000."""
+    job = Job(MEASUREMENTS["collect"], 2, 1, 0, 1, "cpu", runs=102)
+    said: list[str] = []
+    table = collect(make_runs(tmp_path, job, overrides(job)), say=said.append)
+    assert said == ["102 runs: 102 done"]
+    assert table.groupby("config.optimizer.lr_forward", observed=True)["seed"].unique().map(sorted).map(
+        tuple
+    ).value_counts().to_dict() == {
+        (0, 1): 98,
+        (0, 1, 2, 3): 2,
+    }
+    assert len(table) == 102 * (table["run"] == table["run"].iloc[0]).sum()
+    assert sorted(set(table["trajectories"])) == list(range(0, 641, 64))
+    found = time_collection(job, overrides(job))
+    assert (found["runs"], found["rows"]) == (102, len(table))
+    told = result_lines(
+        summarized([found | {"implementation": "gfn_vi", "case": "collect", "replicas": 2, "batch": 64, "peak_memory_mb": 1.0}])
+    )
+    assert f"102 runs, {len(table):,} rows" in told[1]
+    assert "goal" not in told[1]
 
 
 @pytest.mark.parametrize(("updates", "sizes"), [(1, [1]), (2, [1, 1]), (7, [2, 2, 1, 1, 1]), (50, [10] * 5)])
