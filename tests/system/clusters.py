@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -103,6 +104,14 @@ def training(folder: Path) -> dict[int, Path]:
         if run.is_being_written() and run.owner() != "pid unknown":
             found[int(run.owner().split()[1])] = path.parent
     return found
+
+
+def wait_for_no_training(folder: Path) -> None:
+    """Ray ends the jobs of a launcher that is gone; return when it has."""
+    deadline = time.monotonic() + SECONDS
+    while training(folder):
+        assert time.monotonic() < deadline, training(folder)
+        time.sleep(0.1)
 
 
 def kill_one(folder: Path, sweep: subprocess.Popen[str]) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from system.clusters import assert_same_as_undisturbed, finished, kill_one, running, start
+from system.clusters import assert_same_as_undisturbed, finished, kill_one, running, start, wait_for_no_training
 from system.command import SMALL, train
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
@@ -39,21 +39,14 @@ def test_an_address_where_nobody_or_somebody_else_answers_is_one_line(tmp_path: 
     assert not list(tmp_path.glob("outputs/*"))
 
 
-def test_another_token_is_one_line(ray: dict[str, str], tmp_path: Path) -> None:
-    wrong = tmp_path / "token"
-    wrong.write_text("0" * 64)
-    outcome = train(["-m", *SMALL, *on(ray["RAY_ADDRESS"]), "seed=0,1"], tmp_path, ray | {"RAY_AUTH_TOKEN_PATH": str(wrong)})
-    assert outcome.code == 2
-    assert "this Ray wants another token" in outcome.err
-    assert len(outcome.err.splitlines()) == 1
-
-
 def test_nothing_is_lost_when_a_worker_or_the_launcher_is_killed(ray: dict[str, str], tmp_path: Path) -> None:
     arguments = on(ray["RAY_ADDRESS"])
+    assert_another_token_is_one_line(ray, tmp_path)
     first = start(arguments, tmp_path, ray)
     killed = kill_one(tmp_path, first)
     first.kill()
     first.communicate()
+    wait_for_no_training(tmp_path)
 
     second = start(arguments, tmp_path, ray)
     kill_one(tmp_path, second)
@@ -64,3 +57,13 @@ def test_nothing_is_lost_when_a_worker_or_the_launcher_is_killed(ray: dict[str, 
     assert "resuming at" in (killed / "run.log").read_text()
     assert json.loads((killed / "status.json").read_text())["state"] == "done"
     assert_same_as_undisturbed(tmp_path)
+
+
+def assert_another_token_is_one_line(ray: dict[str, str], folder: Path) -> None:
+    """Not a test of its own: it needs the cluster, and tests that run side by side would start another one."""
+    wrong = folder / "token"
+    wrong.write_text("0" * 64)
+    outcome = train(["-m", *SMALL, *on(ray["RAY_ADDRESS"]), "seed=0,1"], folder, ray | {"RAY_AUTH_TOKEN_PATH": str(wrong)})
+    assert outcome.code == 2
+    assert "this Ray wants another token" in outcome.err
+    assert len(outcome.err.splitlines()) == 1

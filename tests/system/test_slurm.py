@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,19 +64,34 @@ def test_nothing_is_lost_when_the_launcher_or_a_job_is_killed_or_a_job_has_to_ma
 
     second = start(SLURM, tmp_path, slurm)
     killed = kill_one(tmp_path, second)
-    wait_until(lambda: bool(set(training(tmp_path).values()) - {killed}), second)
-    process, warned = next((pid, run) for pid, run in training(tmp_path).items() if run != killed)
-    variables = Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
-    assert b"OMP_NUM_THREADS=1" in variables
-    job = next(line.partition(b"=")[2].decode() for line in variables if line.startswith(b"SLURM_JOB_ID="))
-    subprocess.run(["scancel", "--signal=USR2", job], env=slurm | {"PATH": slurm["PATH"]}, check=True)
+    wait_until(lambda: warn_one(tmp_path, slurm), second)
 
     outcome = finished(second)
     assert outcome.code == 0, outcome.err
     assert outcome.out.splitlines()[-2:] == ["8 runs: 8 done", "outputs/default"]
-    log = (warned / "run.log").read_text()
+    log = next(text for text in logs(tmp_path) if "stopped after" in text)
     stopped = int(log.partition("stopped after ")[2].split()[0])
     assert f"resuming at {stopped} of 4800 trajectories" in log, "what it had trained when it was warned is saved"
     assert "resuming at" in (killed / "run.log").read_text()
     assert json.loads((killed / "status.json").read_text())["state"] == "done"
     assert_same_as_undisturbed(tmp_path)
+
+
+def logs(folder: Path) -> list[str]:
+    return [path.read_text() for path in folder.glob("outputs/default/*/run.log")]
+
+
+def warn_one(folder: Path, slurm: dict[str, str]) -> bool:
+    """Have Slurm warn a job that trains, with one thread; whether a run has stopped because of that."""
+    for process in training(folder):
+        try:
+            variables = Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
+        except OSError:  # it has just ended
+            continue
+        job = next((line[13:].decode() for line in variables if line.startswith(b"SLURM_JOB_ID=")), None)
+        if job is not None:
+            assert b"OMP_NUM_THREADS=1" in variables
+            subprocess.run(["scancel", "--signal=USR2", job], env=slurm, check=False)
+            time.sleep(1)
+            break
+    return any("stopped after" in text for text in logs(folder))
