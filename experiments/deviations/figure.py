@@ -7,7 +7,6 @@ thick line is a setting that is in a pair whose order is decided in both and tur
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -15,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from gfn_vi.analysis import style
-from gfn_vi.analysis.curves import curves
-from gfn_vi.analysis.ranking import conditions, kendall_tau, ranking, turned_over
+from gfn_vi.analysis.deviations import DEVIATION, FACTOR, NONE, conditions, published
+from gfn_vi.analysis.ranking import kendall_tau, ranking, turned_over
 from gfn_vi.analysis.statistics import interval
 
 if TYPE_CHECKING:
@@ -32,10 +31,9 @@ ARMS = {
     "reverse_wake_sleep": "Reverse wake-sleep",
 }
 LABELS = ARMS | {f"{arm}_off_policy": f"{label}, off-policy" for arm, label in ARMS.items()}
-DEVIATION = "config.deviation_name"
-CONFIG_KEYS = (DEVIATION.removeprefix("config."),)
+CONFIG_KEYS = tuple(name.removeprefix("config.") for name in (DEVIATION, FACTOR))
 CONDITIONS = {
-    "none": ("As it should be", "o"),
+    NONE: ("As it should be", "o"),
     "frozen_backward": ("$P_B$ frozen", "s"),
     "constant_stop_bias": ("Stop bias constant", "^"),
     "frozen_backward_and_constant_stop_bias": ("Both", "D"),
@@ -46,18 +44,18 @@ def figure(table: pd.DataFrame, arrays: Mapping[str, Mapping[str, np.ndarray]]) 
     """Draw the finished runs of the table; arrays are not looked at."""
     from matplotlib.figure import Figure
 
-    final = {key: curve.final for key, curve in curves(table, "jsd", ["arm", DEVIATION], worst=math.log(2)).items()}
-    by_deviation, published = conditions(final)
+    by_deviation = conditions(table)
+    as_published = published(table, by_deviation)
     page = Figure(figsize=(style.WIDTH, 4.2), layout="constrained")
     left, right = page.subplots(1, 2, width_ratios=[1.5, 1])
     _values(left, by_deviation)
-    _ranks(right, by_deviation["none"], published)
+    _ranks(right, {arm: values for arm, values in by_deviation[NONE].items() if arm in as_published}, as_published)
     page.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=4, **style.LEGEND)
     return page
 
 
 def _values(axes: Axes, by_deviation: Mapping[str, Mapping[str, np.ndarray]]) -> None:
-    arms = [arm for arm in LABELS if arm in by_deviation["none"]][::-1]
+    arms = [arm for arm in LABELS if arm in by_deviation[NONE]][::-1]
     for offset, (color, (deviation, (label, marker))) in enumerate(zip(style.palette(4), CONDITIONS.items(), strict=True)):
         present = [
             (row, by_deviation.get(deviation, {})[arm]) for row, arm in enumerate(arms) if arm in by_deviation.get(deviation, {})
@@ -73,9 +71,9 @@ def _values(axes: Axes, by_deviation: Mapping[str, Mapping[str, np.ndarray]]) ->
     axes.set_title("(a)", loc="left")
 
 
-def _ranks(axes: Axes, correct: Mapping[str, np.ndarray], published: Mapping[str, np.ndarray]) -> None:
-    before, after = ranking(correct), ranking(published)
-    turned = {name for pair in turned_over(correct, published) for name in pair}
+def _ranks(axes: Axes, correct: Mapping[str, np.ndarray], as_published: Mapping[str, np.ndarray]) -> None:
+    before, after = ranking(correct), ranking(as_published)
+    turned = {name for pair in turned_over(correct, as_published) for name in pair}
     colors = dict(zip(ARMS, style.palette(len(ARMS)), strict=True))
     for name in before:
         off = name.endswith("_off_policy")
@@ -92,8 +90,9 @@ def _ranks(axes: Axes, correct: Mapping[str, np.ndarray], published: Mapping[str
         )
         for x, rank, side in ((-0.04, ranks[0], "right"), (1.04, ranks[1], "left")):
             axes.text(x, rank, LABELS[name].replace(", off-policy", " (off)"), ha=side, va="center", fontsize=6)
-    tau = kendall_tau(correct, published)
-    axes.set_title(f"(b)  Kendall's tau {tau.estimate:.2f} ({tau.low:.2f} to {tau.high:.2f})", loc="left")
+    tau = kendall_tau(correct, as_published)
+    bounds = "" if np.isnan(tau.low) else f" ({tau.low:.2f} to {tau.high:.2f})"
+    axes.set_title(f"(b)  Kendall's tau {tau.estimate:.2f}{bounds}", loc="left")
     axes.set(xticks=[0, 1], xlim=(-0.9, 1.9), ylim=(len(before) + 0.5, 0.5), yticks=[])
     axes.set_xticklabels(["As it\nshould be", "As\npublished"])
     axes.grid(False)

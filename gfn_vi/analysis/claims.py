@@ -1,25 +1,26 @@
 """Claims of the paper beside what was measured: what experiments/<name>/claims.py returns, reproduce prints, report shows.
 
-A comparison is decided by an interval: P(X is better than Y) over pairs of replicas above 1/2 agrees, below 1/2
-disagrees, an interval around 1/2 is undecided with these seeds. With fewer than 4 replicas on a side nothing is decided:
-3 against 3 lie apart by chance in 1 of 10 cases, 4 against 4 in 1 of 35. Groups that do not differ are told apart in 6% of
-comparisons of 4 with 4, 10% of 5 with 5, 5% of 10 with 10; several comparisons are not corrected for their number.
+A comparison of two groups of replicas is decided by the two-sided test of Mann and Whitney (exact for few replicas) at 5%: what
+is not significant is undecided. 3 replicas against 3 can decide nothing, 4 against 4 only if they lie apart, 5 against 5 tell
+groups that do not differ apart in 3% of comparisons. Where `holm` is not used, several comparisons are not corrected for that.
 """
 
 from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from gfn_vi.analysis.folders import TableError
 from gfn_vi.analysis.statistics import interval, probability_of_improvement
 
 CLAIMS_FILE = "claims.csv"
-FEWEST_REPLICAS = 4
+LEVEL = 0.05
+FEWEST_REPLICAS = 4  # that can support a statement about all replicas
 VERDICTS = {True: "yes", False: "no", None: "undecided"}
 
 
@@ -36,14 +37,52 @@ class Claim(NamedTuple):
         return VERDICTS[self.agrees]
 
 
-def better(x: np.ndarray, y: np.ndarray, lower_is_better: bool = True) -> bool | None:
-    """Whether a replica of `x` [n] is more likely than not better than one of `y` [m]; None where that is undecided."""
-    if min(len(x), len(y)) < FEWEST_REPLICAS:
+Key = TypeVar("Key")
+
+
+class UnfinishedError(TableError):
+    """A claim needs runs that are not there."""
+
+
+class Groups(dict[Key, Any]):
+    """What was measured of each group; asking for one that has no finished runs is an UnfinishedError."""
+
+    def __missing__(self, key: Key) -> Any:
+        raise UnfinishedError(", ".join(map(str, key)) if isinstance(key, tuple) else str(key))
+
+
+def judged(claim: str, judge: Callable[[], tuple[str, bool | None]]) -> Claim:
+    """The claim with what `judge` has measured and decided; undecided where runs that it needs are not done."""
+    try:
+        return Claim(claim, *judge())
+    except UnfinishedError as error:
+        return Claim(claim, f"not measured: no finished run of {error}", None)
+
+
+def p_value(x: np.ndarray, y: np.ndarray) -> float:
+    """Of the two-sided test of Mann and Whitney that replicas `x` [n] and `y` [m] come from one distribution."""
+    from scipy.stats import mannwhitneyu
+
+    return float(mannwhitneyu(x, y).pvalue)
+
+
+def better(x: np.ndarray, y: np.ndarray, lower_is_better: bool = True, significant: bool | None = None) -> bool | None:
+    """Whether a replica of `x` [n] is more likely than not better than one of `y` [m]; None where that is undecided.
+
+    significant: decided elsewhere (`holm`) instead of by the test of this pair alone.
+    """
+    if not (p_value(x, y) < LEVEL if significant is None else significant):
         return None
-    low, _, high = probability_of_improvement(x, y, lower_is_better)
-    if low > 0.5:
-        return True
-    return False if high < 0.5 else None
+    return float(probability_of_improvement(x, y, lower_is_better).estimate) > 0.5
+
+
+def holm(p_values: Sequence[float]) -> list[bool]:
+    """Which of several tests are significant at 5% together (Holm's step-down method): one false decision in 20 families."""
+    order = np.argsort(p_values)
+    passed = np.minimum.accumulate(np.asarray(p_values)[order] < LEVEL / np.arange(len(p_values), 0, -1))
+    found = np.zeros(len(p_values), dtype=bool)
+    found[order] = passed
+    return found.tolist()
 
 
 def together(verdicts: Iterable[bool | None]) -> bool | None:

@@ -28,7 +28,7 @@ REPLICA = ["run", "replica"]
 
 @dataclass(frozen=True)
 class Curve:
-    """Replicas of one setting: x [N], values [R, N], the seed of each replica, and how many became non-finite."""
+    """Replicas of one setting by seed: x [N], values [R, N], the seed of each, and how many became non-finite."""
 
     x: np.ndarray
     values: np.ndarray
@@ -90,7 +90,8 @@ def _curve(
         differ = [name for name in names if of_both[name].nunique(dropna=False) > 1]
         how = f"; they differ in {', '.join(differ)}" if differ else ""
         raise TableError(f"{_words(label)} has the same seed twice (runs {runs}){how}: keep one run, move the others away")
-    values = rows.pivot(index=REPLICA, columns="trajectories", values="value")
+    by_seed = list(replicas.sort_values("seed")[REPLICA].itertuples(index=False, name=None))
+    values = rows.pivot(index=REPLICA, columns="trajectories", values="value").loc[by_seed]
     if values.isna().to_numpy().any() and len(rows) < values.size:
         raise TableError(
             f"the replicas of {_words(label)} have recorded {metric} at different numbers of trajectories: "
@@ -106,7 +107,9 @@ def _curve(
     seeds = replicas.set_index(REPLICA)["seed"].loc[values.index]
     axis = values.columns.to_numpy(dtype=np.float64)
     if x != "trajectories":
-        own = rows.pivot(index=REPLICA, columns="trajectories", values=COLUMNS[x]).to_numpy(dtype=np.float64)
+        own = rows.pivot(index=REPLICA, columns="trajectories", values=COLUMNS[x]).loc[by_seed].to_numpy(dtype=np.float64)
+        if not ((np.diff(own, axis=1) >= 0).all() and own[:, 0].max() < own[:, -1].min()):
+            raise TableError(f"{COLUMNS[x]} of {_words(label)} does not grow along all replicas: use x=trajectories")
         axis, found = _on_common_axis(own, found)
     return Curve(axis, found, tuple(map(int, seeds)), n_failed)
 

@@ -1,7 +1,7 @@
 """Does an order of methods change between two conditions? Kendall's tau of the rankings by median, and pairs that turn over.
 
 Both come with what the replicas can say: tau with its bootstrap interval (replicas resampled within every method), and a pair
-counts as turned over only if its order is decided, and differently, in both conditions.
+counts as turned over only if its order is decided, and differently, in both conditions. Replicas are in the order of their seeds.
 """
 
 from __future__ import annotations
@@ -16,24 +16,6 @@ from gfn_vi.analysis.claims import better
 from gfn_vi.analysis.statistics import Interval
 
 Values = Mapping[str, np.ndarray]  # method -> [n_replicas], lower is better
-
-
-def conditions(final: Mapping[tuple[str, object], np.ndarray]) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, np.ndarray]]:
-    """(arm, deviation or missing) -> [R] as deviation -> arm -> [R] ("none" without one), and arm -> [R] as published.
-
-    As published is an arm with as many deviations as were run of it: their names are joined by "_and_".
-    """
-    by_deviation: dict[str, dict[str, np.ndarray]] = {"none": {}}
-    published: dict[str, np.ndarray] = {}
-    for (arm, deviation), values in sorted(final.items(), key=lambda item: _count(item[0][1])):
-        name = deviation if isinstance(deviation, str) else "none"
-        by_deviation.setdefault(name, {})[arm] = values
-        published[arm] = values
-    return by_deviation, published
-
-
-def _count(deviation: object) -> int:
-    return deviation.count("_and_") + 1 if isinstance(deviation, str) else 0
 
 
 def ranking(values: Values) -> list[str]:

@@ -31,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="preset=..., hydra/launcher=..., any other override")
     given = parser.parse_args(arguments)
     try:
+        if _value(given.overrides, "experiment_name") is not None:
+            raise figure.UsageError("experiment_name: the runs of an experiment lie in the folder of its name; set output_root")
         experiment = figure.find_experiment(given.experiment)
         folder = figure.folder_of(given.experiment, *(_value(given.overrides, key) for key in ("preset", "output_root")))
     except figure.UsageError as error:
@@ -94,7 +96,7 @@ def _print(claims: Sequence[Claim]) -> None:
 
     if not claims:
         return
-    table = Table("Claim of the paper", "Measured here", "Agrees", show_lines=True)
+    table = Table("Statement", "Measured here", "Agrees", show_lines=True)
     for claim in claims:
         table.add_row(claim.claim, claim.measured, claim.verdict)
     Console(width=None if sys.stdout.isatty() else 140).print(table)

@@ -8,10 +8,12 @@ import math
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from gfn_vi.analysis.claims import Claim, better, first_time, in_words, together, write_claims
-from gfn_vi.analysis.ranking import conditions, kendall_tau, ranking, turned_over
+from gfn_vi.analysis.claims import Claim, Groups, better, first_time, holm, in_words, judged, p_value, together, write_claims
+from gfn_vi.analysis.deviations import conditions, published
+from gfn_vi.analysis.ranking import kendall_tau, ranking, turned_over
 
 LOW, HIGH = np.array([1.0, 2, 3, 4, 5]), np.array([11.0, 12, 13, 14, 15])
 MIXED = np.array([0.0, 20, 2, 18, 9])
@@ -24,10 +26,29 @@ def test_better_is_decided_by_the_interval() -> None:
     assert better(HIGH, LOW, lower_is_better=False) is True
 
 
-def test_three_replicas_decide_nothing() -> None:
-    """They lie apart by chance in 2 of C(6, 3) = 20 cases."""
-    assert better(LOW[:3], HIGH) is None
-    assert 2 / math.comb(6, 3) == 0.1
+def test_the_test_is_exact() -> None:
+    """By counting orders: 3 against 3 lie apart in 2 of 20, 5 against 5 in 2 of 252, with U <= 2 in 2 (1 + 1 + 2) of 252."""
+    assert p_value(LOW[:3], HIGH[:3]) == pytest.approx(2 / math.comb(6, 3))
+    assert p_value(LOW, HIGH) == pytest.approx(2 / math.comb(10, 5))
+    assert better(LOW[:3], HIGH[:3]) is None
+    nearly = np.array([1.0, 2, 3, 4, 6.5])
+    assert p_value(nearly, np.array([5.0, 6, 7, 8, 9])) == pytest.approx(2 * 4 / 252)
+    assert better(nearly, np.array([5.0, 6, 7, 8, 9])) is True
+
+
+def test_holm() -> None:
+    """The least p against 0.05 / n, the next against 0.05 / (n - 1), and none after the first that fails."""
+    assert holm([0.02, 0.01, 0.04]) == [True, True, True]
+    assert holm([0.02, 0.04, 0.03]) == [False, False, False]
+    assert holm([0.001, 0.03, 0.026]) == [True, False, False]
+    assert holm([]) == []
+    assert better(LOW, HIGH, significant=False) is None
+
+
+def test_a_claim_without_its_runs_is_undecided() -> None:
+    groups: Groups[object] = Groups({"a": LOW})
+    claim = judged("a before b", lambda: ("told", better(groups["a"], groups["b", 8])))
+    assert claim == Claim("a before b", "not measured: no finished run of b, 8", None)
 
 
 @pytest.mark.parametrize(
@@ -65,17 +86,35 @@ def test_orders_without_any_difference_have_no_tau() -> None:
     assert all(map(math.isnan, map(float, found)))
 
 
-def test_conditions_as_published_have_all_deviations() -> None:
-    final = {("a", math.nan): LOW, ("a", "x"): HIGH, ("a", "x_and_y"): MIXED, ("b", math.nan): HIGH, ("b", "y"): LOW}
-    by_deviation, published = conditions(dict(reversed(final.items())))
-    assert {name: sorted(arms) for name, arms in by_deviation.items()} == {
-        "none": ["a", "b"],
-        "x": ["a"],
-        "y": ["b"],
-        "x_and_y": ["a"],
+def deviating(runs: list[tuple[str, str | None, float, np.ndarray]]) -> pd.DataFrame:
+    """Finished runs (arm, deviation, plateau factor, final JSD of each replica) as rows of a table, replicas by falling seed."""
+    rows = [
+        {"run": f"{arm} {deviation}", "state": "done", "arm": arm, "seed": 9 - r, "replica": r, "trajectories": 0}
+        | {"metric": "jsd", "value": value, "config.deviation_name": deviation, "config.plateau_factor": factor}
+        for arm, deviation, factor, values in runs
+        for r, value in enumerate(values)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_as_published_is_with_every_deviation_that_applies() -> None:
+    """P_B is frozen where there is no plateau factor, the stop bias is constant off-policy; replicas are by seed."""
+    both = "frozen_backward_and_constant_stop_bias"
+    runs = [
+        *[("a", None, 0.9, LOW), ("b", None, 1.0, LOW), ("b", "frozen_backward", 1.0, HIGH)],
+        *[("c_off_policy", None, 1.0, LOW), ("c_off_policy", "frozen_backward", 1.0, MIXED), ("c_off_policy", both, 1.0, HIGH)],
+        *[("d_off_policy", None, 0.5, LOW), ("d_off_policy", "constant_stop_bias", 0.5, MIXED)],
+        *[("e_off_policy", None, 1.0, LOW), ("e_off_policy", "constant_stop_bias", 1.0, MIXED)],  # of which "both" is missing
+    ]
+    by_deviation = conditions(deviating(runs))
+    assert sorted(by_deviation) == ["constant_stop_bias", "frozen_backward", both, "none"]
+    found = published(deviating(runs), by_deviation)
+    assert {arm: values.tolist() for arm, values in found.items()} == {
+        "a": LOW[::-1].tolist(),
+        "b": HIGH[::-1].tolist(),
+        "c_off_policy": HIGH[::-1].tolist(),
+        "d_off_policy": MIXED[::-1].tolist(),
     }
-    assert published["a"] is MIXED
-    assert published["b"] is LOW
 
 
 def test_ranking_and_what_turns_over() -> None:
