@@ -8,13 +8,13 @@ groups that do not differ apart in 3% of comparisons. Where `holm` is not used, 
 from __future__ import annotations
 
 import csv
-import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from gfn_vi.analysis.final_values import in_words as interval_in_words
 from gfn_vi.analysis.folders import TableError
 from gfn_vi.analysis.statistics import interval, probability_of_improvement
 
@@ -100,9 +100,8 @@ def first_time(x: np.ndarray, values: np.ndarray, at_least: float) -> np.ndarray
 
 
 def in_words(values: np.ndarray, statistic: str = "median") -> str:
-    """ "2.3e-03 (1.4e-03 to 5.8e-03)": the statistic of `values` [R] with its 95% interval, which one replica does not have."""
-    low, estimate, high = map(float, interval(values, statistic))
-    return f"{estimate:.3g}" if math.isnan(low) else f"{estimate:.3g} ({low:.3g} to {high:.3g})"
+    """ "0.0023 (0.0014 to 0.0058)": the statistic of `values` [R] with its 95% interval, which one replica does not have."""
+    return interval_in_words(*map(float, interval(values, statistic)))
 
 
 def write_claims(claims: Sequence[Claim], folder: Path) -> Path:
