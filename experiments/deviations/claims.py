@@ -10,8 +10,9 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from gfn_vi.analysis.arms import OFF_POLICY
 from gfn_vi.analysis.claims import Claim, better, holm, in_words, judged, p_value
-from gfn_vi.analysis.deviations import NONE, OFF_POLICY, conditions, published
+from gfn_vi.analysis.deviations import NONE, conditions, published
 from gfn_vi.analysis.ranking import kendall_tau, ranking, turned_over
 from gfn_vi.analysis.statistics import probability_of_improvement
 

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from gfn_vi.analysis import style
+from gfn_vi.analysis.arms import OBJECTIVES, OFF_POLICY
 from gfn_vi.analysis.deviations import DEVIATION, FACTOR, NONE, conditions, published
 from gfn_vi.analysis.ranking import kendall_tau, ranking, turned_over
 from gfn_vi.analysis.statistics import interval
@@ -22,15 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-ARMS = {
-    "trajectory_balance": "TB",
-    "modified_detailed_balance": "Modified DB",
-    "reverse_kl": "Reverse KL",
-    "forward_kl": "Forward KL",
-    "wake_sleep": "Wake-sleep",
-    "reverse_wake_sleep": "Reverse wake-sleep",
-}
-LABELS = ARMS | {f"{arm}_off_policy": f"{label}, off-policy" for arm, label in ARMS.items()}
+LABELS = OBJECTIVES | {arm + OFF_POLICY: f"{label}, off-policy" for arm, label in OBJECTIVES.items()}
 CONFIG_KEYS = tuple(name.removeprefix("config.") for name in (DEVIATION, FACTOR))
 CONDITIONS = {
     NONE: ("As it should be", "o"),
@@ -74,16 +67,16 @@ def _values(axes: Axes, by_deviation: Mapping[str, Mapping[str, np.ndarray]]) ->
 def _ranks(axes: Axes, correct: Mapping[str, np.ndarray], as_published: Mapping[str, np.ndarray]) -> None:
     before, after = ranking(correct), ranking(as_published)
     turned = {name for pair in turned_over(correct, as_published) for name in pair}
-    colors = dict(zip(ARMS, style.palette(len(ARMS)), strict=True))
+    colors = dict(zip(OBJECTIVES, style.palette(len(OBJECTIVES)), strict=True))
     for name in before:
-        off = name.endswith("_off_policy")
+        off = name.endswith(OFF_POLICY)
         ranks = [before.index(name) + 1, after.index(name) + 1]
         width = 2.2 if name in turned else 0.9
         axes.plot(
             [0, 1],
             ranks,
             "-" if off else "--",
-            color=colors[name.removesuffix("_off_policy")],
+            color=colors[name.removesuffix(OFF_POLICY)],
             linewidth=width,
             marker="o",
             markersize=3,

@@ -7,18 +7,10 @@ import math
 import numpy as np
 import pandas as pd
 
+from gfn_vi.analysis.arms import OBJECTIVES, OFF_POLICY
 from gfn_vi.analysis.claims import FEWEST_REPLICAS, Claim, Groups, better, first_time, in_words, judged, together
 from gfn_vi.analysis.curves import Curve, curves
 
-NAMES = {
-    "trajectory_balance": "TB",
-    "modified_detailed_balance": "modified DB",
-    "reverse_kl": "reverse KL",
-    "forward_kl": "forward KL",
-    "wake_sleep": "wake-sleep",
-    "reverse_wake_sleep": "reverse wake-sleep",
-}
-OFF = "_off_policy"
 N_MODES = 4
 
 
@@ -31,7 +23,7 @@ def claims(table: pd.DataFrame) -> list[Claim]:
     jsd: JSD = Groups({arm: curve.final for arm, curve in curves(table, "jsd", worst=math.log(2)).items()})
     modes: Modes = Groups(curves(table, "modes_covered", worst=0.0))
     return [
-        judged("Off-policy, TB reaches the lowest JSD.", lambda: _lowest(jsd, OFF)),
+        judged("Off-policy, TB reaches the lowest JSD.", lambda: _lowest(jsd, OFF_POLICY)),
         judged("On-policy, TB reaches the lowest JSD.", lambda: _lowest(jsd, "")),
         judged("Off-policy TB finds the four modes.", lambda: _finds_all(modes)),
         judged("On-policy, forward KL and wake-sleep find the four modes sooner than TB,", lambda: _sooner(modes)),
@@ -43,14 +35,14 @@ def claims(table: pd.DataFrame) -> list[Claim]:
 
 def _lowest(jsd: JSD, how: str) -> tuple[str, bool | None]:
     best = jsd["trajectory_balance" + how]
-    others = {name: jsd[name + how] for name in NAMES if name != "trajectory_balance"}
+    others = {name: jsd[name + how] for name in OBJECTIVES if name != "trajectory_balance"}
     runner_up = min(others, key=lambda name: float(np.median(others[name])))
-    told = f"median JSD at the end: TB {in_words(best)}, best of the others {NAMES[runner_up]} {in_words(others[runner_up])}"
+    told = f"median JSD at the end: TB {in_words(best)}, best of the others {OBJECTIVES[runner_up]} {in_words(others[runner_up])}"
     return told, together(better(best, values) for values in others.values())
 
 
 def _finds_all(modes: Modes) -> tuple[str, bool | None]:
-    found = modes["trajectory_balance" + OFF].final >= N_MODES
+    found = modes["trajectory_balance" + OFF_POLICY].final >= N_MODES
     agrees = None if found.all() and len(found) < FEWEST_REPLICAS else bool(found.all())
     return f"{found.sum()} of {len(found)} replicas do", agrees
 
@@ -58,7 +50,7 @@ def _finds_all(modes: Modes) -> tuple[str, bool | None]:
 def _sooner(modes: Modes) -> tuple[str, bool | None]:
     early = ("forward_kl", "wake_sleep")
     times = {name: _time_to_all(modes[name]) for name in (*early, "trajectory_balance")}
-    told = ", ".join(f"{NAMES[name]} {_in_trajectories(found)}" for name, found in times.items())
+    told = ", ".join(f"{OBJECTIVES[name]} {_in_trajectories(found)}" for name, found in times.items())
     verdict = together(better(times[name], times["trajectory_balance"]) for name in early)
     return f"trajectories until all four are covered, median: {told}", verdict
 
@@ -75,27 +67,27 @@ def _in_trajectories(times: np.ndarray) -> str:
 
 def _imprecise(jsd: JSD) -> tuple[str, bool | None]:
     late = ("forward_kl", "wake_sleep")
-    best = jsd["trajectory_balance" + OFF]
-    told = ", ".join(f"{NAMES[name]} {in_words(jsd[name])}" for name in late)
+    best = jsd["trajectory_balance" + OFF_POLICY]
+    told = ", ".join(f"{OBJECTIVES[name]} {in_words(jsd[name])}" for name in late)
     return f"{told}; off-policy TB {in_words(best)}", together(better(best, jsd[name]) for name in late)
 
 
 def _may_miss(modes: Modes) -> tuple[str, bool | None]:
     """Seen or not seen: that a few replicas miss none does not refute that others may."""
     missed = {name: modes[name].final < N_MODES for name in ("reverse_kl", "reverse_wake_sleep")}
-    told = ", ".join(f"{NAMES[name]}: {which.sum()} of {len(which)}" for name, which in missed.items())
+    told = ", ".join(f"{OBJECTIVES[name]}: {which.sum()} of {len(which)}" for name, which in missed.items())
     return f"replicas that end with fewer than four: {told}", all(which.any() for which in missed.values()) or None
 
 
 def _helped_most(table: pd.DataFrame) -> tuple[str, bool | None]:
     """Gains are of pairs of replicas with one seed."""
     found: Groups[str] = Groups(curves(table, "jsd", worst=math.log(2)))
-    gain = {name: _gain(found[name], found[name + OFF]) for name in NAMES}
+    gain = {name: _gain(found[name], found[name + OFF_POLICY]) for name in OBJECTIVES}
     best = gain.pop("trajectory_balance")
     runner_up = max(gain, key=lambda name: float(np.median(gain[name])))
     told = (
         f"log10 of JSD on-policy / off-policy, same seeds, median: TB {in_words(best)}, "
-        f"best of the others {NAMES[runner_up]} {in_words(gain[runner_up])}"
+        f"best of the others {OBJECTIVES[runner_up]} {in_words(gain[runner_up])}"
     )
     return told, together(better(best, values, lower_is_better=False) for values in gain.values())
 

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from gfn_vi.analysis import style
+from gfn_vi.analysis.arms import OBJECTIVES, OFF_POLICY
 from gfn_vi.analysis.curves import X_LABELS, curves, draw_curve, n_failed
 from gfn_vi.analysis.learned import TARGET, draw_pictures, learned_pictures
 from gfn_vi.analysis.table import require_columns
@@ -22,15 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-ARMS = {
-    "trajectory_balance": "TB",
-    "modified_detailed_balance": "Modified DB",
-    "reverse_kl": "Reverse KL",
-    "forward_kl": "Forward KL",
-    "wake_sleep": "Wake-sleep",
-    "reverse_wake_sleep": "Reverse wake-sleep",
-}
-SIDES = {"": "On-policy", "_off_policy": "Off-policy"}
+SIDES = {"": "On-policy", OFF_POLICY: "Off-policy"}
 COLUMNS = ("run", "state", "arm", "seed", "trajectories", "metric", "value")
 
 
@@ -46,22 +39,22 @@ def figure(
     require_columns(table, COLUMNS)
     jsd = curves(table, "jsd", x=x, worst=math.log(2))
     modes = curves(table, "modes_covered", x=x, worst=0.0)
-    colors = dict(zip(ARMS, style.palette(len(ARMS)), strict=True))
+    colors = dict(zip(OBJECTIVES, style.palette(len(OBJECTIVES)), strict=True))
     page = Figure(figsize=(style.WIDTH, 5.8), layout="constrained")
     upper, lower = page.subfigures(2, 1, height_ratios=[3.5, 2.3])
     axes = upper.subplots(2, 2, sharex=True, sharey="row", height_ratios=[2, 1])
     for column, (side, title) in enumerate(SIDES.items()):
-        for arm, label in ARMS.items():
+        for arm, label in OBJECTIVES.items():
             if arm + side in jsd:
                 draw_curve(axes[0, column], jsd[arm + side], statistic, colors[arm], label)
                 draw_curve(axes[1, column], modes[arm + side], "mean", colors[arm], label)
-        failed = n_failed(curve for arm, curve in jsd.items() if arm.endswith("_off_policy") == bool(side))
+        failed = n_failed(curve for arm, curve in jsd.items() if arm.endswith(OFF_POLICY) == bool(side))
         axes[0, column].set_title(f"{title}. {failed}" if failed else title)
     _dress(axes, x)
     upper.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=6, **style.LEGEND)
-    pictures = learned_pictures(table, arrays, [arm + side for side in SIDES for arm in ARMS if arm + side in jsd])
+    pictures = learned_pictures(table, arrays, [arm + side for side in SIDES for arm in OBJECTIVES if arm + side in jsd])
     if pictures:
-        _images(lower.subplots(2, len(ARMS) + 1), pictures, colors)
+        _images(lower.subplots(2, len(OBJECTIVES) + 1), pictures, colors)
     return page
 
 
@@ -83,7 +76,7 @@ def _images(axes: np.ndarray, pictures: Mapping[str, np.ndarray], colors: Mappin
     """A row of on-policy and a row of off-policy pictures, the target in front of the first."""
     cells: dict[Axes, tuple[str, np.ndarray, Any]] = {axes[0, 0]: ("Target", pictures[TARGET], None)}
     for row, side in enumerate(SIDES):
-        for axis, (arm, label) in zip(axes[row, 1:], ARMS.items(), strict=True):
+        for axis, (arm, label) in zip(axes[row, 1:], OBJECTIVES.items(), strict=True):
             if arm + side in pictures:
                 title = label.replace(" ", "\n", 1) if len(label) > 11 else label
                 cells[axis] = ("" if row else title, pictures[arm + side], colors[arm])

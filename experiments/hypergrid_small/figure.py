@@ -13,19 +13,12 @@ import numpy as np
 import pandas as pd
 
 from gfn_vi.analysis import style
+from gfn_vi.analysis.arms import OBJECTIVES
 from gfn_vi.analysis.curves import X_LABELS, curves, draw_curve, n_failed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-ARMS = {
-    "trajectory_balance": "TB",
-    "modified_detailed_balance": "Modified DB",
-    "reverse_kl": "Reverse KL",
-    "forward_kl": "Forward KL",
-    "wake_sleep": "Wake-sleep",
-    "reverse_wake_sleep": "Reverse wake-sleep",
-}
 TARGET = ("config.target.n_dims", "config.target.side")
 CONFIG_KEYS = tuple(name.removeprefix("config.") for name in TARGET)
 
@@ -43,11 +36,11 @@ def figure(
     jsd = curves(table, "jsd", ["arm", *TARGET], x, math.log(2))
     modes = curves(table, "modes_covered", ["arm", *TARGET], x, 0.0)
     targets = sorted({(n_dims, side) for _, n_dims, side in jsd})
-    colors = dict(zip(ARMS, style.palette(len(ARMS)), strict=True))
+    colors = dict(zip(OBJECTIVES, style.palette(len(OBJECTIVES)), strict=True))
     page = Figure(figsize=(style.WIDTH, 4.0), layout="constrained")
     axes = page.subplots(2, len(targets), sharex="col", squeeze=False, height_ratios=[2, 1])
     for column, (n_dims, side) in enumerate(targets):
-        for arm, label in ARMS.items():
+        for arm, label in OBJECTIVES.items():
             key = (arm, n_dims, side)
             if key in jsd:
                 draw_curve(axes[0, column], jsd[key], statistic, colors[arm], label)

@@ -11,11 +11,11 @@ import math
 import numpy as np
 import pandas as pd
 
+from gfn_vi.analysis.arms import OFF_POLICY
 from gfn_vi.analysis.claims import Groups
 from gfn_vi.analysis.curves import curves
 
 NONE, FROZEN, CONSTANT = "none", "frozen_backward", "constant_stop_bias"
-OFF_POLICY = "_off_policy"
 DEVIATION, FACTOR = "config.deviation_name", "config.plateau_factor"
 
 Values = Groups[str]  # arm -> final JSD [R], replicas by seed

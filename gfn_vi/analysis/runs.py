@@ -22,6 +22,7 @@ import pyarrow.csv
 import yaml
 
 from gfn_vi.analysis.folders import TableError
+from gfn_vi.core.errors import RunError
 from gfn_vi.training.run_directory import RunDirectory
 
 METRIC_TYPES = {
@@ -65,16 +66,20 @@ def read_run(path: Path) -> Run:
     if metrics is None:
         problems.setdefault("metrics.csv", "missing")
     label = _label(state, problems)
-    if label == "running" and _is_abandoned(RunDirectory(path)):
-        label = "killed"
+    if label == "running":
+        label = _confirmed(RunDirectory(path))
     if label == "done" and error:  # a replica became non-finite
         label = "diverged"
     return Run(path.name, state, label, error, config, metrics if "config.yaml" in parts else None)
 
 
-def _is_abandoned(directory: RunDirectory) -> bool:
-    """Whether a run that said running has no writer; asked again, because it may have ended in between."""
-    return not directory.is_being_written() and (directory.status() or {}).get("state") == "running"
+def _confirmed(directory: RunDirectory) -> str:
+    """The label of a run that said running: killed without a writer; asked again, because it may have ended in between."""
+    try:
+        is_written = directory.is_being_written()
+    except RunError:  # nobody can tell
+        return "with damaged run.lock"
+    return "killed" if not is_written and (directory.status() or {}).get("state") == "running" else "running"
 
 
 def _label(state: str, problems: Mapping[str, str]) -> str:

@@ -1,7 +1,7 @@
 """What every run of a sweep is doing, from the files on disk; cheap enough to ask every second for thousands of runs.
 
 A run is done, diverged (done, but a replica became non-finite), running, interrupted (the same command goes on), failed,
-killed (it says running, but nobody holds its lock), damaged (status.json cannot be read) or missing (in the sweep's
+killed (it says running, but nobody holds its lock), damaged (status.json or the lock cannot be read) or missing (in the sweep's
 manifest, without a directory). A file is read again only if it has changed, metrics.csv only at its end.
 """
 
@@ -20,6 +20,7 @@ from typing import Any
 
 from gfn_vi.analysis.folders import RUN_FILES, NoRunsError, require_folder
 from gfn_vi.analysis.metrics_tail import MetricsTail
+from gfn_vi.core.errors import RunError
 from gfn_vi.training.run_directory import RunDirectory
 
 STATES = ("running", "failed", "killed", "diverged", "damaged", "interrupted", "missing", "done")
@@ -115,7 +116,10 @@ class SweepStates:
             known = (changed, self._told(name, overrides))
             self._read[name] = known
         run = known[1]
-        return self._confirmed(run) if run.state in ("running", "damaged") else run
+        try:
+            return self._confirmed(run) if run.state in ("running", "damaged") else run
+        except RunError as error:  # nobody can tell whether somebody writes it
+            return RunState(name, "damaged", overrides, str(error), run.step, run.wall_seconds)
 
     def _told(self, name: str, overrides: tuple[str, ...]) -> RunState:
         status = RunDirectory(self.folder / name).status()
@@ -145,8 +149,11 @@ class SweepStates:
 
     def _without_status(self, name: str, overrides: tuple[str, ...]) -> RunState:
         path = self.folder / name
-        if RunDirectory(path).is_being_written():
-            return RunState(name, "running", overrides)
+        try:
+            if RunDirectory(path).is_being_written():
+                return RunState(name, "running", overrides)
+        except RunError as error:
+            return RunState(name, "damaged", overrides, str(error))
         if any((path / part).exists() for part in RUN_FILES):
             return RunState(name, "killed", overrides, "killed before it wrote status.json")
         return RunState(name, "missing", overrides)
