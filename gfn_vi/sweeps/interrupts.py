@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
+from gfn_vi.core.errors import RunError
 from gfn_vi.training.run_directory import RunDirectory
 
 SECONDS_BETWEEN_LOOKS = 0.1
@@ -64,7 +65,10 @@ def _wait_for_workers(runs: Sequence[Path], say: Callable[[str], None], seconds:
 def _local_writer(path: Path) -> int | None:
     """The process that writes a run, if it is one which the terminal of this process would reach, but not this one."""
     run = RunDirectory(path)
-    if not run.is_being_written():
+    try:
+        if not run.is_being_written():
+            return None
+    except RunError:  # nobody can tell: it is not waited for
         return None
     found = run.owner().split()  # pid 7 on host a
     if len(found) != 5 or found[4] != socket.gethostname():

@@ -33,7 +33,7 @@ from gfn_vi.sweeps.jobs import Job
 from gfn_vi.sweeps.requeue import JobStoppedError
 from gfn_vi.sweeps.standing import Standing, give_up, look
 from gfn_vi.sweeps.worker import InWorker, JobError
-from gfn_vi.training.run_directory import RunDirectory
+from gfn_vi.training.run_directory import HeldError, RunDirectory
 
 # Launchers under which a job that dies takes no other along, by module.
 SEPARATE = ("hydra_plugins.hydra_submitit_launcher",)
@@ -98,7 +98,8 @@ class Launches:
 
     def _round(self, todo: list[Job]) -> list[Outcome]:
         """One launch, or one look at what others write."""
-        suspects = [job for job in todo if self._losses[job.directory]] if self._shares_fate else []
+        lost = [job for job in todo if self._losses[job.directory]] if self._shares_fate else []
+        suspects = [job for job in lost if look(job.directory).state != "running"]  # those that others write come last
         size = 1 if suspects else self._size
         finished, before = [], {}
         for job in suspects or todo:
@@ -176,7 +177,12 @@ class Launches:
             return None
         if look(job.directory).state == "interrupted":
             return Outcome(job, "failed", f"stopped by a signal {losses} times")
-        return Outcome(job, "failed", give_up(job.directory, losses))
+        try:
+            return Outcome(job, "failed", give_up(job.directory, losses))
+        except HeldError:  # another process goes on with it
+            return None
+        except RunError as error:
+            return Outcome(job, "failed", str(error))
 
 
 def _finished(job: Job, standing: Standing, value: float | None = None) -> Outcome:

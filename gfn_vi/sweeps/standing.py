@@ -30,7 +30,7 @@ class Standing:
 
 
 def look(path: Path) -> Standing:
-    """Where the run in this directory stands now."""
+    """Where the run in this directory stands now. Raises RunError where its lock cannot be looked at."""
     run = RunDirectory(path)
     is_written = run.is_being_written()  # asked first: what it then says is no older than that
     version, status = _version(path), run.status()
@@ -63,9 +63,9 @@ def last_line(text: str) -> str | None:
 
 
 def give_up(path: Path, losses: int) -> str:
-    """Record that the workers of this run died; returns the error. Raises RunError if somebody writes it now."""
-    killed = "its worker was killed" if losses == 1 else f"its worker was killed {losses} times"
-    error = f"{killed}, likely out of memory; the last line of its log: {_last_log_line(path) or 'none'}"
+    """Record that the workers of this run died; returns the error. Raises HeldError if somebody writes it now."""
+    died = "its worker died" if losses == 1 else f"its worker died {losses} times"
+    error = f"{died} (killed, or out of memory); the last line of its log: {_last_log_line(path) or 'none'}"
     with RunDirectory(path) as run:
         status = run.status() or {}
         run.write_status("failed", status.get("step") or 0, error, status.get("seed"), status.get("wall_seconds"))

@@ -6,6 +6,7 @@ Files: config.yaml, status.json (who, what, how far), run.lock (held while a pro
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -30,9 +31,15 @@ from gfn_vi.training.durable_files import disk_error, replace_durably
 MAX_LABEL = 80
 # Whoever asks is_being_written holds the lock for some microseconds: a writer tries again before it gives up.
 LOCK_SECONDS, LOCK_POLL_SECONDS = 0.2, 0.02
+# What flock says when somebody else holds the lock; some file systems say EACCES.
+IS_HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 PACKAGES = {"torch": "torch", "gfn_vi": "gfn_vi", "hydra": "hydra-core"}
 
 State = Literal["running", "done", "failed", "interrupted"]
+
+
+class HeldError(RunError):
+    """Another process writes the run."""
 
 
 def _canonical(value: object, key: str) -> Any:
@@ -96,6 +103,13 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+def _lock_error(path: Path, error: OSError) -> RunError:
+    return RunError(
+        f"cannot tell from {path} whether its run is being written: {error.strerror or error}; "
+        "set output_root to a folder that can be read, on a file system that can lock files"
+    )
+
+
 class RunDirectory:
     """The files of one run. Reading needs no lock; writing happens between `open` and `close` (or in a with block)."""
 
@@ -107,7 +121,7 @@ class RunDirectory:
     def open(self) -> RunDirectory:
         """Make the directory and become its only writer; the system frees the lock when the process dies.
 
-        Does nothing when open. Raises RunError when the directory cannot be written or somebody else writes it.
+        Does nothing when open. Raises HeldError when somebody else writes it, RunError when it cannot be written.
         """
         if self._lock is not None:
             return self
@@ -117,7 +131,7 @@ class RunDirectory:
             lock.acquire(timeout=LOCK_SECONDS, poll_interval=LOCK_POLL_SECONDS)
             self._write_owner(lock)
         except filelock.Timeout:
-            raise RunError(f"run {self.path} is being written by another process ({self.owner()})") from None
+            raise HeldError(f"run {self.path} is being written by another process ({self.owner()})") from None
         except OSError as error:
             raise disk_error(self.path, error) from error
         self._lock = lock
@@ -163,18 +177,22 @@ class RunDirectory:
     def is_being_written(self) -> bool:
         """Whether a living process writes this run now. Creates nothing and needs no right to write.
 
-        False for a directory that is not there; True where the lock cannot be looked at.
+        False for a directory that is not there. Raises RunError where nobody can tell: the lock cannot be read, or the
+        file system cannot lock.
         """
+        path = self.path / "run.lock"
         try:
-            descriptor = os.open(self.path / "run.lock", os.O_RDONLY)
+            descriptor = os.open(path, os.O_RDONLY)
         except (FileNotFoundError, NotADirectoryError):
             return False
-        except OSError:
-            return True
+        except OSError as error:
+            raise _lock_error(path, error) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return True
+        except OSError as error:
+            if error.errno in IS_HELD:
+                return True
+            raise _lock_error(path, error) from error
         finally:
             os.close(descriptor)
         return False

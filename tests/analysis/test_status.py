@@ -76,6 +76,18 @@ def test_a_run_that_is_written_runs(make_run: MakeRun) -> None:
     assert [run.state for run in states.look()] == ["done"]
 
 
+def test_a_run_whose_lock_cannot_be_looked_at_is_shown(make_run: MakeRun) -> None:
+    """With or without a status.json that says running; one that is done needs no lock."""
+    running, early, done = (make_run("reverse_kl", seed=seed) for seed in range(3))
+    say(running, state="running")
+    (early / "status.json").unlink()
+    for path in (running, early, done):
+        (path / "run.lock").symlink_to("run.lock")
+    found = {run.name: run for run in SweepStates(done.parent).look()}
+    assert [found[path.name].state for path in (running, early, done)] == ["damaged", "damaged", "done"]
+    assert all("run.lock" in found[path.name].error_line for path in (running, early))
+
+
 @pytest.mark.parametrize("content", ["", "[]", '{"runs": []}', '{"runs": {"a": 1}}'])
 def test_a_damaged_manifest_hides_no_run(make_run: MakeRun, content: str) -> None:
     path = make_run()

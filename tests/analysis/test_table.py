@@ -118,6 +118,16 @@ def test_broken_runs_are_counted_and_do_no_harm(make_run: MakeRun) -> None:
     assert 999 not in set(table["step"])
 
 
+def test_a_run_whose_lock_cannot_be_looked_at_is_counted(make_run: MakeRun) -> None:
+    """Whether it runs or was killed, nobody can tell; its rows are read."""
+    path = make_run("reverse_kl", state="running", n_points=2)
+    (path / "run.lock").symlink_to("run.lock")
+    said: list[str] = []
+    table = collect(path.parent, say=said.append)
+    assert said == ["1 run: 1 with damaged run.lock"]
+    assert len(table) > 0
+
+
 def test_summary_of_one_run(make_run: MakeRun) -> None:
     """Singular and plural."""
     assert summarize([read_run(make_run("reverse_kl"))]) == "1 run: 1 done"

@@ -7,12 +7,17 @@ import json
 import os
 import signal
 import subprocess
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from hydra.core.utils import JobReturn
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+from gfn_vi.sweeps.jobs import Job
+from gfn_vi.sweeps.launching import Launches, Outcome
 from gfn_vi.training.run_directory import RunDirectory
 from system.command import SMALL, ended, run_command, spawn, wait_until
 
@@ -139,11 +144,34 @@ def test_a_job_that_kills_its_workers_is_given_up_and_the_others_are_done(how: s
     assert outcome.code == 1, outcome.err
     assert sorted(states(tmp_path)) == ["done", "done", "failed"]
     assert "1 of 3 runs failed" in outcome.err
-    error = next(line for line in outcome.err.splitlines() if "likely out of memory" in line).strip()
-    assert error.startswith("its worker was killed 2 times, likely out of memory; the last line of its log: ")
+    error = next(line for line in outcome.err.splitlines() if "its worker died" in line).strip()
+    assert error.startswith("its worker died 2 times (killed, or out of memory); the last line of its log: ")
     assert last_line in error
     recorded = [json.loads((run / "status.json").read_text())["error"] for run in runs(tmp_path)]
     assert error in recorded
+
+
+class LosesToAnother:
+    """A launcher whose worker dies when another process has just taken over the job, which it ends a little later."""
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        (directory,) = map(Path, job_overrides[0])
+        other = RunDirectory(directory).open()
+
+        def end() -> None:
+            other.write_status("done", 3)
+            other.close()
+
+        threading.Timer(0.5, end).start()
+        raise TerminatedWorkerError("killed")
+
+
+def test_a_lost_job_that_another_process_has_taken_over_is_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not even the last loss ends it, or the sweep."""
+    job = Job((str(tmp_path / "run"),), tmp_path / "run", {})
+    (outcome,) = Launches(LosesToAnother(), max_batch_size=None, max_losses=1).run([job])
+    assert outcome == Outcome(job, "done")
+    assert f"waiting for {job.directory}, which another process writes" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("number", "everybody"), [(signal.SIGINT, True), (signal.SIGINT, False), (signal.SIGTERM, False)])

@@ -65,6 +65,20 @@ def test_a_sweep_that_cannot_be_is_refused_in_one_line_before_work(arguments: st
     assert not list(tmp_path.glob("outputs/*/*/*"))
 
 
+def test_a_lock_that_cannot_be_looked_at_ends_the_sweep_in_one_line(tmp_path: Path) -> None:
+    """It would wait for ever for a writer that nobody has seen."""
+    sweep = ["-m", *SHORT, "seed=0,1"]
+    assert train(sweep, tmp_path).code == 0
+    lock = next(tmp_path.glob("outputs/default/*seed1*/run.lock"))
+    lock.unlink()
+    lock.symlink_to("run.lock")
+    outcome = train(sweep, tmp_path)
+    assert outcome.code == 2
+    (line,) = outcome.err.splitlines()
+    assert line.startswith(f"error: cannot tell from {lock.relative_to(tmp_path)} whether its run is being written: ")
+    assert "set output_root" in line
+
+
 def test_a_missing_plugin_is_named_with_what_installs_it() -> None:
     error = MissingConfigException("In 'hydra/launcher/local': Could not load 'hydra/launcher/joblib'.", "hydra/launcher/joblib")
     assert in_one_line(error) == "hydra/launcher=local: its plugin is not installed: pip install 'gfn_vi[local]'"

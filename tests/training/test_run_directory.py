@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -163,6 +164,29 @@ def test_who_looks_whether_a_run_is_written_does_not_keep_a_writer_out(tmp_path)
     threading.Timer(0.05, os.close, [descriptor]).start()
     with RunDirectory(tmp_path) as run:
         assert run.is_being_written()
+
+
+@pytest.mark.parametrize(("number", "is_held"), [(errno.EAGAIN, True), (errno.EACCES, True), (errno.ENOLCK, False)])
+def test_only_a_held_lock_means_that_a_run_is_written(number, is_held, tmp_path, monkeypatch):
+    """flock may say other things on file systems that cannot lock."""
+
+    def flock(descriptor, operation):
+        raise OSError(number, os.strerror(number))
+
+    run = RunDirectory(tmp_path)
+    (tmp_path / "run.lock").touch()
+    monkeypatch.setattr(fcntl, "flock", flock)
+    if is_held:
+        assert run.is_being_written()
+    else:
+        with pytest.raises(RunError, match=r"run\.lock .*No locks available; set output_root to a folder .* can lock files"):
+            run.is_being_written()
+
+
+def test_a_lock_that_cannot_be_read_is_no_answer(tmp_path):
+    (tmp_path / "run.lock").symlink_to("run.lock")
+    with pytest.raises(RunError, match=r"run\.lock .*symbolic links; set output_root to a folder that can be read"):
+        RunDirectory(tmp_path).is_being_written()
 
 
 def test_an_error_inside_the_block_frees_the_lock(tmp_path):
