@@ -82,6 +82,7 @@ def is_alive(pid: int) -> bool:
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", [("hydra/launcher=basic",), LOCAL], ids=["basic", "local"])
 def test_a_killed_sweep_goes_on(launcher: tuple[str, ...], tmp_path: Path, undisturbed: list[list[str]]) -> None:
     sweep = spawn([*SWEEP, *launcher], tmp_path)
@@ -96,6 +97,7 @@ def test_a_killed_sweep_goes_on(launcher: tuple[str, ...], tmp_path: Path, undis
     assert table(tmp_path) == undisturbed
 
 
+@pytest.mark.slow
 def test_workers_whose_sweep_was_killed_save_and_leave(tmp_path: Path) -> None:
     sweep = spawn([*SWEEP, *LOCAL, "trainer.n_trajectories=480000", "seed=0,1"], tmp_path)
     wait_until(lambda: writer(tmp_path, 0) is not None and writer(tmp_path, 1) is not None, sweep)
@@ -107,6 +109,7 @@ def test_workers_whose_sweep_was_killed_save_and_leave(tmp_path: Path) -> None:
     assert states(tmp_path) == ["interrupted", "interrupted"]
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_nothing_but_time(tmp_path: Path, undisturbed: list[list[str]]) -> None:
     sweep = spawn([*SWEEP, *LOCAL], tmp_path)
     wait_until(lambda: writer(tmp_path, 0) is not None, sweep)
@@ -136,6 +139,7 @@ class Deadly(TrajectoryBalance):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("how", "last_line"), [("at once", "none"), ("later", "DEBUG starting, 16 trajectories")])
 def test_a_job_that_kills_its_workers_is_given_up_and_the_others_are_done(how: str, last_line: str, tmp_path: Path) -> None:
     (tmp_path / "my_code.py").write_text(MY_CODE)
@@ -174,7 +178,8 @@ def test_a_lost_job_that_another_process_has_taken_over_is_waited_for(tmp_path: 
     assert f"waiting for {job.directory}, which another process writes" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("number", "everybody"), [(signal.SIGINT, True), (signal.SIGINT, False), (signal.SIGTERM, False)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "everybody"), [(signal.SIGINT, True), (signal.SIGTERM, False)])
 def test_a_stopped_sweep_saves_what_its_workers_train(number: signal.Signals, everybody: bool, tmp_path: Path) -> None:
     """Ctrl-C in a terminal reaches everybody, kill only the sweep itself."""
     sweep = spawn([*SWEEP, *LOCAL, "trainer.n_trajectories=480000"], tmp_path, group=True)

@@ -103,7 +103,7 @@ def sorted_like(overrides: list[str], first: tuple[str, ...]) -> list[str]:
     return [*first, *(line for line in overrides if line not in first)]
 
 
-@pytest.mark.parametrize("launcher", ["basic", "local"])
+@pytest.mark.parametrize("launcher", ["basic", pytest.param("local", marks=pytest.mark.slow)])
 def test_what_fails_or_diverges_is_told_and_only_failures_run_again(launcher: str, tmp_path: Path) -> None:
     (tmp_path / "my_code.py").write_text(MY_CODE)
     sweep = ["-m", f"hydra/launcher={launcher}", *SHORT, *FRAGILE, "+objective.how=fine,raises,diverges", "target.side=4,-3"]
@@ -144,6 +144,7 @@ def test_mistakes_in_all_failing_jobs_end_with_the_status_of_bad_input(tmp_path:
     assert outcome.code == 2
 
 
+@pytest.mark.slow
 def test_every_launcher_makes_the_same_numbers_with_one_thread_per_job(tmp_path: Path) -> None:
     (tmp_path / "my_code.py").write_text(
         "import torch\nfrom pathlib import Path\n"
