@@ -21,7 +21,7 @@ N_BEST = 10  # trials in search.yaml; all are in trials.csv
 
 
 class Finalist(NamedTuple):  # no dataclass: Hydra executes this module outside sys.modules, where dataclasses look
-    """A trial that was trained longer. area: mean JSD over training; None if the run failed, with its error."""
+    """A trial that was trained longer. area: mean JSD over training, infinite if it diverged, None if it failed."""
 
     trial: FrozenTrial
     run: str
@@ -70,7 +70,7 @@ def write_trials(study: Study, folder: Path) -> None:
 def write_results(
     study: Study, storage: str, folder: Path, tuning_seeds: Sequence[int], finalists: Sequence[Finalist], command: str | None
 ) -> Path:
-    """search.yaml; command: the line that trains the chosen finalist on reporting seeds, None if there is no finalist."""
+    """search.yaml; command: the line that trains the chosen finalist on reporting seeds, None if no finalist is sound."""
     best = ranked(finalists)
     content = {
         "study": study.study_name,

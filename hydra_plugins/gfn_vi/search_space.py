@@ -54,6 +54,17 @@ def space_of(overrides: Sequence[Override]) -> Space:
     return Space(searched, [str(o.input_line) for o in by_key.values() if not o.is_sweep_override()])
 
 
+def last_of_each_key(lines: Sequence[str]) -> list[str]:
+    """Of several overrides of a key the last; it adds the key if the first did: the configuration has none."""
+    by_key: dict[str, str] = {}
+    for line in lines:
+        key = line.partition("=")[0].lstrip("+~")
+        before = by_key.get(key, "")
+        plus = before[: len(before) - len(before.lstrip("+"))]
+        by_key[key] = f"{plus}{line}" if line.startswith(key) else line
+    return list(by_key.values())
+
+
 def distribution(override: Override) -> BaseDistribution:
     """The distribution of one sweep override. Raises ConfigError."""
     from optuna.distributions import CategoricalDistribution

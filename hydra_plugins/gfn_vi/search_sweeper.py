@@ -43,7 +43,7 @@ from hydra_plugins.gfn_vi.search_results import (
     write_results,
     write_trials,
 )
-from hydra_plugins.gfn_vi.search_space import Space, space_of
+from hydra_plugins.gfn_vi.search_space import Space, last_of_each_key, space_of
 from hydra_plugins.gfn_vi.study import make_sampler, only_search, open_study, record, storage_errors, take_back
 
 if TYPE_CHECKING:
@@ -181,23 +181,26 @@ class SearchSweeper(Sweeper):
         plan(jobs)
         finalists = []
         for trial, outcome in zip(trials, self._launches().run(jobs), strict=True):
-            is_run, directory = outcome.state in ("done", "diverged"), outcome.job.directory
-            area = jsd_area(directory) if is_run else None
-            finalists.append(Finalist(trial, directory.name, area, None if is_run else _why(outcome)))
+            directory, why, area = outcome.job.directory, _why(outcome), None
+            if outcome.state == "done":
+                area = jsd_area(directory)
+            elif outcome.state == "diverged":  # one that diverged late may have a small area
+                area = math.inf
+                say(f"finalist {trial.number} diverged, which counts as the worst: {why}\n    {directory}")
+            finalists.append(Finalist(trial, directory.name, area, None if outcome.state == "done" else why))
         return finalists
 
     def _chosen(self, space: Space, finalists: Sequence[Finalist], config: Mapping[str, Any]) -> str | None:
-        """The command that trains the best finalist on reporting seeds."""
+        """The command that trains the best finalist on reporting seeds; None if all failed or diverged."""
         assert self.hydra_context is not None
         best = ranked(finalists)
-        if not best:
+        if not best or best[0].area == math.inf:
             return None
         settings = [*overrides_of(best[0].trial.params), *self.finalist_overrides]
         report = self.report_overrides or _on_other_seeds(config)
-        lines = [*space.fixed, *settings, *report]
-        by_key = {line.partition("=")[0]: line for line in lines}
-        by_key["tuning_seeds"] = f"tuning_seeds=[{','.join(map(str, config['tuning_seeds']))}]"
-        return command(Job(tuple(by_key.values()), Path(), {}), self.hydra_context.config_loader)
+        tuning_seeds = f"tuning_seeds=[{','.join(map(str, config['tuning_seeds']))}]"
+        lines = last_of_each_key([*space.fixed, *settings, *report, tuning_seeds])
+        return command(Job(tuple(lines), Path(), {}), self.hydra_context.config_loader)
 
     def _job(self, space: Space, parameters: Mapping[str, Any], more: Sequence[str] = ()) -> Job:
         assert self.hydra_context is not None

@@ -40,6 +40,7 @@ def results(folder: Path) -> dict[str, object]:
     return content
 
 
+@pytest.mark.slow
 def test_a_search_trains_its_best_longer_and_says_how_to_report(tmp_path: Path) -> None:
     """The value of a trial is that of its run; the command works, and its run knows the tuning seeds."""
     finalists = ("hydra.sweeper.finalists=2", 'hydra.sweeper.finalist_overrides=["trainer.n_trajectories=256"]')
@@ -143,6 +144,34 @@ def test_a_trial_that_diverges_has_the_worst_value_and_the_search_goes_on(tmp_pa
     assert [f["parameters"]["optimizer.lr_log_Z"] for f in results(tmp_path)["finalists"]] == ["0.1"]
 
 
+MY_CODE = """
+import math
+from gfn_vi.objectives.trajectory_balance import TrajectoryBalance
+class Late(TrajectoryBalance):
+    def __init__(self, penalty: object, after: int) -> None:
+        super().__init__(penalty)
+        self.left = after
+    def __call__(self, evaluation):
+        self.left -= 1
+        return super().__call__(evaluation) * (math.nan if self.left == 0 else 1)
+"""
+
+
+def test_a_finalist_that_diverges_late_is_not_chosen(tmp_path: Path) -> None:
+    """Both are sound for the 8 updates of the first stage; in the second one diverges in its last update."""
+    (tmp_path / "my_code.py").write_text(MY_CODE)
+    late = ("objective._target_=my_code.Late", "+objective.after=16,17", "optimizer.lr_forward=0.01", "optimizer.lr_log_Z=0.1")
+    counts = ("hydra.sweeper.sampler=BruteForceSampler", "hydra.sweeper.n_trials=2", "hydra.sweeper.finalists=2")
+    done = search(tmp_path, *late, *counts, 'hydra.sweeper.finalist_overrides=["trainer.n_trajectories=256"]')
+    assert done.code == 0, done.err
+    sound, diverged = results(tmp_path)["finalists"]
+    assert (sound["parameters"], diverged["parameters"]) == ({"+objective.after": "17"}, {"+objective.after": "16"})
+    assert (math.isfinite(sound["area_under_jsd"]), diverged["area_under_jsd"]) == (True, math.inf)
+    assert "became non-finite" in diverged["error"]
+    assert results(tmp_path)["chosen"]["run"] == sound["run"]
+    assert f"finalist {diverged['trial']} diverged" in done.err
+
+
 def test_trials_that_fail_are_recorded_and_too_many_stop_the_search(tmp_path: Path) -> None:
     """One line each, and where to look."""
     done = search(tmp_path, "optimizer.clip_norm=-1,-2,-3", "hydra.sweeper.n_trials=4", "hydra.sweeper.max_failures=2")
@@ -154,6 +183,7 @@ def test_trials_that_fail_are_recorded_and_too_many_stop_the_search(tmp_path: Pa
     assert "Traceback" not in done.err
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_costs_no_trial(tmp_path: Path) -> None:
     """Two at a time with the local launcher, of which one is killed."""
     local = ("hydra/launcher=local", "hydra.launcher.n_jobs=2", "trainer.n_trajectories=6400", "checkpoint.every_seconds=0")

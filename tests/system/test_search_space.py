@@ -8,7 +8,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from gfn_vi.core.errors import ConfigError
 from hydra_plugins.gfn_vi.search_results import overrides_of
-from hydra_plugins.gfn_vi.search_space import Space, space_of
+from hydra_plugins.gfn_vi.search_space import Space, last_of_each_key, space_of
 
 # as written -> distribution, number of points
 WRITTEN = {
@@ -56,3 +56,9 @@ def test_parameters_are_written_with_every_digit() -> None:
     value = 0.1 + 0.2
     (line,) = overrides_of({"optimizer.lr_forward": value})
     assert float(line.partition("=")[2]) == value
+
+
+def test_of_a_key_the_last_override_counts_however_it_is_written() -> None:
+    """A key that the first one added is not in the configuration: the last one adds it."""
+    assert last_of_each_key(["+x=1", "y=1", "~z", "x=2", "+y=2", "z=3"]) == ["+x=2", "+y=2", "z=3"]
+    assert last_of_each_key(["x=1", "xy=2", "++x=3", "x=4"]) == ["++x=4", "xy=2"]
