@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gfn_vi.analysis.claims import Claim, Groups, better, first_time, holm, in_words, judged, p_value, together, write_claims
+from gfn_vi.analysis.claims import Claim, Groups, better, first_time, in_words, judged, p_value, together, write_claims
 from gfn_vi.analysis.deviations import conditions, published
 from gfn_vi.analysis.ranking import kendall_tau, ranking, turned_over
 
@@ -34,15 +34,6 @@ def test_the_test_is_exact() -> None:
     nearly = np.array([1.0, 2, 3, 4, 6.5])
     assert p_value(nearly, np.array([5.0, 6, 7, 8, 9])) == pytest.approx(2 * 4 / 252)
     assert better(nearly, np.array([5.0, 6, 7, 8, 9])) is True
-
-
-def test_holm() -> None:
-    """The least p against 0.05 / n, the next against 0.05 / (n - 1), and none after the first that fails."""
-    assert holm([0.02, 0.01, 0.04]) == [True, True, True]
-    assert holm([0.02, 0.04, 0.03]) == [False, False, False]
-    assert holm([0.001, 0.03, 0.026]) == [True, False, False]
-    assert holm([]) == []
-    assert better(LOW, HIGH, significant=False) is None
 
 
 def test_a_claim_without_its_runs_is_undecided() -> None:
