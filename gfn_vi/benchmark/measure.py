@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from hydra import compose, initialize_config_module
 
-from gfn_vi import __version__
+from gfn_vi import __version__, resolvers
 from gfn_vi.benchmark.cases import BAD_SETTINGS, COLLECT, SETTINGS, Job, block_sizes
 from gfn_vi.benchmark.phases import PHASES, Stopwatch, phases_timed
 from gfn_vi.build import build_trainer
@@ -56,6 +56,7 @@ def overrides(job: Job) -> list[str]:
 
 def build(job: Job) -> Trainer:
     """A trainer as scripts/train.py builds it."""
+    resolvers.register()
     with initialize_config_module("gfn_vi.configs", version_base="1.3"):
         config = compose("train", overrides(job))
     return build_trainer(config)[0]

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from hydra.errors import MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
 
+from gfn_vi.core.errors import ConfigError
 from gfn_vi.signatures import suggestion
 
 # Launcher that a preset of ours builds on -> the extra of this package that installs its plugin.
@@ -24,12 +25,23 @@ def in_one_line(error: BaseException) -> str:
             return _unknown_choice(error.missing_cfg_file or "", list(error.options))
     cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
     if isinstance(cause, OmegaConfBaseException):
+        ours = _of_a_resolver(cause)
+        if ours is not None:
+            return f"{ours} (asked for by {cause.full_key})"
         unknown = _unknown_key(cause)
         if unknown is not None:
             return unknown
     lines = [line.strip() for line in str(error).splitlines()]
     about = [line for line in lines if line and not line.startswith(("object_type=", "reference_type="))]
     return re.sub(r"\s+", " ", "; ".join(about)).replace(":;", ":")
+
+
+def _of_a_resolver(error: BaseException) -> ConfigError | None:
+    """What a resolver of ours refused, below what OmegaConf wraps around it."""
+    inner: BaseException | None = error
+    while inner is not None and not isinstance(inner, ConfigError):
+        inner = inner.__cause__ or inner.__context__
+    return inner
 
 
 def _unknown_choice(path: str, options: list[str]) -> str:

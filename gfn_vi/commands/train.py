@@ -16,6 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from gfn_vi import resolvers
 from gfn_vi.commands.guarded import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, guarded
 from gfn_vi.commands.help_text import choices_in_words, keys_in_words
 from gfn_vi.commands.hydra_errors import in_one_line
@@ -23,18 +24,9 @@ from gfn_vi.core.errors import ConfigError, RunError
 from gfn_vi.sweeps.labels import labelled
 from gfn_vi.sweeps.worker import JobError
 
-
-def fraction(total: float, share: float) -> float:
-    """The resolver ${fraction:total,share}: for clocks that are a share of the run."""
-    for value in (total, share):
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise ConfigError("fraction", value, "expected a number: a clock of this run is a share of it")
-    return total * share
-
-
 # Here and not in main: the workers of a launcher import this module and never call main.
+resolvers.register()
 _RESOLVERS: dict[str, Callable[..., object]] = {
-    "fraction": fraction,
     "gfn_vi_choices": choices_in_words,
     "gfn_vi_keys": keys_in_words,
 }

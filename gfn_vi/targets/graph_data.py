@@ -119,3 +119,37 @@ class ErdosRenyi(LinearGaussian):
         """Each pair on its own."""
         uniform = torch.rand(self.n_nodes, self.n_nodes, dtype=torch.float64, generator=rng)
         return (uniform < self.probability).triu(1)
+
+
+class ScaleFree(LinearGaussian):
+    """Barabasi & Albert (1999): every node chooses earlier ones in proportion to their number of edges.
+
+    Edges lead from the new node to the old ones, as in Zheng et al. (2018): the hubs are effects of many causes.
+    """
+
+    def __init__(
+        self,
+        n_nodes: int,
+        edges_per_node: int,
+        weight_scale: float,
+        noise_scale: float,
+        n_samples: int,
+        n_held_out: int,
+        seed: int,
+    ) -> None:
+        """edges_per_node: of every node but the first ones; edges_per_node * (n_nodes - edges_per_node) in all."""
+        super().__init__(n_nodes, weight_scale, noise_scale, n_samples, n_held_out, seed)
+        expected = f"expected a whole number from 1 to {n_nodes - 1} (number of nodes - 1): a node chooses that many others"
+        require(1 <= edges_per_node < n_nodes, "target.data.edges_per_node", edges_per_node, expected)
+        self.edges_per_node = edges_per_node
+
+    def skeleton(self, rng: torch.Generator) -> Tensor:
+        """The newest node is first in the order."""
+        import networkx
+
+        seed = int(torch.randint(2**31, (), generator=rng))
+        undirected = networkx.barabasi_albert_graph(self.n_nodes, self.edges_per_node, seed=seed)
+        edges = torch.zeros(self.n_nodes, self.n_nodes, dtype=torch.bool)
+        for pair in undirected.edges:  # nodes are numbered by age
+            edges[self.n_nodes - 1 - max(pair), self.n_nodes - 1 - min(pair)] = True
+        return edges

@@ -12,8 +12,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from gfn_vi import build
-from gfn_vi.commands.train import fraction
+from gfn_vi import build, resolvers
 from gfn_vi.core.protocols import EnumerableTarget
 from gfn_vi.core.replicas import ReplicaGenerators
 from gfn_vi.samplers.discrete import DiscreteSampler
@@ -44,8 +43,7 @@ def choices(group: str) -> list[str]:
 
 @cache
 def _composed(*overrides: str) -> DictConfig:
-    if not OmegaConf.has_resolver("fraction"):
-        OmegaConf.register_new_resolver("fraction", fraction)
+    resolvers.register()
     with initialize_config_module("gfn_vi.configs", version_base="1.3"):
         return compose("train", list(overrides))
 

@@ -1,0 +1,29 @@
+"""A file of the user's that a key of the configuration names: what it holds is part of what a run is, so it has a digest."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from gfn_vi.core.errors import ConfigError, require
+
+DIGITS = 16
+
+
+def read(path: str, key: str) -> bytes:
+    """All of it; relative paths start in the working folder. Raises ConfigError(key) for what is no file or has no content."""
+    place = Path(path).expanduser()
+    require(path != "" and not place.is_dir(), key, path, "this is a folder: expected a file")
+    try:
+        content = place.read_bytes()
+    except FileNotFoundError:
+        raise ConfigError(key, path, f"there is no such file; it was looked for at {place.absolute()}") from None
+    except OSError as error:
+        raise ConfigError(key, path, f"the file cannot be read: {error.strerror or error}") from error
+    require(content.strip() != b"", key, path, "the file is empty")
+    return content
+
+
+def digest(content: bytes) -> str:
+    """The first 16 hexadecimal digits of its SHA-256: another content, another run."""
+    return hashlib.sha256(content).hexdigest()[:DIGITS]
