@@ -47,6 +47,7 @@ RC: dict[str, Any] = {
 }
 BAND_ALPHA = 0.16
 SEQUENTIAL = "viridis"
+PROBABILITY = "Blues"  # of what is there or not: 0 is the white of the page
 LEGEND: dict[str, Any] = {"handlelength": 1.2, "columnspacing": 1.1, "handletextpad": 0.4}
 
 
@@ -69,15 +70,18 @@ def palette(n: int) -> list[tuple[float, float, float]]:
     return [colors[order[position % 10]] for position in range(n)]
 
 
-def save(figure: Figure, stem: str | Path, table_hash: str, command: str) -> tuple[Path, Path]:
-    """Write <stem>.pdf and <stem>.png; both name the table and the command in their metadata and hold no date."""
+def save(figure: Figure, stem: str | Path, digest: str, command: str, source: str = "table") -> tuple[Path, Path]:
+    """Write <stem>.pdf and <stem>.png; both name in their metadata what they were drawn from and how, and hold no date.
+
+    source: what the digest is of; a figure of an experiment is drawn from a table.
+    """
     import matplotlib
 
     stem = Path(stem)
     stem.parent.mkdir(parents=True, exist_ok=True)
     pdf, png = stem.with_name(f"{stem.name}.pdf"), stem.with_name(f"{stem.name}.png")
-    origin, software = f"table {table_hash}; {command}", f"gfn_vi, matplotlib {matplotlib.__version__}"
+    origin, software = f"{source} {digest}; {command}", f"gfn_vi, matplotlib {matplotlib.__version__}"
     with matplotlib.rc_context({"pdf.fonttype": RC["pdf.fonttype"]}):
-        figure.savefig(pdf, metadata={"Subject": origin, "Keywords": table_hash, "Creator": software, "CreationDate": None})
+        figure.savefig(pdf, metadata={"Subject": origin, "Keywords": digest, "Creator": software, "CreationDate": None})
         figure.savefig(png, dpi=DPI, metadata={"Description": origin, "Software": software})
     return pdf, png

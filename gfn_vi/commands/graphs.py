@@ -1,0 +1,33 @@
+"""Draw what a run over graphs (target=dag) has learned.
+
+    python scripts/graphs.py outputs/default/<run>
+
+Writes into the run's directory, from its arrays.npz: edge_probabilities.csv (every edge by the names of the columns),
+edge_probabilities.png and .pdf (learned beside exact, or beside the true graph), top_graphs.png and .pdf (the most probable
+graphs). A single run does this at its end; a sweep only writes the CSV, since pictures take seconds for each run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit status (2: a clear one-line error on stderr)."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="the directory of one run, as printed at its end")
+    directory = parser.parse_args(arguments).run
+
+    from gfn_vi.analysis.folders import TableError
+    from gfn_vi.analysis.graphs import report
+
+    try:
+        told = report(directory, with_pictures=True)
+    except (TableError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(told, directory, sep="\n")
+    return 0
