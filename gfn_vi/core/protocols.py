@@ -85,6 +85,28 @@ class EnumerableTarget(DiscreteTarget, Protocol):
         """Row of each state in state_graph().states: [...] long."""
 
 
+@runtime_checkable
+class GraphTarget(DiscreteTarget, Protocol):
+    """A target whose states are directed acyclic graphs over n_nodes = d named nodes; [i, j] of a matrix is about i -> j.
+
+    true_graph [d, d] bool: the graph that the data come from, None where nobody knows; n_held_out: rows of data kept apart.
+    """
+
+    n_nodes: int
+    node_names: tuple[str, ...]
+    true_graph: Tensor | None
+    n_held_out: int
+
+    def adjacency(self, states: Tensor) -> Tensor:
+        """Edges: [..., d, d] bool."""
+
+    def paths(self, states: Tensor) -> Tensor:
+        """Whether a directed path of one edge or more leads from i to j: [..., d, d] bool."""
+
+    def held_out_log_likelihood(self, states: Tensor) -> Tensor:
+        """log p(held-out rows | training rows, G) in float64: [...]; called only where n_held_out > 0."""
+
+
 class DensityTarget(Protocol):
     """A density on R^d; `log_Z` and `sample` where they are known."""
 

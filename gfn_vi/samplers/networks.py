@@ -47,6 +47,19 @@ class FeatureLinear(ReplicaLinear):
         return flat.view(*x.shape[:2], n_out)
 
 
+class ReplicaNorm(nn.Module):
+    """Layer normalization with a scale and a shift per replica: [R, N, width] -> the same."""
+
+    def __init__(self, n_replicas: int, width: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(n_replicas, 1, width))
+        self.shift = nn.Parameter(torch.zeros(n_replicas, 1, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[R, N, width] -> [R, N, width]."""
+        return torch.addcmul(self.shift, nn.functional.layer_norm(x, x.shape[-1:]), self.scale)
+
+
 class Mlp(nn.Module):
     """Features -> hidden ReLU layers -> n_out numbers per state: [R, N, K or in] -> [R, N, out]."""
 

@@ -15,11 +15,15 @@ from truths.building import CONFIGS, composed, make_trainer
 
 from gfn_vi.run import build_sinks
 
-SMALL = ("trainer.batch_size=8", "trainer.n_trajectories=16", "target.side=4", "sampler.hidden=[8]")
+BATCHES = ("trainer.batch_size=8", "trainer.n_trajectories=16")
+SMALL = (*BATCHES, "target.side=4", "sampler.hidden=[8]")
+# A graph on four nodes takes the place of the small grid.
+SMALL_DAG = (*BATCHES, "sampler.hidden=[8]", "data@target.data=erdos_renyi", "target.data.n_nodes=4")
 # Group -> how a choice is made on the command line, and what else it takes to run.
 TOP = (
     *("target", "sampler", "exploration", "objective", "optimizer", "evaluation", "logger"),
-    *("arm/paper", "arm/proposition_1", "arm/gradient_variance", "experiment", "preset", "deviation", "sweep", "debug"),
+    *("arm/paper", "arm/proposition_1", "arm/gradient_variance", "arm/dag_posterior"),
+    *("experiment", "preset", "deviation", "sweep", "debug"),
     *(f"experiment_preset/{p.name}" for p in sorted((CONFIGS / "experiment_preset").iterdir())),
 )
 NESTED = {
@@ -29,6 +33,9 @@ NESTED = {
     "reward": ("reward@target.reward", "target=hypergrid"),
     "schedule": ("schedule@exploration.epsilon", "exploration=epsilon_uniform"),
     "rate_schedule": ("rate_schedule@optimizer.schedule", "optimizer=sgd"),
+    "data": ("data@target.data", "target=dag"),
+    "score": ("score@target.score", "target=dag"),
+    "graph_prior": ("graph_prior@target.prior", "target=dag"),
 }
 # Group -> what else its choices need.
 NEEDED = {"preset": ["plateau_factor=0.5"], "deviation": ["exploration=stop_bias"]}
@@ -47,6 +54,29 @@ CHOICES = [(group, p.stem) for group in (*TOP, *NESTED) for p in yamls(group)]
 
 def overrides(group: str, choice: str) -> list[str]:
     """The command line that makes the choice in a small run."""
+    return graph_overrides(group, choice) or grid_overrides(group, choice)
+
+
+def graph_overrides(group: str, choice: str) -> list[str]:
+    """Of what needs target=dag; empty for the rest."""
+    folder, _, rest = group.partition("/")
+    if group in NESTED and NESTED[group][1] == "target=dag":
+        needed = {"bde": ["target.score.levels=3"], "pgmpy_network": ["score@target.score=bde"]}.get(choice, [])
+        size = BATCHES if group == "data" else SMALL_DAG
+        return ["target=dag", *size, f"{NESTED[group][0]}={choice}", *needed]
+    if (group, choice) == ("target", "dag"):
+        return ["target=dag", *SMALL_DAG]
+    if (group, choice) == ("sampler", "dag_transformer"):
+        return ["target=dag", "sampler=dag_transformer", *(s for s in SMALL_DAG if "hidden" not in s), "sampler.width=8"]
+    if "dag_posterior" not in (rest, choice):
+        return []
+    arm = choice if folder == "arm" else "trajectory_balance"
+    preset = [f"preset={choice}"] if folder == "experiment_preset" else []
+    return ["experiment=dag_posterior", *preset, f"arm=dag_posterior/{arm}", *SMALL_DAG]
+
+
+def grid_overrides(group: str, choice: str) -> list[str]:
+    """Of what runs on a small grid."""
     if group in NESTED:
         key, parent = NESTED[group]
         return [*SMALL, parent, f"{key}={choice}"]
