@@ -80,6 +80,7 @@ def _already_done(path: Path) -> float | None:
 
 
 def _train(config: DictConfig, trainer: Trainer, directory: RunDirectory, sinks: list[Sink]) -> float | None:
+    from gfn_vi.arrays import save_arrays
     from gfn_vi.training.checkpoint import load_checkpoint
     from gfn_vi.training.recorder import Recorder
 
@@ -113,7 +114,7 @@ def _train(config: DictConfig, trainer: Trainer, directory: RunDirectory, sinks:
         raise KeyboardInterrupt
     if not trainer.measured:  # killed between the last update and here: what follows wants the final measurements
         trainer.measure()
-    _save_arrays(trainer, directory.path)
+    save_arrays(trainer, _seed(config), config.evaluation.n_samples, directory.path / "arrays.npz")
     frozen = _frozen_report(trainer)
     directory.write_status("done", trainer.step, error=frozen, seed=_seed(config), wall_seconds=trainer.wall_seconds)
     summary = _summary(config, trainer)
@@ -238,27 +239,6 @@ def build_sinks(config: DictConfig, directory: Path) -> list[Sink]:
     offered = {"directory": str(directory), "name": directory.name, "config": OmegaConf.to_container(config)}
     wanted = inspect.signature(factory.func).parameters
     return [factory(**{key: value for key, value in offered.items() if key in wanted})]
-
-
-def _save_arrays(trainer: Trainer, path: Path) -> None:
-    """arrays.npz: states [S, *state], target [S], learned [R, S], for pictures; nothing where there is no graph."""
-    from gfn_vi.core.protocols import EnumerableTarget
-
-    target = trainer.parts.target
-    if not (isinstance(target, EnumerableTarget) and target.enumerable):
-        return
-    import numpy as np
-
-    from gfn_vi.evaluation.exact import terminating_distribution
-
-    graph = target.state_graph()
-    learned = terminating_distribution(trainer.parts.sampler, graph)  # type: ignore[arg-type]
-    np.savez_compressed(
-        path / "arrays.npz",
-        states=graph.states.cpu().numpy(),
-        target=graph.log_target.exp().cpu().numpy(),
-        learned=learned.cpu().numpy(),
-    )
 
 
 def _frozen_report(trainer: Trainer) -> str | None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from gfn_vi.core.protocols import EnumerableTarget
+from gfn_vi.core.protocols import EnumerableTarget, GraphTarget
 from gfn_vi.core.replicas import ReplicaGenerators
 from gfn_vi.core.state_graph import StateGraph
 from gfn_vi.evaluation.dynamic_programming import (
@@ -19,6 +19,7 @@ from gfn_vi.evaluation.dynamic_programming import (
     terminating_probability,
     visits_and_sample_fraction,
 )
+from gfn_vi.evaluation.graphs import exact_graph_metrics
 from gfn_vi.evaluation.policies import PolicySampler
 
 # Rows (states times replicas) that go through a network at once.
@@ -79,6 +80,7 @@ class ExactMetrics:
         visits, ess = visits_and_sample_fraction(policies)
         terminating = visits * policies.stop_probability
         log_Z = sampler.log_Z.double()
+        about_graphs = exact_graph_metrics(target, graph, terminating) if isinstance(target, GraphTarget) else {}
         return divergences(graph.log_target, terminating) | {
             "modes_covered": self._modes_covered(graph, terminating),
             "log_Z": log_Z,
@@ -86,6 +88,7 @@ class ExactMetrics:
             "elbo": elbo(policies, visits),
             "eubo": eubo(policies),
             "ess": ess,
+            **about_graphs,
         }
 
     @staticmethod

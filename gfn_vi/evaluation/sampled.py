@@ -11,8 +11,9 @@ from torch import Tensor
 
 from gfn_vi.core.errors import require
 from gfn_vi.core.log_probability import effective_sample_size, effective_sample_size_error, log_mean_exp
-from gfn_vi.core.protocols import DiscreteTarget, Sampler
+from gfn_vi.core.protocols import DiscreteTarget, GraphTarget, Sampler
 from gfn_vi.core.replicas import ReplicaGenerators
+from gfn_vi.evaluation.graphs import sampled_graph_metrics
 
 
 class SampledMetrics:
@@ -26,7 +27,8 @@ class SampledMetrics:
     @torch.no_grad()
     def __call__(self, sampler: Sampler, target: DiscreteTarget, rng: ReplicaGenerators) -> dict[str, Tensor]:
         """Name -> [R] float64: the learned log_Z, and sampled_X with its standard error sampled_X_se."""
-        evaluation = sampler.evaluate(sampler.rollout(self.n_samples, rng))
+        trajectories = sampler.rollout(self.n_samples, rng)
+        evaluation = sampler.evaluate(trajectories)
         log_w = -evaluation.log_ratio().double()
         n = self.n_samples
         share = log_w.softmax(-1)
@@ -35,6 +37,8 @@ class SampledMetrics:
         reward = evaluation.log_reward.double()
         length = evaluation.mask.sum(-1).double()
         root = n**0.5
+        states = trajectories.terminal_states()
+        about_graphs = sampled_graph_metrics(target, states, rng) if isinstance(target, GraphTarget) else {}
         return {
             "log_Z": sampler.log_Z.double(),
             "sampled_elbo": log_w.mean(-1),
@@ -50,4 +54,5 @@ class SampledMetrics:
             "sampled_log_reward_se": reward.std(-1) / root,
             "sampled_length": length.mean(-1),
             "sampled_length_se": length.std(-1) / root,
+            **about_graphs,
         }
