@@ -85,7 +85,7 @@ class EdgeHead(nn.Module):
         super().__init__()
         self.width = width
         self.ends = ReplicaLinear(rng, width, 2 * width + 2)
-        self.pair = nn.Parameter(rng.normal(1, n_nodes * n_nodes) * 0.0)
+        self.pair = nn.Parameter(torch.zeros(len(rng), 1, n_nodes * n_nodes))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """[R, N, d, width] -> [R, N, d d]."""

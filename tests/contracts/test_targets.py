@@ -20,6 +20,8 @@ CPU = torch.device("cpu")
 # Choice of target -> overrides that make it small, beside those as shipped.
 VARIANTS = {
     **{name: (f"target={name}",) for name in choices("target")},
+    "dag": ("target=dag", "data@target.data=erdos_renyi", "target.data.n_nodes=3"),  # as shipped it has 29281 states
+    "dag_of_trees": ("target=dag", "data@target.data=erdos_renyi", "target.data.n_nodes=4", "target.max_parents=1"),
     "line": ("target=hypergrid", "target.n_dims=1", "target.side=7"),
     "cube": ("target=hypergrid", "target.n_dims=3", "target.side=4"),
     "flat": ("target=hypergrid", "target.n_dims=4", "target.side=2"),
@@ -110,22 +112,22 @@ def test_functions_do_not_care_about_leading_axes(target: EnumerableTarget) -> N
 def test_the_graph_lists_every_edge_once_in_order_of_levels(target: EnumerableTarget) -> None:
     """Found again by walking through the space from the source, one state and action at a time."""
     graph = target.state_graph()
-    seen, front, edges = {tuple(target.initial().tolist())}, [target.initial()], set()
+    seen, front, edges = {tuple(target.initial().flatten().tolist())}, [target.initial()], set()
     while front:
         state = front.pop()
         for a in target.forward_mask(state)[:-1].nonzero()[:, 0].tolist():
             child = target.step(state, torch.tensor(a))
             undo = int(target.backward_action(state, torch.tensor(a)))
             edges.add((int(target.state_index(state)), int(target.state_index(child)), a, undo))
-            if tuple(child.tolist()) not in seen:
-                seen.add(tuple(child.tolist()))
+            if tuple(child.flatten().tolist()) not in seen:
+                seen.add(tuple(child.flatten().tolist()))
                 front.append(child)
     listed = list(
         zip(*(x.tolist() for x in (graph.source, graph.target, graph.forward_action, graph.backward_action)), strict=True)
     )
     assert len(listed) == len(edges)
     assert set(listed) == edges
-    assert {tuple(s) for s in graph.states.tolist()} == seen
+    assert {tuple(s) for s in graph.states.flatten(1).tolist()} == seen
     assert torch.equal(target.state_index(graph.states), torch.arange(graph.n_states))
     level = torch.bucketize(torch.arange(graph.n_states), torch.tensor(graph.level_offsets[1:]), right=True)
     longest = [0] * graph.n_states
