@@ -48,7 +48,8 @@ class ErdosRenyi:
         expected = f"expected less than {limit}: as many edges as {n_nodes} nodes have pairs"
         require(self.edges_per_node < limit, "target.prior.edges_per_node", self.edges_per_node, expected)
         probability = self.edges_per_node / limit
-        return n_parents.double() * math.log(probability) + (n_nodes - 1 - n_parents) * math.log1p(-probability)
+        k = n_parents.double()
+        return k * math.log(probability) + (n_nodes - 1 - k) * math.log1p(-probability)
 
 
 class Edge:
