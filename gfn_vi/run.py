@@ -9,6 +9,7 @@ import inspect
 import logging
 import math
 import os
+import shlex
 import signal
 import statistics
 import sys
@@ -117,9 +118,10 @@ def _train(config: DictConfig, trainer: Trainer, directory: RunDirectory, sinks:
     save_arrays(trainer, _seed(config), config.evaluation.n_samples, directory.path / "arrays.npz")
     frozen = _frozen_report(trainer)
     directory.write_status("done", trainer.step, error=frozen, seed=_seed(config), wall_seconds=trainer.wall_seconds)
+    graphs = _report_graphs(config, trainer, directory.path)
     summary = _summary(config, trainer)
     log.debug(summary)
-    _print(summary, directory.path)
+    _print(f"{graphs}{summary}", directory.path)
     jsd = _mean_jsd(trainer.measured)
     return math.inf if jsd is not None and (frozen is not None or not math.isfinite(jsd)) else jsd
 
@@ -239,6 +241,27 @@ def build_sinks(config: DictConfig, directory: Path) -> list[Sink]:
     offered = {"directory": str(directory), "name": directory.name, "config": OmegaConf.to_container(config)}
     wanted = inspect.signature(factory.func).parameters
     return [factory(**{key: value for key, value in offered.items() if key in wanted})]
+
+
+def _report_graphs(config: DictConfig, trainer: Trainer, path: Path) -> str:
+    """The CSV file of a target of graphs and, where config.pictures asks for them, pictures; what to print of them, or "".
+
+    Whatever fails here is a warning: the run is done.
+    """
+    from gfn_vi.core.protocols import GraphTarget
+
+    if not isinstance(trainer.parts.target, GraphTarget):
+        return ""
+    try:
+        from gfn_vi.analysis.graphs import report
+
+        told = report(path, with_pictures=bool(config.pictures))
+    except Exception as error:  # noqa: BLE001 - a finished run stays finished, whatever drawing raises
+        log.debug(traceback.format_exc())
+        again = f"once that is mended: python scripts/graphs.py {shlex.quote(str(path))}"
+        log.warning("the run is done, but its graphs could not be shown (%s: %s); %s", type(error).__name__, error, again)
+        return ""
+    return f"{told}\n" if config.pictures else ""
 
 
 def _frozen_report(trainer: Trainer) -> str | None:

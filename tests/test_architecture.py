@@ -61,7 +61,10 @@ ALLOWED = {
     ),
     "signatures": ("gfn_vi.core.errors",),
     "resolvers": ("omegaconf", "gfn_vi.core"),
-    "run": ("torch", "hydra", "omegaconf", "gfn_vi.core", "gfn_vi.training", "gfn_vi.build", "gfn_vi.arrays"),
+    "run": (
+        *("torch", "hydra", "omegaconf", "gfn_vi.core", "gfn_vi.training", "gfn_vi.build", "gfn_vi.arrays"),
+        "gfn_vi.analysis.graphs",
+    ),
     "arrays": ("torch", "numpy", "gfn_vi.core", "gfn_vi.evaluation", "gfn_vi.training.trainer"),
     "__init__": (),
 }

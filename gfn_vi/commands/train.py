@@ -61,7 +61,10 @@ def task(config: DictConfig) -> float | None:
     try:
         from gfn_vi.run import run
 
-        return run(labelled(config, HydraConfig.get().runtime.choices))
+        resolved = labelled(config, HydraConfig.get().runtime.choices)
+        if resolved.pictures is None:  # they take seconds, and nobody looks at those of each run of a sweep
+            resolved.pictures = HydraConfig.get().mode == RunMode.RUN
+        return run(resolved)
     except (ConfigError, RunError, OmegaConfBaseException) as error:
         raise _failure(in_one_line(error), EXIT_BAD_INPUT) from error
     except Exception as error:
