@@ -16,12 +16,12 @@ def fraction(total: float, share: float) -> float:
     return total * share
 
 
-def digest(path: str | None) -> str | None:
-    """Of the content of the file at target.data.path, so that a changed table is another run; None where there is none.
+def digest(path: object) -> str | None:
+    """Of the content of the file at target.data.path, so that a changed table is another run; None where there is no path.
 
     Raises ConfigError for a file that cannot be read: at once, before torch is imported.
     """
-    return None if path is None else user_files.digest(user_files.read(str(path), "target.data.path"))
+    return user_files.digest(user_files.read(path, "target.data.path")) if isinstance(path, str) else None
 
 
 def register() -> None:

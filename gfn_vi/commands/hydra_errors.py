@@ -27,7 +27,7 @@ def in_one_line(error: BaseException) -> str:
     if isinstance(cause, OmegaConfBaseException):
         ours = _of_a_resolver(cause)
         if ours is not None:
-            return f"{ours} (asked for by {cause.full_key})"
+            return str(ours) if "." in ours.key else f"{ours} (asked for by {cause.full_key})"
         unknown = _unknown_key(cause)
         if unknown is not None:
             return unknown

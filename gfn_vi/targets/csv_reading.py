@@ -34,7 +34,7 @@ class _Reader:
     def __init__(self, path: str, content: bytes, separator: str) -> None:
         self.path, self.separator = path, separator
         try:
-            self.text = content.decode("utf-8-sig")
+            self.text = content.decode("utf-8")
         except UnicodeDecodeError:
             self.refuse("this is no text in UTF-8: a spreadsheet is saved as 'CSV UTF-8'")
 
@@ -72,7 +72,7 @@ class _Reader:
         """Of the first line."""
         names = tuple(str(name).strip() for name in self.frame(1, empty_is_missing=False).iloc[0])
         if len(names) == 1:
-            self.refuse(f"a single column, {names[0]}: a graph needs two; {self.advice_on_separators(names[0])}")
+            self.refuse(f"a single column, {names[0]:.50}: a graph needs two; {self.advice_on_separators(names[0])}")
         if all(map(_is_number, names)):
             self.refuse("the first line has numbers only: expected the names of the columns there, add such a line")
         for j, name in enumerate(names):
@@ -87,7 +87,7 @@ class _Reader:
     def advice_on_separators(self, line: str) -> str:
         others = [said for character, said in SEPARATORS.items() if character in line and character != self.separator]
         if others:
-            return f'columns are separated by another character? "target.data.separator={others[0]}"'
+            return f'is there another character between the columns: "target.data.separator={others[0]}"?'
         return "see target.data.separator"
 
     def numbers(self, name: str, cells: pd.Series) -> pd.Series:
