@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gfn_vi.analysis import style
-from gfn_vi.analysis.graphs import Graphs
+from gfn_vi.analysis.graphs import Graphs, agreement
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,12 +68,6 @@ def _spread(graphs: Graphs) -> str:
     if graphs.standard_error_of_mean is not None:
         parts.append(f"standard error at most {graphs.standard_error_of_mean.max():.2g}")
     return ", ".join(parts)
-
-
-def agreement(learned: np.ndarray, exact: np.ndarray) -> str:
-    """Root mean square and largest difference over ordered pairs."""
-    difference = (learned - exact)[~np.eye(len(exact), dtype=bool)]
-    return f"RMSE {np.sqrt((difference**2).mean()):.2g}, largest difference {np.abs(difference).max():.2g}"
 
 
 def _matrix(axes: Axes, values: np.ndarray, true: np.ndarray | None, cell: float, has_values: bool) -> Any:

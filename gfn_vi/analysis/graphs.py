@@ -26,6 +26,7 @@ PICTURES = ("edge_probabilities", "top_graphs")
 NEEDED = ("names", "edges_learned", "top_graphs", "top_learned", "top_log_reward")
 OPTIONAL = ("edges_target", "edges_learned_se", "true_graph", "top_target")
 ROWS_ON_SCREEN = 8
+TOO_FAR = 0.1  # an edge probability that is wrong by more is no answer
 
 
 @dataclass(frozen=True)
@@ -162,8 +163,19 @@ def edge_lines(graphs: Graphs, with_pictures: bool) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in zip(*columns, strict=True)
     ]
+    if graphs.exact is not None:
+        is_far = np.abs(graphs.mean - graphs.exact).max() > TOO_FAR
+        more = "; far from the posterior: train longer (trainer.n_trajectories) or off-policy (exploration=...)" if is_far else ""
+        lines.append(f"learned against exact, all edges: {agreement(graphs.mean, graphs.exact)}{more}")
     pictures = f", {', '.join(f'{stem}.png' for stem in PICTURES)} (and .pdf)" if with_pictures else ""
     return "\n".join([*lines, f"files of the directory below: {TABLE} (all edges){pictures}"])
+
+
+def agreement(learned: np.ndarray, exact: np.ndarray) -> str:
+    """Root mean square and largest difference over ordered pairs."""
+    difference = learned - exact
+    rmse = np.sqrt((difference[~np.eye(len(exact), dtype=bool)] ** 2).mean())
+    return f"RMSE {rmse:.2g}, largest difference {np.abs(difference).max():.2g}"
 
 
 def _with_spread(row: Mapping[str, str | float | int]) -> str:
