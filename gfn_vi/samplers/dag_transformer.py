@@ -27,11 +27,12 @@ RELATIONS = 4
 
 
 class Attention(nn.Module):
-    """Tokens [R, N, d, width] and biases [R, H, N, d, d] -> tokens; pre-normalized, then a ReLU layer of twice the width."""
+    """Tokens of related nodes -> tokens; pre-normalized, then a ReLU layer of twice the width."""
 
     def __init__(self, rng: ReplicaGenerators, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
+        self.relate = nn.Parameter(rng.normal(RELATIONS, heads))
         self.norm = ReplicaNorm(len(rng), width)
         self.project = ReplicaLinear(rng, width, 3 * width)
         self.merge = ReplicaLinear(rng, width, width)
@@ -39,17 +40,18 @@ class Attention(nn.Module):
         self.widen = ReplicaLinear(rng, width, 2 * width)
         self.narrow = ReplicaLinear(rng, 2 * width, width)
 
-    def forward(self, tokens: Tensor, bias: Tensor) -> Tensor:
-        """[R, N, d, width], [R, N, H, d, d] -> [R, N, d, width]."""
-        n_replicas, n_states, n_nodes, width = tokens.shape
-        flat = tokens.view(n_replicas, -1, width)
-        split = self.project(self.norm(flat)).view(-1, n_nodes, 3, self.heads, width // self.heads)
-        query, key, value = (part.transpose(1, 2) for part in split.unbind(2))  # [R N, H, d, width / H]
-        mask = bias.reshape(-1, self.heads, n_nodes, n_nodes)
-        mixed = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        flat = flat + self.merge(mixed.transpose(1, 2).reshape(n_replicas, -1, width))
-        flat = flat + self.narrow(self.widen(self.norm_hidden(flat)).relu())
-        return flat.view(n_replicas, n_states, n_nodes, width)
+    def forward(self, tokens: Tensor, relations: Tensor) -> Tensor:
+        """[R, N d, width], [R, N, RELATIONS, d d] -> [R, N d, width]."""
+        n_replicas, n_states, _, n_pairs = relations.shape
+        n_nodes, width = tokens.shape[1] // n_states, tokens.shape[2]
+        split = self.project(self.norm(tokens)).view(-1, n_nodes, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        query, key, value = split.flatten(1, 2).unbind(0)  # [R N H, d, width / H]
+        bias = torch.matmul(self.relate.transpose(1, 2)[:, None], relations).view(-1, n_nodes, n_nodes)
+        # by hand: torch's own attention looks for rows without any legal entry, which there are none of here
+        weights = torch.baddbmm(bias, query, key.transpose(1, 2), alpha=1 / math.sqrt(width // self.heads)).softmax(-1)
+        mixed = torch.bmm(weights, value).view(-1, self.heads, n_nodes, width // self.heads).transpose(1, 2)
+        tokens = tokens + self.merge(mixed.reshape(n_replicas, -1, width))
+        return tokens + self.narrow(self.widen(self.norm_hidden(tokens)).relu_())
 
 
 class GraphEncoder(nn.Module):
@@ -57,25 +59,20 @@ class GraphEncoder(nn.Module):
 
     def __init__(self, rng: ReplicaGenerators, n_nodes: int, width: int, layers: int, heads: int) -> None:
         super().__init__()
-        self.heads = heads
         self.embed = ReplicaLinear(rng, RELATIONS * n_nodes, width)
         self.name = nn.Parameter(rng.normal(1, n_nodes, width))
-        self.relate = nn.Parameter(rng.normal(RELATIONS, layers * heads))
         self.layers = nn.ModuleList(Attention(rng, width, heads) for _ in range(layers))
         self.norm = ReplicaNorm(len(rng), width)
 
     def forward(self, graphs: Tensor) -> Tensor:
         """See the class."""
         n_replicas, n_states, _, n_nodes, _ = graphs.shape
-        planes = graphs.to(self.name.dtype)
-        both = torch.cat([planes, planes.transpose(-1, -2)], 2)  # [R, N, 4, d, d]
+        both = torch.cat([graphs, graphs.transpose(-1, -2)], 2).to(self.name.dtype)  # [R, N, RELATIONS, d, d]
         rows = both.transpose(2, 3).reshape(n_replicas, n_states * n_nodes, RELATIONS * n_nodes)
-        tokens = self.embed(rows).view(n_replicas, n_states, n_nodes, -1) + self.name
-        biases = torch.matmul(self.relate.transpose(1, 2)[:, None], both.flatten(3))  # [R, N, layers H, d d]
-        biases = biases.view(n_replicas, n_states, len(self.layers), self.heads, n_nodes, n_nodes)
-        for layer, bias in zip(self.layers, biases.unbind(2), strict=True):
-            tokens = layer(tokens, bias)
-        return self.norm(tokens.reshape(n_replicas, -1, tokens.shape[-1])).view(tokens.shape)
+        tokens = (self.embed(rows).view(n_replicas, n_states, n_nodes, -1) + self.name).flatten(1, 2)
+        for layer in self.layers:
+            tokens = layer(tokens, both.flatten(3))
+        return self.norm(tokens).view(n_replicas, n_states, n_nodes, -1)
 
 
 class EdgeHead(nn.Module):
