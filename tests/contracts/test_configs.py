@@ -40,7 +40,8 @@ NESTED = {
 # Group -> what else its choices need.
 NEEDED = {"preset": ["plateau_factor=0.5"], "deviation": ["exploration=stop_bias"]}
 # What the program adds to a constructor's arguments: no key of a YAML.
-SUPPLIED = {"target", "rng", "parameter_groups", "n_replicas", "device", "directory", "name", "config"}
+SUPPLIED = {"target", "rng", "parameter_groups", "n_replicas", "device"}
+SUPPLIED_TO_LOGGERS = {"directory", "name", "config"}
 NOT_OF_A_CLASS = {"defaults", "_target_"}
 
 
@@ -147,8 +148,9 @@ def test_keys_are_the_arguments_of_the_constructor(group: str, choice: str) -> N
         assert not any(p.kind is p.VAR_KEYWORD for p in parameters.values()), key
         keys = set(node) - NOT_OF_A_CLASS
         optional = {n for n, p in parameters.items() if p.default is not p.empty}
-        assert keys <= set(parameters) - SUPPLIED, f"{key}: unknown keys {keys - set(parameters)}"
-        missing = set(parameters) - SUPPLIED - keys
+        supplied = SUPPLIED_TO_LOGGERS if key == ".logger" else SUPPLIED
+        assert keys <= set(parameters) - supplied, f"{key}: unknown keys {keys - set(parameters)}"
+        missing = set(parameters) - supplied - keys
         assert missing <= (optional if name == "Schedule" else set()), f"{key}: missing {missing}"
 
 
