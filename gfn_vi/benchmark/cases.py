@@ -1,17 +1,22 @@
-"""What is timed: trajectory balance on hypergrids, measurements of a sampler, and the collection of many runs."""
+"""What is timed: trajectory balance on hypergrids and DAGs, measurements of a sampler, and the collection of many runs."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
+
+from gfn_vi.benchmark.dags import DAG, DAG_CASES, DAG_SETTINGS, FORM, DagCase, parse_dag_case
 
 # The same for every implementation: rewards, networks, rates.
 SETTINGS: Mapping[str, Any] = {"r0": 0.1, "r1": 0.5, "r2": 2.0, "width": 256, "rate": 1e-3, "rate_log_z": 0.1}
 # Updates are timed in up to so many blocks: their median is reported, and their range as its spread.
 BLOCKS = 5
+WARMUP = 2  # updates before that, by default, for one that is timed
 BAD_SETTINGS = 2  # exit status of a measurement that cannot be made
+OUT_OF_MEMORY = 3  # of one that needs more memory than is free
+HYPERGRID = "hypergrid"
 EXACT_GOAL_MS = 50.0
 LAST_CASE_GOAL_MB = 1000.0
 
@@ -34,6 +39,16 @@ class Case:
         """As on the command line."""
         return self.measurement or f"{self.dims}x{self.side}x{self.batch}"
 
+    @property
+    def kind(self) -> str:
+        """What is trained on; a measurement trains on nothing."""
+        return self.measurement or HYPERGRID
+
+    @property
+    def default_updates(self) -> int:
+        """That are timed."""
+        return 50
+
 
 # Name -> goals: how many times as fast as the faster peer an update is with 1 replica, and with 8, per replica.
 GOALS: Mapping[str, tuple[float, float]] = {
@@ -54,24 +69,42 @@ MEASUREMENTS: Mapping[str, Case] = {
 }
 
 
-def parse_cases(text: str) -> list[Case]:
-    """ "all" (but collect), or names separated by commas: a measurement or <dims>x<side>x<batch>, of the five or any other."""
-    names = [*GOALS, *(name for name in MEASUREMENTS if name != COLLECT)] if text == "all" else text.split(",")
-    cases = []
-    for name in names:
-        if name in MEASUREMENTS:
-            cases.append(MEASUREMENTS[name])
-            continue
-        found = re.fullmatch(r"(\d+)x(\d+)x(\d+)", name)
-        if not found:
-            known = ", ".join(["all", *MEASUREMENTS])
-            raise UsageError(f"case={name}: expected {known} or <dims>x<side>x<batch>; the five are {', '.join(GOALS)}")
-        dims, side, batch = map(int, found.groups())
-        case = Case(dims, side, batch)
-        if case.dims < 1 or case.side < 2 or case.batch < 1:
-            raise UsageError(f"case={name}: expected at least 1 dimension, side 2 and batch 1")
-        cases.append(case)
+def settings(case: Case | DagCase) -> dict[str, Any]:
+    """What all implementations share."""
+    return dict(DAG_SETTINGS if isinstance(case, DagCase) else SETTINGS)
+
+
+def parse_cases(text: str) -> list[Case | DagCase]:
+    """Names separated by commas: "all" (but collect and DAGs), "dag", a measurement, one of the five or any other of a form."""
+    cases: list[Case | DagCase] = []
+    for name in text.split(","):
+        if name == "all":
+            cases += [_hypergrid(grid) for grid in GOALS] + [case for case in MEASUREMENTS.values() if case.name != COLLECT]
+        elif name == DAG:
+            cases += DAG_CASES
+        else:
+            cases.append(MEASUREMENTS.get(name) or _dag(name) or _hypergrid(name))
     return cases
+
+
+def _dag(name: str) -> DagCase | None:
+    case = parse_dag_case(name)
+    if case and (case.n_nodes < 2 or case.batch < 1):
+        raise UsageError(f"case={name}: expected at least 2 nodes and batch 1")
+    return case
+
+
+def _hypergrid(name: str) -> Case:
+    found = re.fullmatch(r"(\d+)x(\d+)x(\d+)", name)
+    if not found:
+        known = ", ".join(["all", DAG, *MEASUREMENTS])
+        five = ", ".join(GOALS)
+        raise UsageError(f"case={name}: expected {known}, <dims>x<side>x<batch> (the five are {five}) or {FORM}")
+    dims, side, batch = map(int, found.groups())
+    case = Case(dims, side, batch)
+    if case.dims < 1 or case.side < 2 or case.batch < 1:
+        raise UsageError(f"case={name}: expected at least 1 dimension, side 2 and batch 1")
+    return case
 
 
 def block_sizes(updates: int) -> list[int]:
@@ -84,7 +117,7 @@ def block_sizes(updates: int) -> list[int]:
 class Job:
     """One measurement, in a process of its own; crosses to it as JSON."""
 
-    case: Case
+    case: Case | DagCase
     replicas: int
     updates: int
     warmup: int
@@ -96,12 +129,13 @@ class Job:
     def to_dict(self) -> dict[str, Any]:
         """Flat: what a peer's script reads too."""
         rest = {k: v for k, v in asdict(self).items() if k != "case"}
-        return asdict(self.case) | rest | {"blocks": block_sizes(self.updates)} | dict(SETTINGS)
+        return asdict(self.case) | rest | {"blocks": block_sizes(self.updates)} | settings(self.case)
 
     @staticmethod
     def from_dict(given: Mapping[str, Any]) -> Job:
         """Back from JSON."""
-        case = Case(given["dims"], given["side"], given["batch"], given["measurement"])
+        kind = DagCase if "n_nodes" in given else Case
+        case = kind(**{field.name: given[field.name] for field in fields(kind)})
         names = ("replicas", "updates", "warmup", "threads", "device", "runs", "seed")
         return Job(case, *(given[name] for name in names))
 

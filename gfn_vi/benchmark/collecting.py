@@ -10,11 +10,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
 from gfn_vi.analysis.table import collect, write_table
 from gfn_vi.benchmark.cases import Job
+from gfn_vi.benchmark.overrides import composed
 from gfn_vi.run import run
 from gfn_vi.training.run_directory import run_directory
 
@@ -22,10 +22,10 @@ EVALUATIONS = 10  # after the first, which is before training
 RATES = 100  # different learning rates among the runs; seeds are the rest
 
 
-def time_collection(job: Job, overrides: list[str]) -> dict[str, Any]:
+def time_collection(job: Job) -> dict[str, Any]:
     """The seconds that `job.runs` runs take, and how large their table is."""
     with tempfile.TemporaryDirectory() as root:
-        folder = make_runs(Path(root), job, overrides)
+        folder = make_runs(Path(root), job)
         start, busy = time.perf_counter(), time.process_time()
         table = collect(folder, say=lambda _: None)
         collected = time.perf_counter()
@@ -41,13 +41,11 @@ def time_collection(job: Job, overrides: list[str]) -> dict[str, Any]:
     return {"block_ms": [elapsed], "first_ms": elapsed, "runs": job.runs, "rows": len(table), "what": what}
 
 
-def make_runs(root: Path, job: Job, overrides: list[str]) -> Path:
+def make_runs(root: Path, job: Job) -> Path:
     """Run one small run, and as many more that have its files with other seeds and rates; the folder that holds them."""
     n_trajectories = EVALUATIONS * job.case.batch
     small = (f"trainer.n_trajectories={n_trajectories}", f"evaluation.every={job.case.batch}", f"output_root={root}/first")
-    with initialize_config_module("gfn_vi.configs", version_base="1.3"):
-        config = compose("train", [*overrides, *small])
-    OmegaConf.resolve(config)
+    config = composed(job, *small)
     with contextlib.redirect_stdout(io.StringIO()):
         run(config)
     first = run_directory(OmegaConf.to_container(config))  # type: ignore[arg-type]

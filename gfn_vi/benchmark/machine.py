@@ -1,10 +1,16 @@
-"""The machine, and whether somebody else is using it: a second busy process slows two-thread torch 3 to 10 times."""
+"""The machine, its free memory, and whether somebody else is using it.
+
+A second busy process slows two-thread torch 3 to 10 times.
+"""
 
 from __future__ import annotations
 
 import os
 import platform
+import resource
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +19,8 @@ WATCH_SECONDS = 0.5
 # More than that of a core used by others spoils a measurement. A tick of 10 ms in WATCH_SECONDS is 0.02.
 DISTURBING_CORES = 0.1
 PROC = Path("/proc")
+# Of what is free; the rest is for whatever else grows meanwhile.
+MEMORY_SHARE = 0.8
 
 
 @dataclass(frozen=True)
@@ -93,6 +101,35 @@ class Disturbance:
             return None
         elapsed = time.perf_counter() - self._start
         return max(0.0, (busy - self._busy) - (own_seconds() - self._own)) / elapsed
+
+
+def free_memory() -> int | None:
+    """Bytes that a process can have without pushing others out, with some to spare; None where the system does not say."""
+    try:
+        lines = (PROC / "meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    found = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
+    return int(MEMORY_SHARE * int(found[0])) * 1024 if found else None
+
+
+@contextmanager
+def only_free_memory() -> Iterator[None]:
+    """Processes started inside get an error where they ask for more than is free; else the system would end some process."""
+    free, (soft, hard) = free_memory(), resource.getrlimit(resource.RLIMIT_DATA)
+    limit = soft if free is None else free
+    for other in (soft, hard):
+        limit = limit if other == resource.RLIM_INFINITY else min(limit, other)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def lacks_memory(words: str) -> bool:
+    """Whether torch, jax or Python said so."""
+    return any(phrase in words.lower() for phrase in ("allocate memory", "out of memory", "bad_alloc", "memoryerror"))
 
 
 def describe() -> dict[str, Any]:

@@ -7,6 +7,7 @@ prints the result as one line of JSON.
 
 from __future__ import annotations
 
+import itertools
 import json
 import resource
 import sys
@@ -15,13 +16,16 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from hydra import compose, initialize_config_module
 
-from gfn_vi import __version__, resolvers
-from gfn_vi.benchmark.cases import BAD_SETTINGS, COLLECT, SETTINGS, Job, block_sizes
+from gfn_vi import __version__
+from gfn_vi.benchmark.cases import BAD_SETTINGS, COLLECT, OUT_OF_MEMORY, Job, block_sizes
+from gfn_vi.benchmark.dags import DagCase
+from gfn_vi.benchmark.machine import lacks_memory
+from gfn_vi.benchmark.overrides import composed
 from gfn_vi.benchmark.phases import PHASES, Stopwatch, phases_timed
 from gfn_vi.build import build_trainer
 from gfn_vi.core.errors import ConfigError
+from gfn_vi.core.protocols import DiscreteTarget
 from gfn_vi.core.types import Trajectories
 from gfn_vi.evaluation.expected_gradients import ExactGradients
 from gfn_vi.evaluation.gradient_statistics import GradientStatistics
@@ -30,36 +34,13 @@ from gfn_vi.training.trainer import Trainer
 # Measurements of each kind at most, and updates whose phases and states are looked at.
 EVALUATIONS, GRADIENTS, STATISTICS, CLOSE_LOOKS = 20, 10, 3, 20
 
-MEASUREMENT_OVERRIDES = {
-    "exact_gradients": ("sampler.flow=true",),
-    "gradient_statistics": (
-        *("evaluation=gradients", "evaluation.metrics.gradients.n_batches=64"),
-        *("evaluation.metrics.gradients.batch_sizes=[1024]", "trainer.batch_size=64"),
-    ),
-}
-
-
-def overrides(job: Job) -> list[str]:
-    """The run as command-line overrides: nothing is timed that scripts/train.py would not do."""
-    case, s = job.case, SETTINGS
-    return [
-        *("target=hypergrid", "reward@target.reward=corners", f"target.n_dims={case.dims}", f"target.side={case.side}"),
-        *(f"target.r0={s['r0']}", f"target.reward.r1={s['r1']}", f"target.reward.r2={s['r2']}"),
-        *("sampler=mlp", f"sampler.hidden=[{s['width']},{s['width']}]", "sampler.backward=learned"),
-        *("exploration=on_policy", "objective=trajectory_balance", "optimizer=adam"),
-        *(f"optimizer.lr_forward={s['rate']}", f"optimizer.lr_backward={s['rate']}", f"optimizer.lr_log_Z={s['rate_log_z']}"),
-        *(f"trainer.batch_size={case.batch}", f"replicas={job.replicas}", f"seed={job.seed}"),
-        *("dtype=float32", f"device={job.device}", f"threads={job.threads}"),
-        *MEASUREMENT_OVERRIDES.get(case.measurement, ()),
-    ]
+# Odd multipliers of a hash of states are drawn from this seed.
+HASH_SEED = 0
 
 
 def build(job: Job) -> Trainer:
     """A trainer as scripts/train.py builds it."""
-    resolvers.register()
-    with initialize_config_module("gfn_vi.configs", version_base="1.3"):
-        config = compose("train", overrides(job))
-    return build_trainer(config)[0]
+    return build_trainer(composed(job))[0]
 
 
 def synchronizer(device: torch.device) -> Callable[[], None]:
@@ -67,24 +48,34 @@ def synchronizer(device: torch.device) -> Callable[[], None]:
     return (lambda: torch.cuda.synchronize(device)) if device.type == "cuda" else lambda: None
 
 
-def time_updates(trainer: Trainer, sizes: list[int], synchronize: Callable[[], None]) -> tuple[list[float], float]:
-    """(milliseconds per update of each block, mean number of steps of a trajectory, the stop step included)."""
-    block_ms, masks = [], []
+def time_updates(trainer: Trainer, sizes: list[int], synchronize: Callable[[], None]) -> dict[str, Any]:
+    """block_ms: milliseconds per update of each block; mean_length: steps of a trajectory, the stop step included.
+
+    rewards_per_update: evaluations of the reward, of all replicas together.
+    """
+    block_ms, lengths, calls = [], [], int(trainer.reward_calls.sum())
     for size in sizes:
         synchronize()
         start = time.perf_counter()
-        masks += [trainer.update()[1].mask for _ in range(size)]
+        masks = [trainer.update()[1].mask for _ in range(size)]
         synchronize()
         block_ms.append((time.perf_counter() - start) / size * 1e3)
-    return block_ms, float(torch.stack([mask.sum(2).double().mean() for mask in masks]).mean())
+        lengths += [float(mask.sum(2).double().mean()) for mask in masks]
+    rewards = (int(trainer.reward_calls.sum()) - calls) / sum(sizes)
+    return {"block_ms": block_ms, "mean_length": sum(lengths) / len(lengths), "rewards_per_update": rewards}
 
 
 def distinct_share(trajectories: Trajectories) -> float:
-    """Distinct / visited states of the batch, mean over replicas."""
+    """Distinct / visited states of the batch, mean over replicas.
+
+    States are told apart by a linear hash to 64 bits: sorting graphs of hundreds of entries takes longer than the update.
+    """
     shares = []
+    n_entries = trajectories.states[0, 0, 0].numel()
+    odd = torch.randint(-(2**62), 2**62, (n_entries,), generator=torch.Generator().manual_seed(HASH_SEED)) * 2 + 1
     for states, mask in zip(trajectories.states[:, :, :-1], trajectories.mask, strict=True):
-        visited = states[mask].flatten(1)
-        shares.append(len(visited.unique(dim=0)) / len(visited))
+        visited = states[mask].flatten(1).cpu()
+        shares.append(len((visited.long() @ odd).unique()) / len(visited))
     return sum(shares) / len(shares)
 
 
@@ -159,7 +150,7 @@ def measure(job: Job) -> dict[str, Any]:
     if job.case.measurement == COLLECT:
         from gfn_vi.benchmark.collecting import time_collection
 
-        return result | time_collection(job, overrides(job)) | peak_memory_mb(torch.device("cpu"))
+        return result | time_collection(job) | peak_memory_mb(torch.device("cpu"))
     trainer = build(job)
     device = trainer.reward_calls.device
     synchronize = synchronizer(device)
@@ -169,12 +160,26 @@ def measure(job: Job) -> dict[str, Any]:
         result["device_name"] = torch.cuda.get_device_name(device)
     if job.case.measurement:
         return result | time_case(job, trainer, synchronize) | peak_memory_mb(device)
-    block_ms, length = time_updates(trainer, block_sizes(job.updates), synchronize)
+    found = time_updates(trainer, block_sizes(job.updates), synchronize)
     peak = peak_memory_mb(device)  # before a closer look, which needs memory of its own
     phases_ms, distinct = look_closely(trainer, min(job.updates, CLOSE_LOOKS), synchronize)
-    log_Z = [float(value) for value in trainer.parts.sampler.log_Z.detach()]
-    found = {"block_ms": block_ms, "mean_length": length, "phases_ms": phases_ms, "distinct_share": distinct, "log_Z": log_Z}
+    found |= {"phases_ms": phases_ms, "distinct_share": distinct}
+    found["log_Z"] = [float(value) for value in trainer.parts.sampler.log_Z.detach()]
+    if isinstance(job.case, DagCase):
+        found["log_rewards"] = known_log_rewards(trainer.parts.target)
     return result | found | peak
+
+
+def known_log_rewards(target: DiscreteTarget) -> list[float]:
+    """Of the chain X1 -> X2 -> ... and of all edges that lead from a lower to a higher number: a peer must agree."""
+    d = target.state_shape[-1]
+    found = []
+    for edges in ([(i, i + 1) for i in range(d - 1)], list(itertools.combinations(range(d), 2))):
+        states = target.initial(1)
+        for i, j in edges:
+            states = target.step(states, torch.tensor([i * d + j], device=states.device))
+        found.append(float(target.log_reward(states)))
+    return found
 
 
 def main() -> int:
@@ -184,6 +189,10 @@ def main() -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return BAD_SETTINGS
+    except (MemoryError, RuntimeError) as error:  # of torch, a RuntimeError that says so
+        if not (isinstance(error, MemoryError) or lacks_memory(str(error))):
+            raise
+        return OUT_OF_MEMORY
     print(json.dumps(result))
     return 0
 

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from gfn_vi.benchmark.cases import UsageError
+from gfn_vi.benchmark.cases import HYPERGRID, Case, UsageError
+from gfn_vi.benchmark.dags import DAG, DagCase
 
 CLONE = Path(__file__).resolve().parents[2]
 # 10 lines of pip say what went wrong.
@@ -17,10 +18,14 @@ ERROR_LINES = 10
 
 @dataclass(frozen=True)
 class Peer:
-    """installs: requirements, one call of pip after the other; all but the first keep to what the earlier ones installed."""
+    """installs: requirements, one call of pip after the other; all but the first keep to what the earlier ones installed.
+
+    scripts: kind of a case -> the file in scripts/peers that times it.
+    """
 
     name: str
     installs: tuple[tuple[str, ...], ...]
+    scripts: Mapping[str, str]
 
     @property
     def folder(self) -> Path:
@@ -32,27 +37,37 @@ class Peer:
         """Its interpreter."""
         return self.folder / "bin" / "python"
 
-    @property
-    def script(self) -> Path:
-        """What times it."""
-        return CLONE / "scripts" / "peers" / f"{self.name}_benchmark.py"
+    def script(self, kind: str) -> Path:
+        """What times a case of that kind."""
+        return CLONE / "scripts" / "peers" / self.scripts[kind]
 
 
 PEERS: Mapping[str, Peer] = {
     peer.name: peer
     for peer in (
-        # torch first and exact: the version that requirements.lock has, from wherever pip finds it.
-        Peer("torchgfn", (("torch==2.13.0",), ("torchgfn==2.4.1",))),
+        # torch first and exact: the version that requirements.lock has, from wherever pip finds it. Its BayesianStructure keeps
+        # graphs as objects and goes through them in Python for masks, features and scores; it is not compared on DAGs.
+        Peer("torchgfn", (("torch==2.13.0",), ("torchgfn==2.4.1",)), {HYPERGRID: "torchgfn_benchmark.py"}),
         # equinox is what its baselines build networks with; gfnx wants numpy 1.26, which newer releases of jax refuse.
-        Peer("gfnx", (("gfnx==0.0.1", "jax==0.6.2", "jaxlib==0.6.2", "equinox==0.13.8", "optax==0.2.8", "numpy==1.26.4"),)),
+        Peer(
+            "gfnx",
+            (("gfnx==0.0.1", "jax==0.6.2", "jaxlib==0.6.2", "equinox==0.13.8", "optax==0.2.8", "numpy==1.26.4"),),
+            {HYPERGRID: "gfnx_benchmark.py", DAG: "gfnx_dag_benchmark.py"},
+        ),
     )
 }
 
 
+def peers_of(case: Case | DagCase) -> list[Peer]:
+    """Those that have what it trains on."""
+    return [peer for peer in PEERS.values() if case.kind in peer.scripts]
+
+
 def ensure_installed(peer: Peer) -> None:
     """Make the environment unless it is there with these very requirements. Raises UsageError with pip's last words."""
-    if not peer.script.is_file():
-        raise UsageError(f"--peers works in a clone of the repository only: there is no {peer.script}")
+    for script in map(peer.script, peer.scripts):
+        if not script.is_file():
+            raise UsageError(f"--peers works in a clone of the repository only: there is no {script}")
     wanted = "\n".join(requirement for install in peer.installs for requirement in install) + "\n"
     installed = peer.folder / "installed.txt"
     if installed.is_file() and installed.read_text() == wanted:

@@ -1,4 +1,4 @@
-"""Where the time of an update goes: sample, loss, backward, optimizer, rest. Wraps the parts of a trainer for a while."""
+"""Where the time of an update goes: sample, reward, loss, backward, optimizer, rest. Wraps the parts of a trainer for a while."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 
 from gfn_vi.training.trainer import Trainer
 
-PHASES = ("sample", "loss", "backward", "optimizer", "rest")
+PHASES = ("sample", "reward", "loss", "backward", "optimizer", "rest")
 
 
 class Stopwatch:
@@ -69,6 +69,8 @@ class _Timed:
 def phases_timed(trainer: Trainer, stopwatch: Stopwatch) -> Iterator[None]:
     """Time the parts of `trainer` until the end of the block."""
     parts = trainer.parts
+    sampler: Any = parts.sampler  # whose own target a rollout asks for rewards
+    target = sampler.target
     own = {name: getattr(torch.autograd, name) for name in ("grad", "backward")}  # an optimizer calls one of them
     wrapped: dict[str, Any] = {
         "exploration": _Timed(parts.exploration, "collect", "sample", stopwatch),
@@ -77,11 +79,12 @@ def phases_timed(trainer: Trainer, stopwatch: Stopwatch) -> Iterator[None]:
         "optimizer": _Timed(parts.optimizer, "step", "optimizer", stopwatch),
     }
     trainer.parts = dataclasses.replace(parts, **wrapped)
+    sampler.target = _Timed(target, "log_reward", "reward", stopwatch)
     for name, function in own.items():
         setattr(torch.autograd, name, stopwatch.timed("backward", function))
     try:
         yield
     finally:
-        trainer.parts = parts
+        trainer.parts, sampler.target = parts, target
         for name, function in own.items():
             setattr(torch.autograd, name, function)

@@ -13,6 +13,7 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
@@ -72,11 +73,10 @@ def build(given: argparse.Namespace) -> tuple[Any, Any]:
     return jax.jit(update, donate_argnums=0), (params, optimizer.init(params), key)
 
 
-def measure(given: argparse.Namespace) -> dict[str, Any]:
-    """Compile, warm up, then time blocks of updates."""
+def time_compiled(update: Any, state: Any, given: argparse.Namespace) -> tuple[dict[str, Any], Any]:
+    """Compile, warm up, then time blocks of updates (state -> state, mean length); what was found, and the state."""
     import jax
 
-    update, state = build(given)
     start = time.perf_counter()
     update = update.lower(state).compile()
     compile_seconds = time.perf_counter() - start
@@ -86,22 +86,28 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     block_ms, lengths = [], []
     for size in given.blocks:
         start = time.perf_counter()
-        found = []
+        block = []
         for _ in range(size):
             state, length = update(state)
-            found.append(length)
-        jax.block_until_ready((state, found))
+            block.append(length)
+        jax.block_until_ready((state, block))
         block_ms.append((time.perf_counter() - start) / size * 1e3)
-        lengths += [float(length) for length in found]
-    return {
+        lengths += [float(length) for length in block]
+    found = {
         "block_ms": block_ms,
         "mean_length": sum(lengths) / len(lengths),
         "log_Z": float(state[0]["log_Z"]),
         "compile_seconds": compile_seconds,
     }
+    return found, state
 
 
-def main() -> None:
+def measure(given: argparse.Namespace) -> dict[str, Any]:
+    """The case."""
+    return time_compiled(*build(given), given)[0]
+
+
+def main(measure: Callable[[argparse.Namespace], dict[str, Any]]) -> None:
     """Entry point: the case as one JSON object on the command line."""
     given = argparse.Namespace(**json.loads(sys.argv[1]))
     limit_threads(given.threads)
@@ -112,4 +118,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(measure)

@@ -5,24 +5,31 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import os
+import resource
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 import torch
 
 from gfn_vi.analysis.table import collect
-from gfn_vi.benchmark import phases
+from gfn_vi.benchmark import phases, runner
 from gfn_vi.benchmark.cases import GOALS, MEASUREMENTS, Case, Job, UsageError, block_sizes, parse_cases
 from gfn_vi.benchmark.collecting import make_runs, time_collection
-from gfn_vi.benchmark.machine import Load, watch
-from gfn_vi.benchmark.measure import build, distinct_share, overrides
-from gfn_vi.benchmark.peers import Peer, ensure_installed
+from gfn_vi.benchmark.dags import DAG_CASES, SAMPLERS, DagCase
+from gfn_vi.benchmark.machine import Load, free_memory, lacks_memory, only_free_memory, watch
+from gfn_vi.benchmark.measure import build, distinct_share, known_log_rewards
+from gfn_vi.benchmark.overrides import composed
+from gfn_vi.benchmark.peers import PEERS, Peer, ensure_installed, peers_of
 from gfn_vi.benchmark.phases import PHASES, Stopwatch, phases_timed
 from gfn_vi.benchmark.report import comparison_lines, result_lines
-from gfn_vi.benchmark.runner import compared, summarized
+from gfn_vi.benchmark.runner import compared, disagreements, summarized, write_table
+from gfn_vi.commands.benchmark import parse, plan
 from gfn_vi.core.types import Trajectories
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,37 +44,45 @@ def benchmark(*arguments: str) -> subprocess.CompletedProcess[str]:
 def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any]]:
     """Standard output and JSON of a tiny run."""
     file = tmp_path_factory.mktemp("benchmark") / "report.json"
-    done = benchmark("case=2x8x64,exact", "replicas=1,2", "updates=2", "warmup=1", "threads=1", "--json", str(file))
+    done = benchmark("case=2x8x64,dag3x8-mlp,exact", "replicas=1,2", "updates=2", "warmup=1", "threads=1", "--json", str(file))
     assert done.returncode == 0, done.stderr
     return done.stdout, json.loads(file.read_text())
 
 
 def test_every_case_and_number_of_replicas_is_reported(report: tuple[str, dict[str, Any]]) -> None:
     text, found = report
-    assert [(r["case"], r["replicas"]) for r in found["results"]] == [("2x8x64", 1), ("2x8x64", 2), ("exact", 1), ("exact", 2)]
-    for words in ("ms/update", "ms/measurement", "states/s", "phases (ms)", "peak memory", "distinct"):
+    cases = ("2x8x64", "dag3x8-mlp", "exact")
+    assert [(r["case"], r["replicas"]) for r in found["results"]] == [(case, n) for case in cases for n in (1, 2)]
+    for words in ("ms/update", "ms/measurement", "states/s", "rewards/s", "phases (ms)", "peak memory", "distinct"):
         assert words in text
+    assert found["settings"]["dag"]["rows"] == 100
     assert {"processor", "cores"} <= set(found["machine"])
 
 
 def test_figures_of_a_training_case_fit_together(report: tuple[str, dict[str, Any]]) -> None:
-    for r in report[1]["results"][:2]:
+    batch = {"2x8x64": 64, "dag3x8-mlp": 8}
+    longest = {"2x8x64": 15, "dag3x8-mlp": 4}  # 2 x 7 moves or 3 edges, and the stop
+    for r in report[1]["results"][:4]:
         assert len(r["block_ms"]) == 2
         assert r["ms_range"] == [min(r["block_ms"]), max(r["block_ms"])]
         assert r["ms_per_replica"] == pytest.approx(r["ms"] / r["replicas"])
-        assert 1 < r["mean_length"] <= 15  # 2 x 7 moves and the stop
-        assert r["trajectories_per_second"] == pytest.approx(1e3 / r["ms"] * 64 * r["replicas"])
+        assert 1 < r["mean_length"] <= longest[r["case"]]
+        assert r["trajectories_per_second"] == pytest.approx(1e3 / r["ms"] * batch[r["case"]] * r["replicas"])
+        assert r["rewards_per_second"] == pytest.approx(r["trajectories_per_second"])  # one reward each, on-policy
         assert r["states_per_second"] == pytest.approx(r["trajectories_per_second"] * r["mean_length"])
         assert set(r["phases_ms"]) == set(PHASES)
         assert all(r["phases_ms"][name] > 0 for name in PHASES)
-        assert 1 / 64 <= r["distinct_share"] <= 64 / (64 * 2)  # at most the 64 states of the grid
+        if r["case"] == "2x8x64":
+            assert 1 / 64 <= r["distinct_share"] <= 64 / (64 * 2)  # at most the 64 states of the grid
+        else:
+            assert 0 < r["distinct_share"] <= 25 / 8  # at most the 25 graphs on 3 nodes
         assert len(r["log_Z"]) == r["replicas"]
         assert 50 < r["peak_memory_mb"] < 2000
         assert r["busy_cores_during"] is None or r["busy_cores_during"] >= 0
 
 
 def test_exact_evaluation_is_a_real_one(report: tuple[str, dict[str, Any]]) -> None:
-    for r in report[1]["results"][2:]:
+    for r in report[1]["results"][4:]:
         assert 0 < r["jsd"] < math.log(2)
         assert r["first_ms"] > 0
         assert "mean_length" not in r
@@ -79,14 +94,20 @@ def test_help_says_the_keys_and_loads_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=False)
     assert done.stdout.splitlines()[-1] == "False"
-    for word in ("case=all", "replicas=1,8", "updates=50", "threads=2", "device=cpu", "--peers", "--json"):
+    for word in ("case=all", "replicas=1,8", "updates=", "threads=2", "device=cpu", "--peers", "--json", "dag<nodes>x<batch>"):
         assert word in done.stdout
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["case=2x8"], "case=2x8: expected all, exact, exact_gradients, gradient_statistics, collect or <dims>x<side>x<batch>"),
+        (
+            ["case=2x8"],
+            "case=2x8: expected all, dag, exact, exact_gradients, gradient_statistics, collect, <dims>x<side>x<batch>",
+        ),
+        (["case=dag5x64"], "case=dag5x64: expected all, dag, exact"),
+        (["case=dag5x64-gnn"], "or dag<nodes>x<batch>-mlp|transformer"),
+        (["case=dag1x64-mlp"], "case=dag1x64-mlp: expected at least 2 nodes and batch 1"),
         (["case=2x1x64"], "case=2x1x64: expected at least 1 dimension, side 2 and batch 1"),
         (["updates=0"], "updates=0: expected a whole number >= 1"),
         (["replicas=1,x"], "replicas=x: expected a whole number >= 1"),
@@ -106,17 +127,110 @@ def test_bad_input_is_one_clear_line(arguments: list[str], message: str) -> None
 def test_cases() -> None:
     assert [case.name for case in parse_cases("all")] == [*GOALS, *(name for name in MEASUREMENTS if name != "collect")]
     assert parse_cases("3x20x16,exact") == [Case(3, 20, 16), MEASUREMENTS["exact"]]
-    job = Job(Case(2, 8, 64), 8, 50, 100, 2, "cpu")
-    assert Job.from_dict(json.loads(json.dumps(job.to_dict()))) == job
-    job = Job(MEASUREMENTS["collect"], 1, 50, 100, 2, "cpu", runs=7)
-    assert Job.from_dict(json.loads(json.dumps(job.to_dict()))) == job
+    assert parse_cases("dag7x32-transformer,2x8x64") == [DagCase(7, 32, "transformer"), Case(2, 8, 64)]
+    assert [case.name for case in parse_cases("dag")] == [
+        f"dag{d}x{batch}-{sampler}" for d in (5, 10, 20) for batch in (64, 256) for sampler in ("mlp", "transformer")
+    ]
+    for case in (Case(2, 8, 64), MEASUREMENTS["collect"], DagCase(20, 256, "transformer")):
+        job = Job(case, 8, 50, 100, 2, "cpu", runs=7)
+        assert Job.from_dict(json.loads(json.dumps(job.to_dict()))) == job
+
+
+def test_large_dags_are_timed_over_fewer_updates() -> None:
+    updates = [case.default_updates for case in DAG_CASES]
+    assert updates == sorted(updates, reverse=True)
+    assert (updates[0], updates[-1]) == (50, 5)
+    jobs, rounds = plan(parse(["case=dag5x64-mlp,dag20x256-mlp,2x8x64"]), peers=False)
+    assert [[(job.updates, job.warmup) for job in several] for several in jobs.values()] == [
+        *([(50, 100)] * 2, [(5, 10)] * 2, [(50, 100)] * 2)
+    ]
+    jobs, _ = plan(parse(["case=dag20x256-mlp", "updates=3", "warmup=0"]), peers=False)
+    assert [(job.updates, job.warmup) for several in jobs.values() for job in several] == [(3, 0)] * 2
+    assert rounds == 1
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_case_of_dags_trains_what_it_says(sampler: str) -> None:
+    config = composed(Job(DagCase(4, 16, sampler), 2, 1, 0, 1, "cpu"))
+    assert config.target.score["_target_"].endswith("BGe")
+    assert config.target.prior["_target_"].endswith("Uniform")
+    assert (config.target.data.n_nodes, config.target.data.n_samples, config.sampler.backward) == (4, 100, "uniform")
+    trainer = build(Job(DagCase(4, 16, sampler), 2, 1, 0, 1, "cpu"))
+    loss, trajectories, _ = trainer.update()
+    assert loss.shape == (2,)
+    assert trajectories.states.shape[:2] == (2, 16)
+    assert trajectories.states.shape[3:] == (2, 4, 4)
+
+
+def test_a_peer_sees_the_same_table_and_has_to_agree_on_rewards(tmp_path: Path) -> None:
+    """What the peer computes from the file is checked against two graphs that both score."""
+    job = Job(DagCase(3, 8, "mlp"), 1, 1, 0, 1, "cpu")
+    write_table(job, str(tmp_path / "table.txt"))
+    rows = numpy.loadtxt(tmp_path / "table.txt")
+    assert rows.shape == (100, 3)
+    chain, complete = known_log_rewards(build(job).parts.target)
+    local = bge_of(rows)
+    empty = sum(local(j, []) for j in range(3))
+    assert chain == pytest.approx(local(0, []) + local(1, [0]) + local(2, [1]) - empty, abs=1e-9)
+    assert complete == pytest.approx(local(0, []) + local(1, [0]) + local(2, [0, 1]) - empty, abs=1e-9)
+    ours = {"implementation": "gfn_vi", "case": "dag3x8-mlp", "log_rewards": [10.0, 50.0]}
+    assert disagreements([ours, ours | {"implementation": "gfnx", "log_rewards": [10.01, 50.1]}]) == []
+    assert "gfnx dag3x8-mlp" in disagreements([ours, ours | {"implementation": "gfnx", "log_rewards": [10.0, 60.0]}])[0]
+
+
+def bge_of(rows: Any) -> Callable[[int, list[int]], float]:
+    """Local scores as gfnx writes them: determinants of R within sets of nodes (its float32 made float64)."""
+    n, d = rows.shape
+    t, mean = 0.5, rows.mean(0)
+    scatter = t * numpy.eye(d) + (rows - mean).T @ (rows - mean) + n / (n + 1) * numpy.outer(mean, mean)
+
+    def local(j: int, parents: list[int]) -> float:
+        p, everyone = len(parents), [*parents, j]
+        constant = -0.5 * math.log(n + 1) + math.lgamma((n + 3 + p) / 2) - math.lgamma((3 + p) / 2)
+        constant += -n / 2 * math.log(math.pi) + (3 + 2 * p) / 2 * math.log(t)
+        inner = numpy.linalg.slogdet(scatter[numpy.ix_(parents, parents)])[1] if parents else 0.0
+        outer = numpy.linalg.slogdet(scatter[numpy.ix_(everyone, everyone)])[1]
+        return float(constant + (n + 2 + p) / 2 * inner - (n + 3 + p) / 2 * outer)
+
+    return local
+
+
+def test_dags_are_compared_with_gfnx_alone() -> None:
+    assert [peer.name for peer in peers_of(DagCase(5, 64, "mlp"))] == ["gfnx"]
+    assert [peer.name for peer in peers_of(Case(2, 8, 64))] == ["torchgfn", "gfnx"]
+    assert peers_of(MEASUREMENTS["exact"]) == []
+    assert all(peer.script(kind).is_file() for peer in PEERS.values() for kind in peer.scripts)
+    rows = [{"case": "dag5x64-mlp", "replicas": 1, "peer": "gfnx", "ratio": 2.0, "ratio_matched": 0.9}]
+    assert "0.90 x (goal 1 x: missed)" in comparison_lines(rows)[-1]
+
+
+def test_more_memory_than_is_free_is_a_result_and_no_crash() -> None:
+    job = Job(DagCase(5, 64, "mlp"), 8, 1, 0, 1, "cpu")
+    script = "import torch; torch.zeros(2**40)"
+    found = runner.run_process("gfn_vi", job, [sys.executable, "-c", script], {}, dict(os.environ))
+    assert found == {"not_measured": "needs more memory than is free"}
+    head = {"implementation": "gfn_vi", "case": "dag5x64-mlp", "replicas": 8, "batch": 64}
+    merged = summarized([head | found])
+    assert "not measured: needs more memory than is free" in result_lines(merged)[0]
+    assert compared([merged, summarized([measured("gfnx", [20.0], 8.0)])]) == []
+
+
+def test_a_process_gets_the_free_memory_and_no_more() -> None:
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    with only_free_memory():
+        soft = resource.getrlimit(resource.RLIMIT_DATA)[0]
+        assert free_memory() is None or soft > 0
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before
+    assert lacks_memory("RuntimeError: DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes.")
+    assert lacks_memory("jax.errors.JaxRuntimeError: RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes.")
+    assert not lacks_memory("RuntimeError: mat1 and mat2 shapes cannot be multiplied")
 
 
 def test_collected_runs_are_runs(tmp_path: Path) -> None:
     """As many as asked for, of different seeds and rates, each with the values that a run records; no goal but for 10,000."""
     job = Job(MEASUREMENTS["collect"], 2, 1, 0, 1, "cpu", runs=102)
     said: list[str] = []
-    table = collect(make_runs(tmp_path, job, overrides(job)), say=said.append)
+    table = collect(make_runs(tmp_path, job), say=said.append)
     assert said == ["102 runs: 102 done"]
     assert table.groupby("config.optimizer.lr_forward", observed=True)["seed"].unique().map(sorted).map(
         tuple
@@ -126,7 +240,7 @@ def test_collected_runs_are_runs(tmp_path: Path) -> None:
     }
     assert len(table) == 102 * (table["run"] == table["run"].iloc[0]).sum()
     assert sorted(set(table["trajectories"])) == list(range(0, 641, 64))
-    found = time_collection(job, overrides(job))
+    found = time_collection(job)
     assert (found["runs"], found["rows"]) == (102, len(table))
     told = result_lines(
         summarized([found | {"implementation": "gfn_vi", "case": "collect", "replicas": 2, "batch": 64, "peak_memory_mb": 1.0}])
@@ -162,7 +276,8 @@ def test_timing_phases_changes_nothing() -> None:
     assert timed.parts is parts
     assert torch.autograd.grad is grad
     assert torch.equal(torch.stack(losses), torch.stack([plain.update()[0] for _ in range(3)]))
-    assert set(stopwatch.seconds) >= {"sample", "loss", "backward", "optimizer"}
+    assert timed.parts.sampler.target is timed.parts.target
+    assert set(stopwatch.seconds) >= {"sample", "reward", "loss", "backward", "optimizer"}
 
 
 def test_distinct_share_looks_at_real_states_of_each_replica() -> None:
@@ -205,11 +320,11 @@ def test_a_busy_process_is_noticed() -> None:
 
 def test_a_peer_that_cannot_be_installed_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gfn_vi.benchmark.peers.CLONE", tmp_path)
-    peer = Peer("nobody", (("no-such-requirement @ file:///nonexistent",),))
+    peer = Peer("nobody", (("no-such-requirement @ file:///nonexistent",),), {"dag": "nobody.py"})
     with pytest.raises(UsageError, match="works in a clone of the repository only"):
         ensure_installed(peer)
-    peer.script.parent.mkdir(parents=True)
-    peer.script.touch()
+    peer.script("dag").parent.mkdir(parents=True)
+    peer.script("dag").touch()
     with pytest.raises(UsageError, match="nobody cannot be installed"):
         ensure_installed(peer)
     assert not (peer.folder / "installed.txt").exists()
