@@ -2,10 +2,14 @@
 
 Beside what csv_reading.py refuses (no numbers, missing or infinite values): columns that are constant or equal to another,
 and fewer rows than columns. A column that is a sum of others is not refused: the priors of the scores keep them finite.
+
+The priors of the Gaussian scores are in units of the columns (BGe's defaults expect variances about 1), so columns are
+standardized unless one says otherwise: x -> (x - mean) / standard deviation, both of the training rows.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NoReturn
 
 import torch
@@ -21,7 +25,14 @@ class CsvTable:
     """The table at `path`, or the one of `otherwise` where the path is null."""
 
     def __init__(
-        self, path: str | None, otherwise: Data, separator: str, held_out_fraction: float, seed: int, digest: str | None
+        self,
+        path: str | None,
+        otherwise: Data,
+        separator: str,
+        standardize: bool,
+        held_out_fraction: float,
+        seed: int,
+        digest: str | None,
     ) -> None:
         r"""separator: one character, or \t; held_out_fraction: of the rows, chosen by the seed; digest: of the file, or null."""
         self.separator = "\t" if separator == r"\t" else separator
@@ -31,7 +42,7 @@ class CsvTable:
         require(0 <= held_out_fraction < 1, "target.data.held_out_fraction", held_out_fraction, expected)
         check_seed(seed)
         self.path, self.otherwise, self.digest = path, otherwise, digest
-        self.held_out_fraction, self.seed = held_out_fraction, seed
+        self.standardize, self.held_out_fraction, self.seed = standardize, held_out_fraction, seed
 
     def table(self) -> Table:
         """Columns, and the rows on either side, in the file's order. Raises ConfigError."""
@@ -45,7 +56,7 @@ class CsvTable:
         held_out = self._held_out(len(rows))
         table = Table(names, rows[~held_out], rows[held_out], graph=None)
         self._check(table, rows)
-        return table
+        return standardized(table) if self.standardize else table
 
     def _held_out(self, n_rows: int) -> Tensor:
         """Which rows are not for the score: [n_rows] bool."""
@@ -74,3 +85,9 @@ class CsvTable:
 
     def _refuse(self, why: str) -> NoReturn:
         raise ConfigError(KEY, self.path, why)
+
+
+def standardized(table: Table) -> Table:
+    """The same table with columns of mean 0 and variance 1 over the training rows."""
+    mean, scale = table.values.mean(0), table.values.std(0, correction=0)
+    return replace(table, values=(table.values - mean) / scale, held_out=(table.held_out - mean) / scale)

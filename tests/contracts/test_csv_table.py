@@ -19,7 +19,7 @@ GOOD = "a,b,c\n1,2,3\n2,-1.5,1e-3\n4,0,7\n5,6,8\n"
 def table(
     path: Path | str | None, separator: str = ",", held_out_fraction: float = 0.0, seed: int = 0, digest: str | None = None
 ) -> Table:
-    return CsvTable(None if path is None else str(path), OTHERWISE, separator, held_out_fraction, seed, digest).table()
+    return CsvTable(None if path is None else str(path), OTHERWISE, separator, False, held_out_fraction, seed, digest).table()
 
 
 def written(folder: Path, text: str | bytes) -> Path:
@@ -186,7 +186,7 @@ def test_what_the_split_makes_of_a_table_is_refused(tmp_path: Path) -> None:
 
 def _held_out_rows(seed: int) -> list[float]:
     """Of ten rows, two."""
-    chosen = CsvTable("x", OTHERWISE, ",", 0.2, seed, None)._held_out(10)
+    chosen = CsvTable("x", OTHERWISE, ",", False, 0.2, seed, None)._held_out(10)
     return chosen.nonzero().squeeze(1).double().tolist()
 
 
@@ -204,3 +204,15 @@ def _held_out_rows(seed: int) -> list[float]:
 def test_other_keys(arguments: dict[str, object], expected: str) -> None:
     with pytest.raises(ConfigError, match=expected):
         table("x.csv", **arguments)  # type: ignore[arg-type]
+
+
+def test_standardized_columns_have_mean_0_and_variance_1_over_the_training_rows(tmp_path: Path) -> None:
+    """Held-out rows are moved and scaled by the same numbers, so all rows are one affine function of the file's."""
+    values = torch.randn(50, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * torch.tensor([3.0, 1e-4]) + 7
+    path = written(tmp_path, "\n".join(["x,y", *(f"{a!r},{b!r}" for a, b in values.tolist())]))
+    raw, scaled = (CsvTable(str(path), OTHERWISE, ",", standardize, 0.2, 0, None).table() for standardize in (False, True))
+    torch.testing.assert_close(scaled.values.mean(0), torch.zeros(2, dtype=torch.float64), rtol=0, atol=1e-10)
+    torch.testing.assert_close(scaled.values.square().mean(0), torch.ones(2, dtype=torch.float64), rtol=0, atol=1e-10)
+    slope = (raw.values[1] - raw.values[0]) / (scaled.values[1] - scaled.values[0])
+    restored = raw.values[0] + slope * (scaled.held_out - scaled.values[0])
+    torch.testing.assert_close(restored, raw.held_out, rtol=1e-10, atol=0)
