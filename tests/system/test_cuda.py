@@ -169,3 +169,23 @@ def test_exact_gradients_and_theorems_are_those_of_the_cpu(target: str) -> None:
     rng = ReplicaGenerators(0, R, "test", DEVICE, torch.float64)
     errors = TheoremErrors(5)(device.sampler, device.target, rng)
     assert all(float(error.max()) < 1e-9 for error in errors.values())
+
+
+@pytest.mark.parametrize("n_nodes", [4, 13])
+def test_graphs_on_the_device_are_those_of_the_cpu(n_nodes: int) -> None:
+    """Closures, masks and scores, of a table of all local scores (4 nodes) and of a growing one (13)."""
+    overrides = ("target=dag", "data@target.data=erdos_renyi", f"target.data.n_nodes={n_nodes}")
+    network = ("sampler=dag_transformer", "sampler.width=8", "trainer.batch_size=12", "evaluation.n_samples=20")
+    trainer = make_trainer(*overrides, *network, replicas=R, dtype="float32", device=DEVICE)
+    target, host = trainer.parts.target, make_trainer(*overrides, *network, replicas=R).parts.target
+    for _ in range(3):
+        drawn = trainer.update()[1]
+    states = drawn.states
+    assert states.device.type == DEVICE
+    assert torch.equal(target.forward_mask(states).cpu(), host.forward_mask(states.cpu()))
+    undo = states[..., 0, :, :].flatten(-2).long().argmax(-1)
+    has_edge = states[..., 0, :, :].flatten(-2).any(-1)
+    assert torch.equal(target.backstep(states, undo)[has_edge].cpu(), host.backstep(states.cpu(), undo.cpu())[has_edge.cpu()])
+    torch.testing.assert_close(target.log_reward(states).cpu(), host.log_reward(states.cpu()), rtol=1e-9, atol=1e-9)
+    for name, value in trainer.measure().items():
+        assert bool(value.isfinite().all()), name
