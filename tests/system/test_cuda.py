@@ -184,7 +184,7 @@ def test_graphs_on_the_device_are_those_of_the_cpu(n_nodes: int) -> None:
     assert states.device.type == DEVICE
     assert torch.equal(target.forward_mask(states).cpu(), host.forward_mask(states.cpu()))
     undo = states[..., 0, :, :].flatten(-2).long().argmax(-1)
-    has_edge = states[..., 0, :, :].flatten(-2).any(-1)
+    has_edge = states[..., 0, :, :].flatten(-2).bool().any(-1)
     assert torch.equal(target.backstep(states, undo)[has_edge].cpu(), host.backstep(states.cpu(), undo.cpu())[has_edge.cpu()])
     torch.testing.assert_close(target.log_reward(states).cpu(), host.log_reward(states.cpu()), rtol=1e-9, atol=1e-9)
     for name, value in trainer.measure().items():
