@@ -5,9 +5,9 @@ parents' numbers of categories. With n_u rows whose parents are in configuration
 
     local(j, P) = sum_u [lgamma(alpha/q) - lgamma(alpha/q + n_u)] + sum_uc [lgamma(alpha/(q r) + n_uc) - lgamma(alpha/(q r))]
 
-Nothing is counted: lgamma(a + n) - lgamma(a) = log a + log(a + 1) + ... + log(a + n - 1), so the score is a sum over rows of
-log(alpha/(q r) + rank) - log(alpha/q + rank), the rank of a row being the number of rows before it that agree with it in (u, c)
-and in u. One sort of the rows' codes ranks both.
+Rows that agree in all columns are one row with a weight. Configurations are numbers, for a batch of sets one product of
+matrices. Where a set has no more configurations than there are different rows, n_uc are added up in a table, elsewhere they are
+differences of cumulative weights after a sort: no loop over sets, and no limit on parents.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from gfn_vi.targets.graph_scores import LocalScore, TableScore
 
 # Codes are sums of products in float64, whose products of matrices are fast on every device: exact below 2^53.
 MOST_CODES = 2**53
-# Rows times sets of one evaluation; some eight arrays of 8 bytes each (130 MB) are alive at once.
-MOST_ELEMENTS = 2**21
+# Different rows times sets of one evaluation, of which some ten arrays of 8 bytes are alive at once: 80 MB.
+MOST_ELEMENTS = 2**20
 
 
 class BDe:
@@ -68,9 +68,10 @@ def _upper_ends(column: Tensor, levels: int) -> Tensor:
 class _BDeOfTable(TableScore):
     def __init__(self, codes: Tensor, sizes: Tensor, equivalent_sample_size: float) -> None:
         """codes [d, N] long: category of each row, below sizes [d]."""
-        self.codes, self.sizes, self.alpha = codes, sizes, equivalent_sample_size
-        # columns whose codes fit together with those of N different rows and any one column
-        limit = MOST_CODES // (max(codes.shape[1], 1) * int(sizes.max()))
+        self.codes, self.weights = torch.unique(codes, dim=1, return_counts=True)  # [d, U], [U]
+        self.sizes, self.alpha = sizes, equivalent_sample_size
+        # Blocks of columns whose numbers fit into a code together with those of U rows and of any one column
+        limit = MOST_CODES // (len(self.weights) * int(sizes.max()))
         self.blocks: list[slice] = []
         first, product = 0, 1
         for column, size in enumerate(sizes.tolist()):
@@ -82,20 +83,49 @@ class _BDeOfTable(TableScore):
 
     def __call__(self, nodes: Tensor, parents: Tensor) -> Tensor:
         """[M], [M, d] -> [M]."""
-        at_once = max(1, MOST_ELEMENTS // max(1, self.codes.shape[1]))
-        return torch.cat([self._few(n, p) for n, p in zip(nodes.split(at_once), parents.split(at_once), strict=True)])
-
-    def _few(self, nodes: Tensor, parents: Tensor) -> Tensor:
-        size = self.sizes[nodes]  # r
-        joint = self._configurations(parents).mul_(size[:, None]).add_(self.codes[nodes]).sort(-1).values
+        n_rows = len(self.weights)
         n_configurations = self.sizes.double().where(parents, 1.0).prod(-1)  # q
-        of_node = (self.alpha / (n_configurations * size))[:, None] + _rank_in_run(joint)
-        of_parents = (self.alpha / n_configurations)[:, None] + _rank_in_run(joint.div_(size[:, None], rounding_mode="floor"))
-        return of_node.div_(of_parents).log_().sum(-1)
+        fits_a_table = n_configurations * self.sizes[nodes] <= n_rows
+        score = torch.empty_like(n_configurations)
+        for evaluate, these in ((self._by_cells, fits_a_table), (self._by_runs, ~fits_a_table)):
+            for chunk in these.nonzero()[:, 0].split(max(1, MOST_ELEMENTS // n_rows)):
+                if len(chunk) == 0:  # no set is of this kind
+                    continue
+                score[chunk] = evaluate(nodes[chunk], parents[chunk], n_configurations[chunk])
+        return score
+
+    def _by_cells(self, nodes: Tensor, parents: Tensor, n_configurations: Tensor) -> Tensor:
+        """With a table of all configurations: [M], [M, d], [M] -> [M]."""
+        sizes, of_parents = self.sizes[nodes], self._configurations(parents)
+
+        def evidence(codes: Tensor, n_codes: Tensor) -> Tensor:
+            weights = self.weights.double().expand_as(codes)
+            table = weights.new_zeros(len(codes), int(n_codes.max())).scatter_add_(1, codes, weights)
+            return _summed(_log_rising(self.alpha / n_codes[:, None], table))
+
+        joint = of_parents * sizes[:, None] + self.codes[nodes]
+        return evidence(joint, n_configurations * sizes) - evidence(of_parents, n_configurations)
+
+    def _by_runs(self, nodes: Tensor, parents: Tensor, n_configurations: Tensor) -> Tensor:
+        """With a sort, after which equal codes are neighbors: [M], [M, d], [M] -> [M]."""
+        sizes = self.sizes[nodes]
+        joint, order = (self._configurations(parents) * sizes[:, None] + self.codes[nodes]).sort(-1)
+        weights = self.weights[order]
+        until = weights.cumsum(-1)  # weight of all rows up to this one
+        end = torch.ones_like(joint[:, :1], dtype=torch.bool)
+
+        def evidence(codes: Tensor, n_codes: Tensor) -> Tensor:
+            differs = codes[:, 1:] != codes[:, :-1]
+            is_first, is_last = torch.cat([end, differs], 1), torch.cat([differs, end], 1)
+            before = (until - weights).where(is_first, 0).cummax(-1).values
+            return _summed(_log_rising(self.alpha / n_codes[:, None], until - before).where(is_last, 0.0))
+
+        of_parents = joint.div(sizes[:, None], rounding_mode="floor")  # sorted, as joint is
+        return evidence(joint, n_configurations * sizes) - evidence(of_parents, n_configurations)
 
     def _configurations(self, parents: Tensor) -> Tensor:
-        """A whole number for each row, equal where the parents' categories are equal: [M, d] -> [M, N] long."""
-        code = torch.zeros(len(parents), self.codes.shape[1], dtype=torch.long, device=parents.device)
+        """A whole number for each row, equal where the parents' categories are, below their number q: [M, d] -> [M, U] long."""
+        code = torch.zeros(len(parents), len(self.weights), dtype=torch.long, device=parents.device)
         for number, block in enumerate(self.blocks):
             sizes = self.sizes[block].where(parents[:, block], 1)
             place = sizes.cumprod(-1) // sizes  # product of the sizes before
@@ -105,17 +135,21 @@ class _BDeOfTable(TableScore):
         return code
 
 
-def _rank_in_run(sorted_codes: Tensor) -> Tensor:
-    """How many equal codes stand before each: [M, N], sorted along N -> [M, N] long."""
-    place = torch.arange(sorted_codes.shape[-1], device=sorted_codes.device)
-    is_first = torch.ones_like(sorted_codes, dtype=torch.bool)
-    torch.ne(sorted_codes[:, 1:], sorted_codes[:, :-1], out=is_first[:, 1:])
-    start = place.where(is_first, 0).cummax(-1).values
-    return place - start
+def _log_rising(prior: Tensor, counts: Tensor) -> Tensor:
+    """lgamma(prior + n) - lgamma(prior), exactly 0 for n = 0: [M, 1], [M, K] -> [M, K]."""
+    return torch.lgamma(prior + counts) - torch.lgamma(prior)
+
+
+def _summed(values: Tensor) -> Tensor:
+    """One after the other, so that a sum does not depend, to the last bit, on what else is in the batch: [M, K] -> [M].
+
+    A run that goes on from a checkpoint computes sets in other batches than the run that it continues.
+    """
+    return values.cumsum(-1)[:, -1]
 
 
 def _dense_rank(codes: Tensor) -> Tensor:
-    """Codes below the number of rows, equal where they were equal: [M, N] -> [M, N]."""
+    """Codes below the number of different ones, equal where they were equal: [M, U] -> [M, U]."""
     ordered, order = codes.sort(-1)
     is_new = torch.zeros_like(ordered)
     is_new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]

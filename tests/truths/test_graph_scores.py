@@ -82,6 +82,20 @@ def equivalence_classes() -> tuple[Tensor, Tensor]:
     return torch.stack(graphs), torch.tensor(classes)
 
 
+@pytest.mark.parametrize(("score", "rows"), [
+    (BGES["paper"], normal_rows(30, 6)),
+    (LinearGaussian(0.1, 1.0, 0.5), normal_rows(30, 6)),
+    (BDe(1.0, None), category_rows(300, (2, 3, 4, 2, 3, 4))),
+], ids=["bge", "linear_gaussian", "bde"])  # fmt: skip
+def test_what_else_is_in_the_batch_does_not_matter_to_the_last_bit(score: Any, rows: Tensor) -> None:
+    """A run that continues another remembers nothing, so it computes the same sets in other batches."""
+    local, wanted = local_of(score, rows), families(6)
+    together = scores(local, wanted, 6)
+    for size in (1, 7):
+        chunks = [scores(local, wanted[first : first + size], 6) for first in range(0, len(wanted), size)]
+        assert torch.equal(torch.cat(chunks), together)
+
+
 # -- BGe --------------------------------------------------------------------------------------------------------------
 
 
@@ -216,7 +230,7 @@ def counted(rows: Tensor, j: int, parents: tuple[int, ...], sizes: tuple[int, ..
 @pytest.mark.parametrize("n_rows", [1, 40, 300])
 @pytest.mark.parametrize("most", [2**53, 1], ids=["one block", "a block per column"])
 def test_bde_is_what_counting_gives(n_rows: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where all codes fit into one number and where they are compressed column by column; also with rows in batches."""
+    """With few rows and many, where codes fit into one number and where they are compressed column by column; in batches."""
     monkeypatch.setattr(bde, "MOST_CODES", most)
     monkeypatch.setattr(bde, "MOST_ELEMENTS", 1000)
     sizes = (2, 3, 4, 2, 5)
@@ -231,6 +245,7 @@ def test_bde_knows_no_limit_of_parents() -> None:
     rows = category_rows(40, (2,) * 81)
     rows[20:] = rows[:20]  # so that some rows agree in all parents
     rows[30:, 0] = 1 - rows[30:, 0]
+    rows[25, 45] = 1 - rows[25, 45]  # and one only in what a code of 64 bits would lose
     everyone = [(0, tuple(range(1, 81))), (0, tuple(range(1, 41))), (80, tuple(range(80)))]
     wanted = torch.tensor([counted(rows, j, p, (2,) * 81, 1.0) for j, p in everyone], dtype=torch.float64)
     torch.testing.assert_close(scores(local_of(BDe(1.0, None), rows), everyone, 81), wanted, **CLOSE)
