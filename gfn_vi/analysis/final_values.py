@@ -21,7 +21,7 @@ METRICS = {
     "modes_covered": ("modes covered", False, 0.0),
 }
 STATISTICS = {"median": "median", "iqm": "interquartile mean", "mean": "mean"}
-SEED_KEYS = frozenset(f"{PREFIX}{key}" for key in ("seed", "replicas", "tuning_seeds"))
+SEED_KEYS = frozenset(f"{PREFIX}{key}" for key in ("seed", "replicas", "tuning_seeds", "target.data.seed"))
 MOST_GROUPS, MOST_COMPARED = 60, 16
 
 
@@ -77,9 +77,9 @@ def group_labels(configs: pd.DataFrame) -> pd.Series:
 
 
 def telling_columns(distinct: pd.DataFrame) -> list[str]:
-    """Columns in which the rows differ: one if one is enough (a name before anything else), or all of them."""
+    """Columns in which the rows differ: one if one is enough (a name, then the target before anything else), or all of them."""
     differing = [str(name) for name in distinct.columns if distinct[name].nunique(dropna=False) > 1]
-    for name in sorted(differing, key=lambda name: not name.endswith("_name")):
+    for name in sorted(differing, key=lambda name: (not name.endswith("_name"), not name.startswith(f"{PREFIX}target."))):
         if distinct[name].nunique(dropna=False) == len(distinct):
             return [name]
     return differing

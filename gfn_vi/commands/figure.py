@@ -4,9 +4,9 @@
 
 Collects outputs/<experiment> (outputs/<experiment>_smoke with preset=smoke, and so on; laptop is the size without a suffix),
 writes its table (table.parquet, table.csv), what experiments/<experiment>/figure.py draws of it (figure.pdf, figure.png), and the
-numbers of it (summary.csv, improvement.csv), all into that folder. x: trajectories, reward_calls or seconds; statistic:
-median, mean or iqm (interquartile mean). The folder experiments is looked for in the working folder, then in the clone that
-gfn_vi is installed from.
+numbers of it (summary.csv, improvement.csv, and what `tables` of that figure.py returns), all into that folder. x: trajectories,
+reward_calls or seconds; statistic: median, mean or iqm (interquartile mean). The folder experiments is looked for in the working
+folder, then in the clone that gfn_vi is installed from.
 """
 
 from __future__ import annotations
@@ -109,7 +109,8 @@ def draw(experiment: Path, folder: Path, command: str, options: Mapping[str, str
             figure = module.figure(table, RunArrays(folder), **(options or {}))
             write_table(table, folder)
             drawn = style.save(figure, folder / "figure", table_hash(table), command)
-        return [*write_summary(table, folder), *drawn]
+        own = module.tables(table, RunArrays(folder)) if hasattr(module, "tables") else {}
+        return [*write_summary(table, folder), *write_texts(own, folder), *drawn]
     except NoRunsError as error:
         suffix = folder.name.removeprefix(experiment.name)
         preset = f" preset={suffix[1:]}" if suffix else ""
@@ -120,6 +121,13 @@ def draw(experiment: Path, folder: Path, command: str, options: Mapping[str, str
         raise UsageError(str(error)) from error
     except OSError as error:
         raise UsageError(f"cannot read or write {error.filename or folder}: {error.strerror or error}") from error
+
+
+def write_texts(texts: Mapping[str, str], folder: Path) -> list[Path]:
+    """Write each text to the file of its name in `folder`; the paths."""
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8", newline="\n")
+    return [folder / name for name in texts]
 
 
 def load(path: Path) -> ModuleType:
