@@ -22,7 +22,7 @@ SMALL_DAG = (*BATCHES, "sampler.hidden=[8]", "data@target.data=erdos_renyi", "ta
 # Group -> how a choice is made on the command line, and what else it takes to run.
 TOP = (
     *("target", "sampler", "exploration", "objective", "optimizer", "evaluation", "logger"),
-    *("arm/paper", "arm/proposition_1", "arm/gradient_variance", "arm/dag_posterior"),
+    *("arm", "arm/paper", "arm/proposition_1", "arm/gradient_variance", "arm/dag_posterior"),
     *("experiment", "preset", "deviation", "sweep", "debug"),
     *(f"experiment_preset/{p.name}" for p in sorted((CONFIGS / "experiment_preset").iterdir())),
 )
@@ -65,8 +65,8 @@ def graph_overrides(group: str, choice: str) -> list[str]:
         needed = {"bde": ["target.score.levels=3"], "pgmpy_network": ["score@target.score=bde"]}.get(choice, [])
         size = BATCHES if group == "data" else SMALL_DAG
         return ["target=dag", *size, f"{NESTED[group][0]}={choice}", *needed]
-    if (group, choice) == ("target", "dag"):
-        return ["target=dag", *SMALL_DAG]
+    if (group, choice) in (("target", "dag"), ("arm", "structure_learning")):
+        return ["target=dag", f"{group}={choice}", *SMALL_DAG]
     if (group, choice) == ("sampler", "dag_transformer"):
         return ["target=dag", "sampler=dag_transformer", *(s for s in SMALL_DAG if "hidden" not in s), "sampler.width=8"]
     if "dag_posterior" not in (rest, choice):
