@@ -24,8 +24,8 @@ DAG_SETTINGS: Mapping[str, Any] = {
 }
 # Times as fast as the peer, with 1 replica and with 8, per replica.
 DAG_GOALS = (1.0, 1.0)
-# Updates that are timed by default: so many that about STEPS steps are taken, and no fewer than one per block.
-STEPS, FEWEST, MOST = 150_000, 5, 50
+# Updates that are timed by default: so many that about STEPS steps would be taken by trajectories of full length.
+STEPS, FEWEST, MOST = 60_000, 3, 50
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ from typing import Any
 
 from gfnx_benchmark import main, time_compiled
 
+BY_STEP_UPDATES = 3
+
 
 def mlp(given: argparse.Namespace, key: Any) -> Any:
     """Adjacency matrix [d, d] -> logits [d d + 1]."""
@@ -127,7 +129,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     """The case, rewards at the end; then a few updates with rewards by step."""
     update, state, log_rewards = build(given, by_step=False)
     result, state = time_compiled(update, state, given)
-    few = argparse.Namespace(**vars(given) | {"warmup": 1, "blocks": [1] * len(given.blocks)})
+    few = argparse.Namespace(**vars(given) | {"warmup": 1, "blocks": [1] * BY_STEP_UPDATES})
     by_step, _ = time_compiled(build(given, by_step=True)[0], state, few)
     return result | {"log_rewards": log_rewards, "by_step_ms": median(by_step["block_ms"])}
 

@@ -139,13 +139,13 @@ def test_cases() -> None:
 def test_large_dags_are_timed_over_fewer_updates() -> None:
     updates = [case.default_updates for case in DAG_CASES]
     assert updates == sorted(updates, reverse=True)
-    assert (updates[0], updates[-1]) == (50, 5)
+    assert (updates[0], updates[-1]) == (50, 3)
     jobs, rounds = plan(parse(["case=dag5x64-mlp,dag20x256-mlp,2x8x64"]), peers=False)
     assert [[(job.updates, job.warmup) for job in several] for several in jobs.values()] == [
-        *([(50, 100)] * 2, [(5, 10)] * 2, [(50, 100)] * 2)
+        *([(50, 100)] * 2, [(3, 6)] * 2, [(50, 100)] * 2)
     ]
-    jobs, _ = plan(parse(["case=dag20x256-mlp", "updates=3", "warmup=0"]), peers=False)
-    assert [(job.updates, job.warmup) for several in jobs.values() for job in several] == [(3, 0)] * 2
+    jobs, _ = plan(parse(["case=dag20x256-mlp", "updates=4", "warmup=0"]), peers=False)
+    assert [(job.updates, job.warmup) for several in jobs.values() for job in several] == [(4, 0)] * 2
     assert rounds == 1
 
 
