@@ -131,11 +131,13 @@ def draw_curve(
     color: Any,
     label: str,
     linestyle: str = "-",
+    band: bool = True,
 ) -> None:
     """The statistic over replicas as a line, its 95% bootstrap interval as a band."""
     low, estimate, high = interval(curve.values, statistic)
     axes.plot(curve.x, estimate, color=color, label=label, linestyle=linestyle)
-    axes.fill_between(curve.x, low, high, color=color, alpha=style.BAND_ALPHA, linewidth=0)
+    if band:
+        axes.fill_between(curve.x, low, high, color=color, alpha=style.BAND_ALPHA, linewidth=0)
 
 
 def n_failed(found: Iterable[Curve]) -> str:
