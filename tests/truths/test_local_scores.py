@@ -111,6 +111,20 @@ def test_a_cache_asks_once_for_each_set(kind: str, monkeypatch: pytest.MonkeyPat
     assert local.n_asked < 0.2 * len(different)
 
 
+def test_a_cache_takes_what_it_knows_along_when_it_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From 4 slots upwards, a few graphs at a time: what was asked early is not asked again."""
+    scores, local = make(monkeypatch, "growing cache", 9)
+    graphs = random_graphs(60, 9, 0.5)
+    sizes = {len(scores._keys)}
+    for few in graphs.split(5):
+        scores.total(few)
+        sizes.add(len(scores._keys))
+    assert len(sizes) > 2
+    local.n_asked = 0
+    scores.total(graphs)
+    assert local.n_asked < 0.2 * scores._n_stored
+
+
 def test_a_table_asks_nothing_later(monkeypatch: pytest.MonkeyPatch) -> None:
     scores, local = make(monkeypatch, "table", 6)
     assert local.n_asked == 6 + 6 * 2**5
