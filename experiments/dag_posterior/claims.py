@@ -23,6 +23,7 @@ OFF_TB, OFF_MDB, OFF_KL = (name + OFF_POLICY for name in (TB, MDB, KL))
 POOR = (TB, KL, OFF_KL)
 ORDERS = 100.0
 ABOUT_EQUAL = 2.0  # ratio of two JSDs
+ROUNDING = 1e-12  # a JSD below it is no more than the rounding of the sum over graphs, and may be 0
 THRESHOLDS = {3: 1e-5, 4: 1e-4, 5: 5e-3}
 
 Told = tuple[str, bool | None]
@@ -92,12 +93,12 @@ def _far_below(p: Posterior, arm: str) -> Told:
 
 
 def _equal(p: Posterior) -> Told:
-    """By ratios on the same graph: their interval lies within a factor of two, or outside, or neither."""
+    """By ratios on the same graph: their interval lies within a factor of two, or outside, or neither. Rounding has no ratio."""
     tb, kl = p.end[TB], p.end[KL]
     _, of_tb, of_kl = np.intersect1d(tb.seeds, kl.seeds, return_indices=True)
     if not len(of_tb):
         raise UnfinishedError("on-policy TB and reverse KL on the same graph")
-    ratio = np.log(kl.values[of_kl] / tb.values[of_tb])
+    ratio = np.log(np.maximum(kl.values[of_kl], ROUNDING) / np.maximum(tb.values[of_tb], ROUNDING))
     low, estimate, high = map(float, interval(ratio))
     told = f"median JSD at the end: {_several({TB: tb.values, KL: kl.values})}"
     told += f"; reverse KL / TB on the same graph {math.exp(estimate):.2g}"

@@ -114,4 +114,4 @@ def _budget(found: Settings, size: int, total: float) -> str:
         share = f"{100 * shares[least]:.0f}\\%"
         text += f"; {name_of(least)}, evaluated every {every:,.0f} trajectories, stands lowest, at {share} of them"
     late = [name_of(arm) for arm in by_arm if arm not in known]
-    return text + (f"; {TOO_LATE}: {', '.join(late)} spends them before its first evaluation." if late else ".")
+    return text + (f"; {TOO_LATE}: spent before the first evaluation of {' and of '.join(late)}." if late else ".")

@@ -230,6 +230,7 @@ def test_the_latex_has_every_number_in_its_column(texts: dict[str, str]) -> None
     assert sum(bool(cell) for cells in rows for cell in cells[2::2]) == 15
     assert rows[13][1::2] == ["--"] * 3
     assert any("5 graphs" in line for line in lines)
+    assert sum(line.endswith("; --: spent before the first evaluation of on-policy Modified DB.") for line in lines) == 3
     assert any("10,000 reward evaluations, all that off-policy TB makes" in line and "at 90\\% of them" in line for line in lines)
 
 
@@ -374,6 +375,16 @@ def test_claims_can_fail(
     claims = judging.claims(altered(table, arm, d, factor))
     claim = next(claim for claim in claims if f"d = {d}:" in claim.claim and sentence in claim.claim)
     assert claim.verdict == verdict, claim
+
+
+def test_a_jsd_that_is_only_rounding_is_equal_to_another(judging: ModuleType, table: pd.DataFrame) -> None:
+    """Exactly 0 too, which has no logarithm."""
+    rounded = altered(altered(table, "trajectory_balance", 3, 0.0), "reverse_kl", 3, 1e-14)
+    claim = next(
+        claim for claim in judging.claims(rounded) if claim.claim.startswith("d = 3: on-policy TB and on-policy reverse")
+    )
+    assert claim.verdict == "yes"
+    assert claim.measured.endswith("on the same graph 1 (1 to 1)")
 
 
 def test_runs_on_other_graphs_belong_together(tmp_path: Path) -> None:
