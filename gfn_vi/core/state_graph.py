@@ -82,6 +82,16 @@ class StateGraph:
         return table
 
     @cached_property
+    def walk_table(self) -> Tensor:
+        """next_state in blocks of S + 1 rows, one block per action: [A (S + 1)] long; from row S, the end, every action leads to S."""
+        return torch.nn.functional.pad(self.next_state.T, (0, 1), value=self.n_states).reshape(-1)
+
+    @cached_property
+    def walk_states(self) -> Tensor:
+        """states, and in row S, the end, any state: [S + 1, *state]."""
+        return torch.cat([self.states, self.states[:1]])
+
+    @cached_property
     def in_levels(self) -> list[tuple[Tensor, Tensor]]:
         """(source, target) of the edges into each level but the first."""
         return [(self.source[a:b], self.target[a:b]) for a, b in pairwise(self.in_offsets[1:])]

@@ -67,7 +67,7 @@ def graph_rollout(
     dtype: torch.dtype,
 ) -> Path:
     """Roll out on a graph too large to look up; policy: states [R, b, *state] -> log-probabilities [R, b, A]."""
-    states = torch.cat([graph.states, graph.states[:1]])  # ended trajectories are in row S
+    states = graph.walk_states
 
     def draw(rows: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         log_probs = policy(states.index_select(0, rows.view(-1)).view(*rows.shape, *states.shape[1:]))
@@ -105,8 +105,7 @@ def graph_walk(
     """
     device, n_states = graph.states.device, graph.n_states
     noise = noise_block(rng, batch, horizon, dtype)
-    # one block of S + 1 rows per action, so that row and action combine in a single operation
-    following = torch.nn.functional.pad(graph.next_state.T, (0, 1), value=n_states).reshape(-1)
+    following = graph.walk_table  # row and action combine in a single operation
     columns = torch.arange(batch, device=device).expand(n_replicas, batch)
     row = torch.zeros(n_replicas, batch, dtype=torch.long, device=device)
     rows_full = torch.full((horizon + 1, n_replicas, batch), n_states, device=device)
