@@ -387,6 +387,17 @@ def test_a_jsd_that_is_only_rounding_is_equal_to_another(judging: ModuleType, ta
     assert claim.measured.endswith("on the same graph 1 (1 to 1)")
 
 
+def test_equal_on_most_graphs_is_not_decided(judging: ModuleType, table: pd.DataFrame) -> None:
+    """On one of five the ratio is 5.5; of two graphs alone nothing is decided either."""
+    other = table["value"].where(table["seed"] != 4, altered(table, "reverse_kl", 5, 5)["value"])
+    for rows, interval in ((table.assign(value=other), "1.1 (1.1 to 5.5)"), (table[table["seed"] < 2], "on the same graph 1.1")):
+        claim = next(
+            claim for claim in judging.claims(rows) if claim.claim.startswith("d = 5: on-policy TB and on-policy reverse")
+        )
+        assert claim.verdict == "undecided"
+        assert claim.measured.endswith(interval)
+
+
 def test_runs_on_other_graphs_belong_together(tmp_path: Path) -> None:
     """They differ in the seed of their data only; a size is told by the size, not by what depends on it."""
     for d in (3, 4):
