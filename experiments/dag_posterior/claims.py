@@ -6,7 +6,7 @@ Replicas are graphs. "Orders of magnitude" is a factor of 100: a hundred times t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +20,7 @@ from gfn_vi.analysis.statistics import interval
 
 TB, MDB, KL = "trajectory_balance", "modified_detailed_balance", "reverse_kl"
 OFF_TB, OFF_MDB, OFF_KL = (name + OFF_POLICY for name in (TB, MDB, KL))
-POOR = (TB, KL, OFF_KL)
+ON = (TB, KL)  # on-policy
 ORDERS = 100.0
 ABOUT_EQUAL = 2.0  # ratio of two JSDs
 ROUNDING = 1e-12  # a JSD below it is no more than the rounding of the sum over graphs, and may be 0
@@ -57,10 +57,15 @@ def _posteriors(table: pd.DataFrame) -> list[Posterior]:
 
 def _of_paper(p: Posterior) -> list[Claim]:
     worse = "not worse" if p.size == 3 else "worse"
-    return [
-        _claim(p, f"{name_of(arm)} is orders of magnitude below on-policy TB and reverse KL", lambda arm=arm: _far_below(p, arm))
+    far_below = [
+        _claim(
+            p, f"{name_of(arm)} is orders of magnitude below {words}", lambda arm=arm, others=others: _far_below(p, arm, others)
+        )
         for arm in (OFF_TB, OFF_MDB)
-    ] + [
+        for words, others in {"on-policy TB and reverse KL": ON, "off-policy reverse KL": (OFF_KL,)}.items()
+    ]
+    return [
+        *far_below,
         _claim(p, "on-policy TB and on-policy reverse KL are about equal", lambda: _equal(p)),
         _claim(p, f"reverse KL is {worse} off-policy than on-policy", lambda: _off_policy_kl(p)),
     ]
@@ -70,11 +75,16 @@ def _besides(p: Posterior) -> list[Claim]:
     found = [
         _claim(
             p,
-            "at equal reward evaluations, too, off-policy TB is below on-policy TB and reverse KL",
+            "at equal reward evaluations, too, off-policy TB is below TB and reverse KL on-policy and reverse KL off-policy",
             lambda: _at_budget(p),
             False,
         ),
-        _claim(p, "at equal reward evaluations, off-policy TB is below off-policy modified DB", lambda: _steps_count(p), False),
+        _claim(
+            p,
+            "at equal reward evaluations (of modified DB every visited state), off-policy TB is below off-policy modified DB",
+            lambda: _steps_count(p),
+            False,
+        ),
     ]
     if p.size in THRESHOLDS:
         limit = THRESHOLDS[p.size]
@@ -86,8 +96,8 @@ def _claim(p: Posterior, sentence: str, judge: Callable[[], Told], in_paper: boo
     return judged(f"{'' if in_paper else '(Not in the paper) '}d = {p.size}: {sentence}.", judge)
 
 
-def _far_below(p: Posterior, arm: str) -> Told:
-    best, others = p.end[arm].values, {name: p.end[name].values for name in POOR}
+def _far_below(p: Posterior, arm: str, than: Sequence[str]) -> Told:
+    best, others = p.end[arm].values, {name: p.end[name].values for name in than}
     told = f"median JSD at the end: {in_words(best)}; {_several(others)}"
     return told, together(better(ORDERS * best, values) for values in others.values())
 
@@ -120,7 +130,7 @@ def _off_policy_kl(p: Posterior) -> Told:
 
 def _at_budget(p: Posterior) -> Told:
     best = _trained(p, OFF_TB)
-    others = {name: _trained(p, name) for name in POOR}
+    others = {name: _trained(p, name) for name in (*ON, OFF_KL)}
     told = f"median JSD after {p.budget:,.0f} evaluations: off-policy TB {in_words(best)}; {_several(others)}"
     return told, together(better(best, values) for values in others.values())
 

@@ -83,7 +83,7 @@ class StateGraph:
 
     @cached_property
     def walk_table(self) -> Tensor:
-        """next_state in blocks of S + 1 rows, one block per action: [A (S + 1)] long; from row S, the end, every action leads to S."""
+        """next_state in blocks of S + 1 rows, one per action: [A (S + 1)] long; from row S, the end, every action leads to S."""
         return torch.nn.functional.pad(self.next_state.T, (0, 1), value=self.n_states).reshape(-1)
 
     @cached_property

@@ -42,7 +42,7 @@ class Attention(nn.Module):
 
     def forward(self, tokens: Tensor, relations: Tensor) -> Tensor:
         """[R, N d, width], [R, N, RELATIONS, d d] -> [R, N d, width]."""
-        n_replicas, n_states, _, n_pairs = relations.shape
+        n_replicas, n_states = relations.shape[:2]
         n_nodes, width = tokens.shape[1] // n_states, tokens.shape[2]
         split = self.project(self.norm(tokens)).view(-1, n_nodes, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
         query, key, value = split.flatten(1, 2).unbind(0)  # [R N H, d, width / H]

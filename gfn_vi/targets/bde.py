@@ -48,7 +48,10 @@ class BDe:
             values = whole.unique()
             if self.levels is None:
                 is_category = bool((values == values.round()).all())
-                advice = f"column {name} is not of whole numbers; give the number of categories to cut columns into, such as 3"
+                advice = (
+                    f"column {name} is not of whole numbers; give the number of categories to cut columns into, such as 3, or, "
+                    "where a CSV file has whole numbers, leave them as they are: target.data.standardize=false"
+                )
                 require(is_category, "target.score.levels", "null", advice)
             elif len(values) > self.levels:
                 values = _upper_ends(whole, self.levels)

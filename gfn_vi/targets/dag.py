@@ -24,6 +24,9 @@ from gfn_vi.targets.graph_priors import GraphPrior
 from gfn_vi.targets.graph_scores import Score
 from gfn_vi.targets.local_scores import LocalScores
 
+# Of the spaces beyond, 6 nodes (3,781,503 graphs) already take minutes and gigabytes to list.
+MOST_LISTED_NODES = 5
+
 
 def n_graphs(n_nodes: int) -> int:
     """Number of labeled directed acyclic graphs: 1, 3, 25, 543, 29281, ... (Robinson 1973)."""
@@ -51,6 +54,7 @@ class Dag(BaseTarget):
         most = d - 1 if max_parents is None else max_parents
         require(1 <= most <= d - 1, "target.max_parents", max_parents, f"expected 1 to {d - 1} (number of nodes - 1), or null")
         self.max_parents, self.max_enumerated_states = most, max_enumerated_states
+        self._enumerable = d <= MOST_LISTED_NODES and n_graphs(d) <= max_enumerated_states
         self.n_actions, self.n_backward_actions, self.n_features = d * d + 1, d * d, d * d
         self.horizon = sum(min(place, most) for place in range(d)) + 1
         self.state_shape = (2, d, d)
@@ -117,8 +121,8 @@ class Dag(BaseTarget):
 
     @property
     def enumerable(self) -> bool:
-        """Whether the number of graphs (without a limit on parents) is within max_enumerated_states."""
-        return n_graphs(self.n_nodes) <= self.max_enumerated_states
+        """At most MOST_LISTED_NODES nodes, and (without a limit on parents) at most max_enumerated_states graphs."""
+        return self._enumerable
 
     # -- graphs (gfn_vi/core/protocols.py: GraphTarget) ---------------------------------------------------------------
 

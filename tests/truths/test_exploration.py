@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from hydra.utils import instantiate
 from scipy.stats import chisquare
 from torch import Tensor
 
@@ -21,7 +22,7 @@ from gfn_vi.exploration.mixture import Mixture, shares
 from gfn_vi.exploration.replay import BackwardRollout, Replay
 from gfn_vi.exploration.tilted import EpsilonUniform, OnPolicy, StopBias, Tempered
 from gfn_vi.samplers.discrete import DiscreteSampler
-from truths.building import TARGETS, choices, generators, make_exploration, make_sampler, make_target
+from truths.building import CONFIGS, TARGETS, choices, composed, generators, make_exploration, make_sampler, make_target
 
 EXACT = {"rtol": 1e-12, "atol": 1e-13}  # sums of some dozens of float64 numbers of order one
 N_DRAWN = 20_000
@@ -299,3 +300,12 @@ def test_state_dict_round_trip_goes_on_bit_for_bit(name: str) -> None:
         assert torch.equal(a.log_reward, b.log_reward)
     for key, value in ours.statistics().items():
         assert torch.equal(value, theirs.statistics()[key])
+
+
+@pytest.mark.parametrize("arm", sorted(p.stem for p in (CONFIGS / "arm" / "dag_posterior").glob("*_off_policy.yaml")))
+def test_off_policy_arms_of_dag_posterior_explore_as_they_say(arm: str) -> None:
+    """Epsilon from 1 to 0.1 over the first half of the run: a schedule's own start must win over epsilon_uniform's."""
+    config = composed("experiment=dag_posterior", f"arm=dag_posterior/{arm}", "trainer.n_trajectories=1000")
+    exploration = instantiate(config.exploration, _convert_="all")
+    epsilon = getattr(exploration, "source", exploration).epsilon
+    assert [epsilon.value(n) for n in (0, 250, 500, 1000)] == pytest.approx([1.0, 0.55, 0.1, 0.1], abs=1e-12)

@@ -252,9 +252,7 @@ def test_the_networks_that_are_named_are_there() -> None:
 
 @needs_pgmpy
 def test_a_network_that_does_not_exist() -> None:
-    with pytest.raises(
-        ConfigError, match=r"target.data.name=sach: no such network; known are cancer \(5 nodes\), .*sachs"
-    ):
+    with pytest.raises(ConfigError, match=r"target.data.name=sach: no such network; known are cancer \(5 nodes\), .*sachs"):
         PgmpyNetwork("sach", 10, 0, 0).table()
 
 
