@@ -296,9 +296,13 @@ def build_budget(config: DictConfig) -> Budget:
 
 def build_trainer(config: DictConfig) -> tuple[Trainer, list[str]]:
     """A trainer ready to run, and remarks for the user. Raises ConfigError before any work is done."""
+    from omegaconf import OmegaConf
+
     from gfn_vi.training.allocator import keep_freed_memory
     from gfn_vi.training.trainer import Trainer
 
+    config = config.copy()
+    OmegaConf.resolve(config)  # parts are built one by one, and an interpolation may point to another
     keep_freed_memory()
     check_numbers(config)
     device, dtype = resolve_device(config.device), resolve_dtype(config.dtype)

@@ -76,7 +76,9 @@ def _seed(config: DictConfig) -> int | list[int]:
 
 
 def _already_done(path: Path) -> float | None:
-    _print("already done; to run it again, delete the directory", path)
+    has_graphs = (path / "edge_probabilities.csv").is_file()
+    graphs = f"its graphs are shown and drawn again by: python scripts/graphs.py {shlex.quote(str(path))}\n" if has_graphs else ""
+    _print(f"{graphs}already done; to run it again, delete the directory", path)
     return recorded_jsd(path)
 
 

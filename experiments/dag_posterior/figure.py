@@ -74,7 +74,7 @@ def tables(table: pd.DataFrame, arrays: Arrays) -> dict[str, str]:
 def _curves(page: SubFigure, table: pd.DataFrame, jsd: Curves, sizes: Sequence[int], x: str, statistic: str) -> None:
     from matplotlib.ticker import EngFormatter, LogLocator
 
-    every = page.subplots(1, len(sizes), sharey=True, squeeze=False)[0]
+    every = page.subplots(1, len(sizes), squeeze=False)[0]
     equal = smallest_totals(settings(table)) if x == "reward_calls" else {}
     for axes, size in zip(every, sizes, strict=True):
         for arm in ARMS:
@@ -90,8 +90,8 @@ def _curves(page: SubFigure, table: pd.DataFrame, jsd: Curves, sizes: Sequence[i
         else:
             axes.set_xlim(left=0)
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    every[0].set_yscale("log")
-    every[0].yaxis.set_major_locator(LogLocator(numticks=12))
+        axes.set_yscale("log")  # of its own: sizes differ by ten orders of magnitude
+        axes.yaxis.set_major_locator(LogLocator(numticks=8))
     every[0].set_ylabel("Jensen-Shannon divergence")
     every[0].set_title("(a)", loc="left")
     _legend(page, {_parts(arm) for arm, _ in jsd if arm in ARMS}, bool(equal))

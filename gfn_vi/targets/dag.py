@@ -47,6 +47,9 @@ class Dag(BaseTarget):
 
         max_parents: of a node, None for no limit; max_enumerated_states: exact metrics while there are no more graphs.
         """
+        for name, part, member in (("data", data, "table"), ("score", score, "local"), ("prior", prior, "__call__")):
+            group = "graph_prior" if name == "prior" else name
+            require(hasattr(part, member), f"target.{name}", part, f"expected a choice: {group}@target.{name}=NAME, see --help")
         table = data.table()
         self.node_names, self.n_nodes = table.names, len(table.names)
         d = self.n_nodes
