@@ -48,7 +48,9 @@ def _unknown_choice(path: str, options: list[str]) -> str:
     group, _, choice = path.rpartition("/")
     if not group:
         return f"no config named {path}{suggestion(path, options)}"
-    known = f"choices: {', '.join(options)}" if options else "see --help"  # Hydra lists none of a folder within a group
+    if "/" in group and not group.startswith("hydra/"):
+        options = []  # of a folder within a group Hydra lists what lies beside it
+    known = f"choices: {', '.join(options)}" if options else "see --help"
     return f"{group}={choice}: no such choice{suggestion(choice, options)}; {known}"
 
 
