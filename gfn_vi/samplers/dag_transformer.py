@@ -19,8 +19,8 @@ from gfn_vi.core.errors import ConfigError, require
 from gfn_vi.core.protocols import DiscreteTarget, GraphTarget
 from gfn_vi.core.replicas import ReplicaGenerators
 from gfn_vi.core.types import Role
-from gfn_vi.samplers.discrete import DiscreteSampler
 from gfn_vi.samplers.networks import ReplicaLinear, ReplicaNorm
+from gfn_vi.samplers.separate_networks import SeparateNetworks
 
 # Edge and path, each in both directions.
 RELATIONS = 4
@@ -114,7 +114,7 @@ class GraphNetwork(nn.Module):
         return out
 
 
-class DagTransformerSampler(DiscreteSampler):
+class DagTransformerSampler(SeparateNetworks):
     """Separate networks for P_F, P_B and log F; a tied P_B is a second edge head on the encoder of P_F."""
 
     def __init__(
@@ -157,12 +157,3 @@ class DagTransformerSampler(DiscreteSampler):
         if Role.FLOW in roles and self.flow_net is not None:
             out[Role.FLOW] = self.flow_net(states)[0]
         return {role: out[role] for role in roles}
-
-    def parameter_groups(self) -> dict[Role, list[nn.Parameter]]:
-        """A tied P_B shares the forward group."""
-        groups = super().parameter_groups() | {Role.FORWARD: list(self.forward_net.parameters())}
-        if self.backward_net is not None:
-            groups[Role.BACKWARD] = list(self.backward_net.parameters())
-        if self.flow_net is not None:
-            groups[Role.FLOW] = list(self.flow_net.parameters())
-        return groups

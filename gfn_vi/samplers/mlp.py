@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from gfn_vi.core.errors import require
 from gfn_vi.core.protocols import DiscreteTarget
 from gfn_vi.core.replicas import ReplicaGenerators
 from gfn_vi.core.types import Role
-from gfn_vi.samplers.discrete import DiscreteSampler
 from gfn_vi.samplers.networks import Mlp
+from gfn_vi.samplers.separate_networks import SeparateNetworks
 
 
-class MlpSampler(DiscreteSampler):
+class MlpSampler(SeparateNetworks):
     """Separate networks for P_F, P_B and log F; a tied P_B is a second head on the trunk of P_F."""
 
     def __init__(
@@ -49,12 +49,3 @@ class MlpSampler(DiscreteSampler):
         if Role.FLOW in roles and self.flow_net is not None:
             out[Role.FLOW] = self.flow_net(features)
         return {role: out[role] for role in roles}
-
-    def parameter_groups(self) -> dict[Role, list[nn.Parameter]]:
-        """A tied P_B shares the forward group."""
-        groups = super().parameter_groups() | {Role.FORWARD: list(self.forward_net.parameters())}
-        if self.backward_net is not None:
-            groups[Role.BACKWARD] = list(self.backward_net.parameters())
-        if self.flow_net is not None:
-            groups[Role.FLOW] = list(self.flow_net.parameters())
-        return groups

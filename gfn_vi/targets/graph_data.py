@@ -8,6 +8,7 @@ generators of their own: more rows, or other ones, leave the network as it is.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -54,7 +55,7 @@ def check_seed(seed: int) -> None:
     require(is_whole(seed) and seed >= 0, "target.data.seed", seed, "expected a whole number >= 0")
 
 
-class LinearGaussian:
+class LinearGaussian(ABC):
     """What the random networks below share: weights, noise, rows. The shape of the graph is theirs."""
 
     def __init__(self, n_nodes: int, weight_scale: float, noise_scale: float, n_samples: int, n_held_out: int, seed: int) -> None:
@@ -66,9 +67,9 @@ class LinearGaussian:
         self.n_nodes, self.weight_scale, self.noise_scale = n_nodes, weight_scale, noise_scale
         self.n_samples, self.n_held_out, self.seed = n_samples, n_held_out, seed
 
+    @abstractmethod
     def skeleton(self, rng: torch.Generator) -> Tensor:
         """Edges between places of an order, [d, d] bool, above the diagonal only."""
-        raise NotImplementedError
 
     def graph(self) -> tuple[Tensor, Tensor]:
         """(edges [d, d] uint8, the nodes in topological order [d] long)."""
