@@ -11,8 +11,8 @@ from torch import Tensor
 
 from gfn_vi.core.protocols import EnumerableTarget, GraphTarget
 from gfn_vi.core.replicas import ReplicaGenerators
-from gfn_vi.evaluation.exact import terminating_distribution
-from gfn_vi.evaluation.graph_arrays import exact_graph_arrays, sampled_graph_arrays
+from gfn_vi.evaluation.dags.arrays import exact_graph_arrays, sampled_graph_arrays
+from gfn_vi.evaluation.exact.metrics import terminating_distribution
 from gfn_vi.training.trainer import Trainer
 
 

@@ -26,8 +26,8 @@ from omegaconf import DictConfig, OmegaConf
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from gfn_vi.training.recorder import Recorder, Sink
-    from gfn_vi.training.run_directory import RunDirectory
+    from gfn_vi.runs.directory import RunDirectory
+    from gfn_vi.runs.recorder import Recorder, Sink
     from gfn_vi.training.trainer import Trainer
 
 log = logging.getLogger("gfn_vi")
@@ -44,7 +44,7 @@ def run(config: DictConfig) -> float | None:
     Ctrl-C or SIGTERM, once the state is saved.
     """
     from gfn_vi.build import check_numbers
-    from gfn_vi.training.run_directory import RunDirectory, run_directory
+    from gfn_vi.runs.directory import RunDirectory, run_directory
 
     check_numbers(config)
     plain: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
@@ -84,8 +84,8 @@ def _already_done(path: Path) -> float | None:
 
 def _train(config: DictConfig, trainer: Trainer, directory: RunDirectory, sinks: list[Sink]) -> float | None:
     from gfn_vi.arrays import save_arrays
-    from gfn_vi.training.checkpoint import load_checkpoint
-    from gfn_vi.training.recorder import Recorder
+    from gfn_vi.runs.checkpoint import load_checkpoint
+    from gfn_vi.runs.recorder import Recorder
 
     recorder = Recorder(directory.path, sinks, config.replicas)
     failed, stop = True, ""
@@ -130,7 +130,7 @@ def _train(config: DictConfig, trainer: Trainer, directory: RunDirectory, sinks:
 
 def _loop(config: DictConfig, trainer: Trainer, recorder: Recorder, directory: RunDirectory) -> str:
     """Train with progress bar, checkpoints and a tidy answer to Ctrl-C; returns what stopped it early, or ""."""
-    from gfn_vi.training.checkpoint import save_checkpoint
+    from gfn_vi.runs.checkpoint import save_checkpoint
     from gfn_vi.training.progress import ProgressBar
 
     bar = ProgressBar(trainer.budget.steps * trainer.budget.batch_size, config.get("run_label", "run"), config.progress)
@@ -255,7 +255,7 @@ def _report_graphs(config: DictConfig, trainer: Trainer, path: Path) -> str:
     if not isinstance(trainer.parts.target, GraphTarget):
         return ""
     try:
-        from gfn_vi.analysis.graphs import report
+        from gfn_vi.analysis.pictures.graphs import report
 
         told = report(path, with_pictures=bool(config.pictures))
     except Exception as error:  # noqa: BLE001 - a finished run stays finished, whatever drawing raises

@@ -4,7 +4,7 @@ from hydra import compose, initialize_config_module
 
 import gfn_vi.commands.train  # noqa: F401 (registers what the configs interpolate with)
 from gfn_vi.build import build_trainer
-from gfn_vi.evaluation.expected_gradients import expected_gradients
+from gfn_vi.evaluation.gradients.expected_gradients import expected_gradients
 
 with initialize_config_module("gfn_vi.configs", version_base="1.3"):
     config = compose("train", ["target.side=8", "objective=reverse_kl", "replicas=3"])

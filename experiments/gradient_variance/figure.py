@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from gfn_vi.analysis import style
-from gfn_vi.analysis.runs import TableError
-from gfn_vi.analysis.table import require_columns
+from gfn_vi.analysis.pictures import style
+from gfn_vi.analysis.reading.table import require_columns
+from gfn_vi.runs.reading import TableError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

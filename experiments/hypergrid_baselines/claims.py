@@ -9,9 +9,9 @@ import math
 
 import pandas as pd
 
-from gfn_vi.analysis.claims import Claim, Groups, better, in_words, judged
-from gfn_vi.analysis.curves import curves
-from gfn_vi.analysis.statistics import area_under_curve
+from gfn_vi.analysis.reading.curves import curves
+from gfn_vi.analysis.statistics.claims import Claim, Groups, better, in_words, judged
+from gfn_vi.analysis.statistics.estimates import area_under_curve
 
 NAMES = {"reverse_kl": "reverse KL", "forward_kl": "forward KL", "reverse_wake_sleep": "reverse wake-sleep"}
 SIDES = {"": "on-policy", "_off_policy": "off-policy"}

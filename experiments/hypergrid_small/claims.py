@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pandas as pd
 
-from gfn_vi.analysis.claims import FEWEST_REPLICAS, Claim, Groups, better, in_words, judged, together
-from gfn_vi.analysis.curves import curves
+from gfn_vi.analysis.reading.curves import curves
+from gfn_vi.analysis.statistics.claims import FEWEST_REPLICAS, Claim, Groups, better, in_words, judged, together
 
 BEST = "trajectory_balance"
 OTHERS = ("modified_detailed_balance", "reverse_kl", "forward_kl", "wake_sleep", "reverse_wake_sleep")

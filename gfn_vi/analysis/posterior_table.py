@@ -15,9 +15,9 @@ import pandas as pd
 
 from gfn_vi.analysis import arms
 from gfn_vi.analysis.arms import OFF_POLICY
-from gfn_vi.analysis.budgets import Spending, Standing, smallest_totals, spending
-from gfn_vi.analysis.statistics import interval
-from gfn_vi.analysis.table import require_columns
+from gfn_vi.analysis.reading.budgets import Spending, Standing, smallest_totals, spending
+from gfn_vi.analysis.reading.table import require_columns
+from gfn_vi.analysis.statistics.estimates import interval
 
 SIZE = "config.target.data.n_nodes"
 WORST = math.log(2)

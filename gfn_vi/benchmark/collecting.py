@@ -12,11 +12,11 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from gfn_vi.analysis.table import collect, write_table
+from gfn_vi.analysis.reading.table import collect, write_table
 from gfn_vi.benchmark.cases import Job
 from gfn_vi.benchmark.overrides import composed
 from gfn_vi.run import run
-from gfn_vi.training.run_directory import run_directory
+from gfn_vi.runs.directory import run_directory
 
 EVALUATIONS = 10  # after the first, which is before training
 RATES = 100  # different learning rates among the runs; seeds are the rest

@@ -27,8 +27,8 @@ from gfn_vi.build import build_trainer
 from gfn_vi.core.errors import ConfigError
 from gfn_vi.core.protocols import DiscreteTarget
 from gfn_vi.core.types import Trajectories
-from gfn_vi.evaluation.expected_gradients import ExactGradients
-from gfn_vi.evaluation.gradient_statistics import GradientStatistics
+from gfn_vi.evaluation.gradients.expected_gradients import ExactGradients
+from gfn_vi.evaluation.gradients.statistics import GradientStatistics
 from gfn_vi.training.trainer import Trainer
 
 # Measurements of each kind at most, and updates whose phases and states are looked at.

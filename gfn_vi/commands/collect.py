@@ -20,8 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, help="outputs/<experiment>, the folder that holds the runs")
     folder = parser.parse_args(arguments).folder
 
-    from gfn_vi.analysis.runs import TableError
-    from gfn_vi.analysis.table import collect, table_hash, write_table
+    from gfn_vi.analysis.reading.table import collect, table_hash, write_table
+    from gfn_vi.runs.reading import TableError
 
     try:
         table = collect(folder)

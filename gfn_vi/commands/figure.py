@@ -90,12 +90,12 @@ def draw(experiment: Path, folder: Path, command: str, options: Mapping[str, str
 
     options: x and statistic, for a figure that takes them.
     """
-    from gfn_vi.analysis import style
-    from gfn_vi.analysis.folders import NoRunsError, TableError
-    from gfn_vi.analysis.runs import RunArrays
-    from gfn_vi.analysis.seeds import check_seeds
-    from gfn_vi.analysis.summary import write_summary
-    from gfn_vi.analysis.table import collect, table_hash, write_table
+    from gfn_vi.analysis.pictures import style
+    from gfn_vi.analysis.reading.seeds import check_seeds
+    from gfn_vi.analysis.reading.table import collect, table_hash, write_table
+    from gfn_vi.analysis.statistics.summary import write_summary
+    from gfn_vi.runs.folders import NoRunsError, TableError
+    from gfn_vi.runs.reading import RunArrays
 
     try:
         module = load(experiment / "figure.py")

@@ -21,8 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("run", type=Path, help="the directory of one run, as printed at its end")
     directory = parser.parse_args(arguments).run
 
-    from gfn_vi.analysis.folders import TableError
-    from gfn_vi.analysis.graphs import report
+    from gfn_vi.analysis.pictures.graphs import report
+    from gfn_vi.runs.folders import TableError
 
     try:
         told = report(directory, with_pictures=True)

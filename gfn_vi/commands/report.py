@@ -22,8 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, help="outputs/<experiment>, the folder that holds the runs")
     folder = parser.parse_args(arguments).folder
 
-    from gfn_vi.analysis.folders import TableError
-    from gfn_vi.analysis.report import write_report
+    from gfn_vi.analysis.pages.report import write_report
+    from gfn_vi.runs.folders import TableError
 
     try:
         print(write_report(folder, *find_figure(folder)))

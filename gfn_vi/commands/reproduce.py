@@ -21,7 +21,7 @@ from gfn_vi.commands import figure
 from gfn_vi.commands.guarded import EXIT_BAD_INPUT, EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
-    from gfn_vi.analysis.claims import Claim
+    from gfn_vi.analysis.statistics.claims import Claim
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -77,8 +77,8 @@ def claims_of(experiment: Path, folder: Path) -> list[Claim]:
     """What experiments/<name>/claims.py says of the table in `folder`, written to claims.csv; [] without such a file."""
     import pandas as pd
 
-    from gfn_vi.analysis.claims import write_claims
-    from gfn_vi.analysis.folders import TableError
+    from gfn_vi.analysis.statistics.claims import write_claims
+    from gfn_vi.runs.folders import TableError
 
     if not (experiment / "claims.py").is_file():
         return []

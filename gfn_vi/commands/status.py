@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gfn_vi.analysis.folders import TableError
-from gfn_vi.analysis.states import SweepStates
-from gfn_vi.analysis.status_view import OTHER_LINES, PLAIN_ROWS, Snapshot, plain, snapshot, table
+from gfn_vi.analysis.pages.status_view import OTHER_LINES, PLAIN_ROWS, Snapshot, plain, snapshot, table
+from gfn_vi.runs.folders import TableError
+from gfn_vi.runs.states import SweepStates
 
 if TYPE_CHECKING:
     from rich.console import Console

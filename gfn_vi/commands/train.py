@@ -21,7 +21,7 @@ from gfn_vi.commands.guarded import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTE
 from gfn_vi.commands.help_text import choices_in_words, keys_in_words
 from gfn_vi.commands.hydra_errors import in_one_line
 from gfn_vi.core.errors import ConfigError, RunError
-from gfn_vi.sweeps.labels import labelled
+from gfn_vi.runs.label import labelled
 from gfn_vi.sweeps.worker import JobError
 
 # Here and not in main: the workers of a launcher import this module and never call main.

@@ -155,7 +155,7 @@ def trained_or_random(config: DictConfig, target: EnumerableTarget, device: torc
     """(sampler, where its parameters come from)."""
     from gfn_vi.build import build_objective, build_sampler
     from gfn_vi.core.types import Need
-    from gfn_vi.training.checkpoint import load_checkpoint
+    from gfn_vi.runs.checkpoint import load_checkpoint
 
     if config.run is None:
         return build_sampler(config, target, device, dtype, 1, flow=False), "random parameters"
@@ -179,7 +179,7 @@ def count_trajectories(small: EnumerableTarget, config: DictConfig) -> int:
 
     import torch
 
-    from gfn_vi.evaluation.dynamic_programming import at_source, forward_pass
+    from gfn_vi.evaluation.exact.dynamic_programming import at_source, forward_pass
 
     graph = small.state_graph()
     ones = torch.ones(len(graph.source), 1, dtype=torch.float64)

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 
 from gfn_vi.core.errors import RunError
-from gfn_vi.training.run_directory import RunDirectory
+from gfn_vi.runs.directory import RunDirectory
 
 SECONDS_BETWEEN_LOOKS = 0.1
 # A terminal has told the workers, too: only those that go on after this time are told by us.

@@ -27,8 +27,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gfn_vi.commands.hydra_errors import in_one_line
 from gfn_vi.core.errors import ConfigError, RunError
-from gfn_vi.sweeps.labels import labelled
-from gfn_vi.training.run_directory import run_directory
+from gfn_vi.runs.directory import run_directory
+from gfn_vi.runs.label import labelled
 
 
 @dataclass(frozen=True)

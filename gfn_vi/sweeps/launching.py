@@ -28,12 +28,12 @@ from omegaconf import DictConfig
 
 from gfn_vi.commands.hydra_errors import in_one_line
 from gfn_vi.core.errors import RunError
+from gfn_vi.runs.directory import HeldError, RunDirectory
+from gfn_vi.runs.standing import Standing, give_up, look
 from gfn_vi.sweeps.interrupts import workers_save_first
 from gfn_vi.sweeps.jobs import Job
 from gfn_vi.sweeps.requeue import JobStoppedError
-from gfn_vi.sweeps.standing import Standing, give_up, look
 from gfn_vi.sweeps.worker import InWorker, JobError
-from gfn_vi.training.run_directory import HeldError, RunDirectory
 
 # Launchers under which a job that dies takes no other along, by module.
 SEPARATE = ("hydra_plugins.hydra_submitit_launcher",)

@@ -11,9 +11,9 @@ from pathlib import Path
 from hydra.core.config_loader import ConfigLoader
 
 from gfn_vi.commands.guarded import EXIT_BAD_INPUT, EXIT_FAILED
+from gfn_vi.runs.standing import Standing
 from gfn_vi.sweeps.jobs import Job, differences
 from gfn_vi.sweeps.launching import Outcome, say
-from gfn_vi.sweeps.standing import Standing
 
 WORDS = {"missing": "to do"}  # state -> how it is counted
 ORDER = ("done", "diverged", "running", "interrupted", "killed", "failed", "missing")

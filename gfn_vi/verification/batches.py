@@ -14,8 +14,8 @@ from torch import Tensor
 
 from gfn_vi.core.protocols import DiscreteTarget, Objective
 from gfn_vi.core.types import Evaluation, Need, Role, Trajectories
-from gfn_vi.evaluation.enumeration import as_trajectories, multisets
-from gfn_vi.evaluation.policies import PolicySampler
+from gfn_vi.evaluation.exact.enumeration import as_trajectories, multisets
+from gfn_vi.evaluation.exact.policies import PolicySampler
 
 
 class AllBatches:

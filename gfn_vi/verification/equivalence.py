@@ -17,7 +17,7 @@ from gfn_vi.objectives.penalties import Square
 from gfn_vi.objectives.trajectory_balance import TrajectoryBalance
 from gfn_vi.objectives.variational import Variational
 from gfn_vi.objectives.weightings import SelfNormalized
-from gfn_vi.samplers.discrete import DiscreteSampler
+from gfn_vi.samplers.discrete.sampler import DiscreteSampler
 from gfn_vi.training.optimizers import Sgd
 from gfn_vi.training.rate_schedules import Constant
 from gfn_vi.verification.check import Check, compare

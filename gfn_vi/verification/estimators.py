@@ -15,7 +15,7 @@ from torch import Tensor
 from gfn_vi.core.errors import ConfigError
 from gfn_vi.core.protocols import DiscreteTarget, Exploration, Objective
 from gfn_vi.core.types import Need, Role
-from gfn_vi.evaluation.enumeration import enumerate_policies
+from gfn_vi.evaluation.exact.enumeration import enumerate_policies
 from gfn_vi.objectives.baselines import BatchMean, LeaveOneOut, NoBaseline
 from gfn_vi.objectives.divergences import ForwardKL, ReverseKL
 from gfn_vi.objectives.log_variance import LogVariance
@@ -23,7 +23,7 @@ from gfn_vi.objectives.penalties import Square
 from gfn_vi.objectives.trajectory_balance import TrajectoryBalance
 from gfn_vi.objectives.variational import Variational
 from gfn_vi.objectives.weightings import Plain, SelfNormalized, Unweighted
-from gfn_vi.samplers.discrete import DiscreteSampler
+from gfn_vi.samplers.discrete.sampler import DiscreteSampler
 from gfn_vi.verification.batches import AllBatches
 from gfn_vi.verification.check import SMALLEST_FAILURE, Check, compare
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from gfn_vi.core.protocols import DiscreteTarget
 from gfn_vi.core.types import Role
-from gfn_vi.evaluation.enumeration import Enumeration, enumerate_paths, enumerate_policies
-from gfn_vi.evaluation.policies import PolicySampler
+from gfn_vi.evaluation.exact.enumeration import Enumeration, enumerate_paths, enumerate_policies
+from gfn_vi.evaluation.exact.policies import PolicySampler
 from gfn_vi.verification.check import CLAIMS, Check, Sides, combined, compare, excess, worst
 from gfn_vi.verification.theorems import LOG_Z_SHIFTS
 

@@ -12,8 +12,8 @@ from rich.table import Table
 
 from gfn_vi.core.protocols import DiscreteTarget, EnumerableTarget, Exploration
 from gfn_vi.core.replicas import ReplicaGenerators
-from gfn_vi.evaluation.expected_gradients import ExactGradients
-from gfn_vi.samplers.discrete import DiscreteSampler
+from gfn_vi.evaluation.gradients.expected_gradients import ExactGradients
+from gfn_vi.samplers.discrete.sampler import DiscreteSampler
 from gfn_vi.verification.check import Check
 from gfn_vi.verification.equivalence import four
 from gfn_vi.verification.estimators import Estimators

@@ -8,7 +8,7 @@ from torch import Tensor
 from gfn_vi.core.errors import require
 from gfn_vi.core.protocols import EnumerableTarget
 from gfn_vi.core.replicas import ReplicaGenerators
-from gfn_vi.samplers.discrete import DiscreteSampler
+from gfn_vi.samplers.discrete.sampler import DiscreteSampler
 from gfn_vi.verification.junctions import junction_choices
 from gfn_vi.verification.table import by_dynamic_programming
 

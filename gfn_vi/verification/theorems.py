@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from gfn_vi.core.types import Role
-from gfn_vi.evaluation.dynamic_programming import backward_pass, terminating_probability
-from gfn_vi.evaluation.exact import divergences
-from gfn_vi.evaluation.expectations import GraphExpectations
-from gfn_vi.evaluation.expected_gradients import ExactGradients
+from gfn_vi.evaluation.exact.dynamic_programming import backward_pass, terminating_probability
+from gfn_vi.evaluation.exact.expectations import GraphExpectations
+from gfn_vi.evaluation.exact.metrics import divergences
+from gfn_vi.evaluation.gradients.expected_gradients import ExactGradients
 from gfn_vi.verification.check import CLAIMS, Check, combined, compare, excess, worst
 from gfn_vi.verification.windows import node_flows, windows
 

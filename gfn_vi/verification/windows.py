@@ -22,9 +22,9 @@ from torch import Tensor
 
 from gfn_vi.core.state_graph import StateGraph, build_state_graph
 from gfn_vi.core.types import Role
-from gfn_vi.evaluation.dynamic_programming import EdgePolicies, backward_pass, elbo, eubo, forward_pass
-from gfn_vi.evaluation.expectations import GraphExpectations
-from gfn_vi.evaluation.flows import backward_flows, forward_flows
+from gfn_vi.evaluation.exact.dynamic_programming import EdgePolicies, backward_pass, elbo, eubo, forward_pass
+from gfn_vi.evaluation.exact.expectations import GraphExpectations
+from gfn_vi.evaluation.exact.visits import backward_flows, forward_flows
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,12 @@ from omegaconf import DictConfig
 
 from gfn_vi.commands.guarded import EXIT_INTERRUPTED
 from gfn_vi.core.errors import require
+from gfn_vi.runs.manifest import forget, plan
+from gfn_vi.runs.standing import look
 from gfn_vi.sweeps.fused_rates import fused
 from gfn_vi.sweeps.jobs import Job, jobs_of, parsed, written
 from gfn_vi.sweeps.launcher_checks import check_launcher
 from gfn_vi.sweeps.launching import Launches, Outcome, make_launcher, say
-from gfn_vi.sweeps.manifest import forget, plan
-from gfn_vi.sweeps.standing import look
 from gfn_vi.sweeps.summary import announce, conclude, counted
 
 

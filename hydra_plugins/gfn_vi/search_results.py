@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from omegaconf import OmegaConf
 
-from gfn_vi.training.durable_files import replace_durably
+from gfn_vi.runs.durable_files import replace_durably
 
 if TYPE_CHECKING:
     from optuna import Study

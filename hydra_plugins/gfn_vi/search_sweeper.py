@@ -24,13 +24,13 @@ from gfn_vi.commands.guarded import EXIT_FAILED, EXIT_INTERRUPTED
 from gfn_vi.core.errors import RunError, require
 from gfn_vi.core.seeds import replica_seeds
 from gfn_vi.run import recorded_jsd
+from gfn_vi.runs.directory import run_name
+from gfn_vi.runs.manifest import forget, plan
 from gfn_vi.signatures import located
 from gfn_vi.sweeps.jobs import Job, identify, parsed, written
 from gfn_vi.sweeps.launcher_checks import check_launcher
 from gfn_vi.sweeps.launching import Launches, Outcome, make_launcher, say
-from gfn_vi.sweeps.manifest import forget, plan
 from gfn_vi.sweeps.summary import command
-from gfn_vi.training.run_directory import run_name
 from hydra_plugins.gfn_vi.parallelism import jobs_at_a_time
 from hydra_plugins.gfn_vi.search_results import (
     Finalist,
@@ -171,7 +171,7 @@ class SearchSweeper(Sweeper):
         return failed
 
     def _second_stage(self, study: Study, space: Space) -> list[Finalist]:
-        from gfn_vi.analysis.areas import jsd_area
+        from gfn_vi.analysis.statistics.areas import jsd_area
 
         trials = best_settings(study, self.finalists)
         jobs = [self._job(space, trial.params, self.finalist_overrides) for trial in trials]

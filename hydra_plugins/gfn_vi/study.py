@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import filelock
 
 from gfn_vi.core.errors import ConfigError, RunError, require
-from gfn_vi.training.durable_files import disk_error
+from gfn_vi.runs.durable_files import disk_error
 
 if TYPE_CHECKING:
     from optuna import Study, Trial

@@ -84,7 +84,7 @@ def run_config(arm: str, seed: int, replicas: int) -> dict[str, object]:
         "device": "cpu",
         "output_root": "outputs",
         "logger": {"mode": "offline"},
-        "target": {"_target_": "gfn_vi.targets.hypergrid.Hypergrid", "n_dims": 2, "side": 16, "reward": {"r0": 0.01}},
+        "target": {"_target_": "gfn_vi.targets.grids.hypergrid.Hypergrid", "n_dims": 2, "side": 16, "reward": {"r0": 0.01}},
         "objective": {
             "_target_": f"gfn_vi.objectives.{arm}",
             "baseline": None if "balance" in arm else "leave_one_out",

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gfn_vi.analysis.areas import jsd_area
-from gfn_vi.analysis.folders import TableError
+from gfn_vi.analysis.statistics.areas import jsd_area
+from gfn_vi.runs.folders import TableError
 
 
 def write(path: Path, rows: Sequence[tuple[int, int, str, float]]) -> Path:

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gfn_vi.analysis.curves import curves, n_failed
-from gfn_vi.analysis.folders import TableError
+from gfn_vi.analysis.reading.curves import curves, n_failed
+from gfn_vi.runs.folders import TableError
 
 X = [0, 100, 200]
 

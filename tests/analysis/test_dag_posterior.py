@@ -15,15 +15,15 @@ import pandas as pd
 import pytest
 import yaml
 
-from gfn_vi.analysis import style
-from gfn_vi.analysis.budgets import smallest_totals
-from gfn_vi.analysis.final_values import final_values
-from gfn_vi.analysis.folders import TableError
+from gfn_vi.analysis.pictures import style
 from gfn_vi.analysis.posterior_latex import with_spread
 from gfn_vi.analysis.posterior_table import ARMS, PAPER, SIZE, settings, standings
-from gfn_vi.analysis.runs import RunArrays
-from gfn_vi.analysis.table import collect
+from gfn_vi.analysis.reading.budgets import smallest_totals
+from gfn_vi.analysis.reading.table import collect
+from gfn_vi.analysis.statistics.final_values import final_values
 from gfn_vi.commands import figure as figure_command
+from gfn_vi.runs.folders import TableError
+from gfn_vi.runs.reading import RunArrays
 
 EXPERIMENT = Path(__file__).resolve().parents[2] / "experiments/dag_posterior"
 HEADER = "step,trajectories,reward_calls,wall_seconds,replica,metric,value\n"

@@ -18,13 +18,13 @@ from matplotlib.patches import FancyArrowPatch, Rectangle
 from PIL import Image
 from system.command import only_run, train
 
-from gfn_vi.analysis import style
-from gfn_vi.analysis.circles import circle_order, on_circle
-from gfn_vi.analysis.edge_pictures import edge_figure, short_names
-from gfn_vi.analysis.folders import TableError
-from gfn_vi.analysis.graph_pictures import equivalence_classes, top_figure
-from gfn_vi.analysis.graphs import edge_lines, edge_rows, read_graphs, report
+from gfn_vi.analysis.pictures import style
+from gfn_vi.analysis.pictures.circles import circle_order, on_circle
+from gfn_vi.analysis.pictures.edge_pictures import edge_figure, short_names
+from gfn_vi.analysis.pictures.graph_pictures import equivalence_classes, top_figure
+from gfn_vi.analysis.pictures.graphs import edge_lines, edge_rows, read_graphs, report
 from gfn_vi.commands.graphs import main
+from gfn_vi.runs.folders import TableError
 
 CLONE = Path(__file__).resolve().parents[2]
 LONG = ("systolic, blood pressure", 'so-called "risk"', "price in $, and $ again", "age")

@@ -13,14 +13,14 @@ import pandas as pd
 import pytest
 import yaml
 
-from gfn_vi.analysis.differences import differences, in_words
-from gfn_vi.analysis.facts import duration, sweep_command
-from gfn_vi.analysis.final_values import final_sections, final_values
-from gfn_vi.analysis.report import area_sections, render
-from gfn_vi.analysis.states import RunState
-from gfn_vi.analysis.table import collect, table_hash
+from gfn_vi.analysis.pages.report import area_sections, render
+from gfn_vi.analysis.reading.differences import differences, in_words
+from gfn_vi.analysis.reading.facts import duration, sweep_command
+from gfn_vi.analysis.reading.table import collect, table_hash
+from gfn_vi.analysis.statistics.final_values import final_sections, final_values
 from gfn_vi.commands import figure as figure_command
 from gfn_vi.commands import report as report_command
+from gfn_vi.runs.states import RunState
 
 CLONE = Path(__file__).resolve().parents[2]
 FIGURE = CLONE / "experiments/quickstart/figure.py"

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from gfn_vi.analysis.folders import TableError
-from gfn_vi.analysis.seeds import check_seeds
-from gfn_vi.analysis.table import collect, write_table
+from gfn_vi.analysis.reading.seeds import check_seeds
+from gfn_vi.analysis.reading.table import collect, write_table
 from gfn_vi.commands.figure import UsageError, draw
+from gfn_vi.runs.folders import TableError
 
 MakeRun = Callable[..., Path]
 EXPERIMENT = Path(__file__).parents[2] / "experiments" / "quickstart"

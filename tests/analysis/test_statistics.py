@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from gfn_vi.analysis.statistics import area_under_curve, interval, probability_of_improvement, with_worst
+from gfn_vi.analysis.statistics.estimates import area_under_curve, interval, probability_of_improvement, with_worst
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from gfn_vi.analysis.metrics_tail import FIRST_BYTES, MetricsTail
-from gfn_vi.analysis.states import Progress, RunState, SweepStates, count, seconds_left
-from gfn_vi.analysis.status_view import choose_rows, clock, plain, short_labels, snapshot, table
+from gfn_vi.analysis.pages.status_view import choose_rows, clock, plain, short_labels, snapshot, table
 from gfn_vi.commands import status as status_command
-from gfn_vi.training.run_directory import RunDirectory
+from gfn_vi.runs.directory import RunDirectory
+from gfn_vi.runs.metrics_tail import FIRST_BYTES, MetricsTail
+from gfn_vi.runs.states import Progress, RunState, SweepStates, count, seconds_left
 
 CLONE = Path(__file__).resolve().parents[2]
 HEADER = "step,trajectories,reward_calls,wall_seconds,replica,metric,value\n"
@@ -234,7 +234,7 @@ def test_nothing_heavy_is_imported(make_run: MakeRun) -> None:
     code = "import sys; from gfn_vi.commands.status import main; main(sys.argv[1:]); print(*sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True, cwd=CLONE)
     loaded = set(answer.stdout.splitlines()[-1].split())
-    assert "gfn_vi.analysis.states" in loaded
+    assert "gfn_vi.runs.states" in loaded
     assert not loaded & {"torch", "pandas", "pyarrow", "numpy", "hydra", "omegaconf", "matplotlib"}
 
 

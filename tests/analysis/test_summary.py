@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gfn_vi.analysis.summary import write_summary
-from gfn_vi.analysis.table import collect
+from gfn_vi.analysis.reading.table import collect
+from gfn_vi.analysis.statistics.summary import write_summary
 
 MakeRun = Callable[..., Path]
 

@@ -15,9 +15,9 @@ import pandas as pd
 import pyarrow.parquet
 import pytest
 
-from gfn_vi.analysis.folders import NoRunsError
-from gfn_vi.analysis.runs import RunArrays, TableError, flatten, read_run
-from gfn_vi.analysis.table import collect, require_columns, summarize, table_hash, write_table
+from gfn_vi.analysis.reading.table import collect, require_columns, summarize, table_hash, write_table
+from gfn_vi.runs.folders import NoRunsError
+from gfn_vi.runs.reading import RunArrays, TableError, flatten, read_run
 
 MakeRun = Callable[..., Path]
 

@@ -11,7 +11,7 @@ from truths.building import choices, composed, generators, make_sampler, make_ta
 from gfn_vi.core.errors import ConfigError
 from gfn_vi.core.types import Trajectories
 from gfn_vi.exploration.base import BaseExploration
-from gfn_vi.samplers.discrete import DiscreteSampler
+from gfn_vi.samplers.discrete.sampler import DiscreteSampler
 
 R = 2
 every_exploration = pytest.mark.parametrize("name", choices("exploration"))

@@ -20,10 +20,10 @@ from truths.building import (
 )
 
 from gfn_vi.core.types import Evaluation, Need, Role
-from gfn_vi.evaluation.enumeration import enumerate_paths, enumerate_policies
+from gfn_vi.evaluation.exact.enumeration import enumerate_paths, enumerate_policies
 from gfn_vi.objectives.penalties import Square
-from gfn_vi.samplers.discrete import DiscreteSampler
-from gfn_vi.samplers.tabular import TabularSampler
+from gfn_vi.samplers.discrete.sampler import DiscreteSampler
+from gfn_vi.samplers.discrete.tabular import TabularSampler
 
 R, BATCH = 2, 6
 every_objective = pytest.mark.parametrize("name", choices("objective"))

@@ -11,11 +11,11 @@ from torch import Tensor
 from truths.building import bumpy, choices, generators, make_sampler, make_target, make_trainer
 
 from gfn_vi.core.types import Evaluation, Need, Role, Trajectories
-from gfn_vi.evaluation.enumeration import as_trajectories, enumerate_policies
+from gfn_vi.evaluation.exact.enumeration import as_trajectories, enumerate_policies
 from gfn_vi.exploration.tilted import EpsilonUniform, StopBias
-from gfn_vi.samplers.discrete import DiscreteSampler
-from gfn_vi.samplers.networks import FeatureLinear, Mlp, ReplicaLinear
-from gfn_vi.targets.hypergrid import Hypergrid
+from gfn_vi.samplers.discrete.networks import FeatureLinear, Mlp, ReplicaLinear
+from gfn_vi.samplers.discrete.sampler import DiscreteSampler
+from gfn_vi.targets.grids.hypergrid import Hypergrid
 
 R = 2
 SPACES = {

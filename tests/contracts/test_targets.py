@@ -14,7 +14,7 @@ from truths.building import choices, composed, make_trainer
 from gfn_vi import build
 from gfn_vi.core.errors import ConfigError
 from gfn_vi.core.protocols import DiscreteTarget, EnumerableTarget
-from gfn_vi.targets.hypergrid import Hypergrid
+from gfn_vi.targets.grids.hypergrid import Hypergrid
 
 CPU = torch.device("cpu")
 # Choice of target -> overrides that make it small, beside those as shipped.

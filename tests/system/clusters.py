@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from gfn_vi.training.run_directory import RunDirectory
+from gfn_vi.runs.directory import RunDirectory
 from system.command import ROOT, Outcome, run_command, spawn, train, wait_until
 
 SCRIPTS = ROOT / "scripts" / "clusters"

@@ -49,7 +49,7 @@ REFUSED = {
     "+target.sied=3": ("target.sied=3", "Hypergrid has no such key", "did you mean side?"),
     "~target.side": ("target.side=nothing", "Hypergrid needs a whole number"),
     "logger=wandb logger.mode=foo": ("logger.mode=foo", "offline, online, disabled"),
-    "target._target_=gfn_vi.targets.hypergrid.Hypergird": ("target._target_", "did you mean Hypergrid?"),
+    "target._target_=gfn_vi.targets.grids.hypergrid.Hypergird": ("target._target_", "did you mean Hypergrid?"),
     "target._target_=gfn_vi.targets.hipergrid.Hypergrid": ("target._target_", "no hipergrid in gfn_vi.targets"),
     "target._target_=my_module.MyTarget": ("no module named my_module", "current folder"),
     "target._target_=gfn_vi.objectives.penalties.Square ~target.side ~target.r0 ~target.n_dims ~target.reward "

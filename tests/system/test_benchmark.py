@@ -17,7 +17,7 @@ import numpy
 import pytest
 import torch
 
-from gfn_vi.analysis.table import collect
+from gfn_vi.analysis.reading.table import collect
 from gfn_vi.benchmark import phases, runner
 from gfn_vi.benchmark.cases import GOALS, MEASUREMENTS, Case, Job, UsageError, block_sizes, parse_cases
 from gfn_vi.benchmark.collecting import make_runs, time_collection

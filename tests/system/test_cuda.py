@@ -14,10 +14,10 @@ from truths.building import choices, make_exploration, make_objective, make_trai
 
 from gfn_vi.core.replicas import ReplicaGenerators
 from gfn_vi.core.types import Need, Role, Trajectories
-from gfn_vi.evaluation.batch_gradients import BatchGradients, Estimator
-from gfn_vi.evaluation.expected_gradients import expected_gradients
-from gfn_vi.evaluation.gradient_statistics import GradientStatistics
-from gfn_vi.training.checkpoint import load_checkpoint, save_checkpoint
+from gfn_vi.evaluation.gradients.batch_gradients import BatchGradients, Estimator
+from gfn_vi.evaluation.gradients.expected_gradients import expected_gradients
+from gfn_vi.evaluation.gradients.statistics import GradientStatistics
+from gfn_vi.runs.checkpoint import load_checkpoint, save_checkpoint
 from gfn_vi.training.trainer import Trainer
 from gfn_vi.verification.theorem_errors import TheoremErrors
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from gfn_vi.targets.base import BaseTarget
-from gfn_vi.targets.hypergrid import Hypergrid
-from gfn_vi.targets.rewards import CornersReward
+from gfn_vi.targets.grids.hypergrid import Hypergrid
+from gfn_vi.targets.grids.rewards import CornersReward
 from system.command import ROOT, Outcome, ended, records, spawn, train
 
 EXAMPLES = ROOT / "docs" / "examples"

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from gfn_vi.analysis.table import collect
+from gfn_vi.analysis.reading.table import collect
 from system.command import SMALL, train
 
 SWEEP = (

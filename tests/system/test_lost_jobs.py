@@ -16,9 +16,9 @@ import pytest
 from hydra.core.utils import JobReturn
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+from gfn_vi.runs.directory import RunDirectory
 from gfn_vi.sweeps.jobs import Job
 from gfn_vi.sweeps.launching import Launches, Outcome
-from gfn_vi.training.run_directory import RunDirectory
 from system.command import SMALL, ended, run_command, spawn, wait_until
 
 # 300 updates, about a second: long enough to be hit in the middle.

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gfn_vi.training.run_directory import RunDirectory
+from gfn_vi.runs.directory import RunDirectory
 from system.command import SMALL, Outcome, ended, spawn, train, wait_until
 
 SEARCH = (

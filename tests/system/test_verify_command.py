@@ -68,7 +68,10 @@ def test_what_a_run_has_learned(tmp_path: Path) -> None:
     [
         (["traget=tiny_dag"], "traget: no such key; did you mean target?"),
         (["target.sides=3"], "target.sides: no such key; did you mean side?"),
-        (["target.side=2000"], "target=gfn_vi.targets.hypergrid.Hypergrid: not enumerable within target.max_enumerated_states"),
+        (
+            ["target.side=2000"],
+            "target=gfn_vi.targets.grids.hypergrid.Hypergrid: not enumerable within target.max_enumerated_states",
+        ),
         (["small.side=6"], "small=Hypergrid: has 923 trajectories, 426426 batches of 2, more than max_batches=50000"),
         (["junctions=[0,5]"], "junctions=[0, 5]: expected increasing layers from 0 to 63"),
         (["junctions=5"], "junctions=5: expected a list of layers, or null"),

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from gfn_vi.core.errors import RunError
-from gfn_vi.training.checkpoint import load_checkpoint, save_checkpoint
+from gfn_vi.runs.checkpoint import load_checkpoint, save_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -143,7 +143,7 @@ KILLS = """
 import os, signal, sys
 from pathlib import Path
 import torch
-from gfn_vi.training.checkpoint import load_checkpoint, save_checkpoint
+from gfn_vi.runs.checkpoint import load_checkpoint, save_checkpoint
 
 def killed_at(n, path):
     calls = 0
@@ -204,7 +204,7 @@ import resource, sys
 from pathlib import Path
 import torch
 from gfn_vi.core.errors import RunError
-from gfn_vi.training.checkpoint import load_checkpoint, save_checkpoint
+from gfn_vi.runs.checkpoint import load_checkpoint, save_checkpoint
 path = Path(sys.argv[1])
 for step in (1, 2):
     save_checkpoint(path, {"step": step})

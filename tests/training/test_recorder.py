@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from gfn_vi.core.errors import RunError
-from gfn_vi.training.recorder import Recorder
+from gfn_vi.runs.recorder import Recorder
 
 ROOT = Path(__file__).resolve().parents[2]
 HEADER = "step,trajectories,reward_calls,wall_seconds,replica,metric,value"
@@ -111,7 +111,7 @@ def test_a_record_is_in_the_file_when_record_returns(tmp_path):
     """A process killed right after `record` loses nothing."""
     script = """
 import os, signal, sys
-from gfn_vi.training.recorder import Recorder
+from gfn_vi.runs.recorder import Recorder
 Recorder(sys.argv[1], [], 1).record(1, 2, [3], 4.0, {"loss": [5.0]})
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -203,7 +203,7 @@ def test_a_sink_that_cannot_be_closed_is_reported(tmp_path, caplog):
 FULL = """
 import resource, sys
 from gfn_vi.core.errors import RunError
-from gfn_vi.training.recorder import Recorder
+from gfn_vi.runs.recorder import Recorder
 recorder = Recorder(sys.argv[1], [], 1)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, -1))
 for step in range(100):

@@ -20,8 +20,8 @@ from pathlib import Path
 import pytest
 
 from gfn_vi.core.errors import ConfigError, RunError
-from gfn_vi.core.identity import INFRASTRUCTURE_KEYS
-from gfn_vi.training.run_directory import RunDirectory, run_name
+from gfn_vi.runs.directory import RunDirectory, run_name
+from gfn_vi.runs.identity import INFRASTRUCTURE_KEYS
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = {
@@ -47,7 +47,7 @@ def test_name_is_label_and_hash():
 
 
 def test_name_is_the_same_in_another_process():
-    script = f"from gfn_vi.training.run_directory import run_name; print(run_name({CONFIG!r}))"
+    script = f"from gfn_vi.runs.directory import run_name; print(run_name({CONFIG!r}))"
     environment = os.environ | {"PYTHONHASHSEED": "7"}
     shown = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == run_name(CONFIG)
@@ -112,7 +112,7 @@ def test_a_value_that_yaml_cannot_hold_is_named():
 
 HOLDER = """
 import sys, time
-from gfn_vi.training.run_directory import RunDirectory
+from gfn_vi.runs.directory import RunDirectory
 run = RunDirectory(sys.argv[1]).open()
 print("open", flush=True)
 time.sleep(600)
@@ -296,7 +296,7 @@ def git(*arguments: str, cwd: Path) -> str:
 
 
 COMMIT = """
-from gfn_vi.training import run_directory
+from gfn_vi.runs import directory as run_directory
 print(run_directory._git_commit())
 """
 
@@ -321,7 +321,7 @@ def test_the_commit_is_this_checkout_s_and_nobody_else_s(tmp_path):
 def test_naming_a_run_does_not_import_torch():
     script = textwrap.dedent("""
         import sys
-        from gfn_vi.training.run_directory import RunDirectory, run_name
+        from gfn_vi.runs.directory import RunDirectory, run_name
         RunDirectory("nowhere").is_done()
         print("torch" in sys.modules)
     """)

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from gfn_vi.core.errors import ConfigError
-from gfn_vi.training.sinks import TensorboardSink, WandbSink, flattened
+from gfn_vi.runs.sinks import TensorboardSink, WandbSink, flattened
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "a" * 40
@@ -50,7 +50,7 @@ def test_several_replicas_have_the_mean_of_the_finite_values():
 RUN = """
 import json, logging, sys, time
 logging.basicConfig(stream=sys.stderr, level="INFO", format="LOG %(levelname)s %(message)s")
-from gfn_vi.training import sinks
+from gfn_vi.runs import sinks
 sinks.CONNECT_SECONDS, sinks.FINISH_SECONDS = 3.0, 5.0
 arguments = json.loads(sys.argv[1])
 begin = time.monotonic()
@@ -270,7 +270,7 @@ MISSING = """
 import sys
 sys.modules[sys.argv[2].split(".")[0]] = None
 from gfn_vi.core.errors import ConfigError
-from gfn_vi.training import sinks
+from gfn_vi.runs import sinks
 try:
     sinks.WandbSink(sys.argv[1], "n", {}) if sys.argv[2] == "wandb" else sinks.TensorboardSink(sys.argv[1])
 except ConfigError as error:
@@ -293,7 +293,7 @@ def test_a_folder_named_wandb_is_not_the_package(tmp_path):
 import sys
 sys.path[:] = [{str(tmp_path)!r}, {str(ROOT)!r}] + [p for p in sys.path if "site-packages" not in p and p]
 from gfn_vi.core.errors import ConfigError
-from gfn_vi.training.sinks import WandbSink
+from gfn_vi.runs.sinks import WandbSink
 import wandb
 try:
     WandbSink({str(tmp_path)!r}, "n", {{}})
@@ -305,7 +305,7 @@ except ConfigError as error:
 
 
 def test_importing_the_sinks_imports_neither_package():
-    script = "import sys, gfn_vi.training.sinks; print([m for m in ('torch', 'wandb', 'tensorboard') if m in sys.modules])"
+    script = "import sys, gfn_vi.runs.sinks; print([m for m in ('torch', 'wandb', 'tensorboard') if m in sys.modules])"
     shown = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert shown.stdout == "[]\n"
 

@@ -15,10 +15,10 @@ from torch import Tensor
 from gfn_vi import build, resolvers
 from gfn_vi.core.protocols import EnumerableTarget
 from gfn_vi.core.replicas import ReplicaGenerators
-from gfn_vi.samplers.discrete import DiscreteSampler
-from gfn_vi.samplers.mlp import MlpSampler
-from gfn_vi.samplers.tabular import TabularSampler
-from gfn_vi.targets.hypergrid import Hypergrid
+from gfn_vi.samplers.discrete.mlp import MlpSampler
+from gfn_vi.samplers.discrete.sampler import DiscreteSampler
+from gfn_vi.samplers.discrete.tabular import TabularSampler
+from gfn_vi.targets.grids.hypergrid import Hypergrid
 from gfn_vi.training.trainer import Trainer
 
 CONFIGS = Path(__file__).parents[2] / "configs"

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from gfn_vi.core.protocols import EnumerableTarget, Objective
 from gfn_vi.core.types import Evaluation, Need, Role, Trajectories
-from gfn_vi.evaluation.enumeration import Enumeration, as_trajectories, enumerate_policies
-from gfn_vi.samplers.discrete import DiscreteSampler
+from gfn_vi.evaluation.exact.enumeration import Enumeration, as_trajectories, enumerate_policies
+from gfn_vi.samplers.discrete.sampler import DiscreteSampler
 from gfn_vi.verification.batches import AllBatches
 from truths.building import make_sampler, make_target
 

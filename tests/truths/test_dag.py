@@ -13,11 +13,11 @@ from torch import Tensor
 from gfn_vi import build
 from gfn_vi.core.protocols import GraphTarget
 from gfn_vi.core.types import Need
-from gfn_vi.samplers.mlp import MlpSampler
-from gfn_vi.targets.dag import Dag, n_graphs, transitive_closure
-from gfn_vi.targets.graph_data import Table
-from gfn_vi.targets.graph_priors import Uniform
-from gfn_vi.targets.graph_scores import BGe, LinearGaussian
+from gfn_vi.samplers.discrete.mlp import MlpSampler
+from gfn_vi.targets.dags.dag import Dag, n_graphs, transitive_closure
+from gfn_vi.targets.dags.data import Table
+from gfn_vi.targets.dags.priors import Uniform
+from gfn_vi.targets.dags.scores import BGe, LinearGaussian
 from truths.building import composed, generators, make_sampler
 
 CPU = torch.device("cpu")

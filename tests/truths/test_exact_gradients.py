@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from gfn_vi.core.types import Role
-from gfn_vi.evaluation.expected_gradients import ExactGradients, Measure, expected_gradients
-from gfn_vi.evaluation.unrolling import unroll
-from gfn_vi.targets.hypergrid import Hypergrid
+from gfn_vi.evaluation.exact.unrolling import unroll
+from gfn_vi.evaluation.gradients.expected_gradients import ExactGradients, Measure, expected_gradients
+from gfn_vi.targets.grids.hypergrid import Hypergrid
 from gfn_vi.verification.batches import AllBatches
 from gfn_vi.verification.windows import NodeFlows, windows
 from truths.building import TARGETS, bumpy, choices, make_exploration, make_objective, make_sampler, make_target

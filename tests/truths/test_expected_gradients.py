@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gfn_vi.core.errors import ConfigError
 from gfn_vi.core.types import Role
-from gfn_vi.evaluation.enumeration import multisets
+from gfn_vi.evaluation.exact.enumeration import multisets
 from gfn_vi.objectives.baselines import GlobalLogZ, NoBaseline
 from gfn_vi.objectives.divergences import ChiSquare, ForwardKL, ReverseKL
 from gfn_vi.objectives.variational import Variational

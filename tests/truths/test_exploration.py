@@ -15,13 +15,13 @@ from torch import Tensor
 
 from gfn_vi.core.schedules import Schedule
 from gfn_vi.core.types import Trajectories
-from gfn_vi.evaluation.enumeration import as_trajectories, enumerate_paths, path_keys
+from gfn_vi.evaluation.exact.enumeration import as_trajectories, enumerate_paths, path_keys
 from gfn_vi.exploration.base import BaseExploration
 from gfn_vi.exploration.memory import Memory
 from gfn_vi.exploration.mixture import Mixture, shares
 from gfn_vi.exploration.replay import BackwardRollout, Replay
 from gfn_vi.exploration.tilted import EpsilonUniform, OnPolicy, StopBias, Tempered
-from gfn_vi.samplers.discrete import DiscreteSampler
+from gfn_vi.samplers.discrete.sampler import DiscreteSampler
 from truths.building import CONFIGS, TARGETS, choices, composed, generators, make_exploration, make_sampler, make_target
 
 EXACT = {"rtol": 1e-12, "atol": 1e-13}  # sums of some dozens of float64 numbers of order one

@@ -10,9 +10,9 @@ import torch
 from scipy.stats import genpareto
 from torch import Tensor
 
-from gfn_vi.evaluation.gradient_moments import GradientMoments
-from gfn_vi.evaluation.importance_weights import effective_sample_size_error
-from gfn_vi.evaluation.pareto import fitted_k, pareto_k
+from gfn_vi.evaluation.gradients.moments import GradientMoments
+from gfn_vi.evaluation.sampled.importance_weights import effective_sample_size_error
+from gfn_vi.evaluation.sampled.pareto import fitted_k, pareto_k
 
 COPIES, BATCHES, SCALES = 400, 64, torch.tensor([1.0, 0.5, 2.0, 0.1, 1.5]).double()
 REFERENCE = torch.tensor([1.0, -2.0, 0.5, 0.0, 3.0]).double()

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from gfn_vi.core.types import Need, Role
-from gfn_vi.evaluation import batch_gradients, gradient_statistics, large_batches
-from gfn_vi.evaluation.batch_gradients import BatchGradients, Estimator
-from gfn_vi.evaluation.controls import ScoreNoise
-from gfn_vi.evaluation.enumeration import multisets
-from gfn_vi.evaluation.gradient_statistics import GradientStatistics
-from gfn_vi.samplers.discrete import DiscreteSampler
+from gfn_vi.evaluation.exact.enumeration import multisets
+from gfn_vi.evaluation.gradients import batch_gradients, large_batches
+from gfn_vi.evaluation.gradients import statistics as gradient_statistics
+from gfn_vi.evaluation.gradients.batch_gradients import BatchGradients, Estimator
+from gfn_vi.evaluation.gradients.statistics import GradientStatistics
+from gfn_vi.objectives.score_noise import ScoreNoise
+from gfn_vi.samplers.discrete.sampler import DiscreteSampler
 from gfn_vi.verification.batches import take_batches
 from truths.building import generators, make_exploration, make_objective, make_sampler, make_target, make_trainer
 from truths.expectations import evaluate_all, make_bench

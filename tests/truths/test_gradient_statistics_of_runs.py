@@ -84,7 +84,7 @@ REFUSED = {
     "twice": (f"{G}.batch_sizes=[8,8]", f"{G}.batch_sizes=[8, 8]: expected at least one whole number, each >= 1 and none twice"),
     "memory": (f"+exploration@{G}.behaviors.mine=replay", f"{G}.behaviors.mine=Replay: a behavior with a memory"),
     "on_policy": (
-        f"+exploration@{G}.behaviors.mine=stop_bias +{G}.estimators.noise._target_=gfn_vi.evaluation.controls.ScoreNoise",
+        f"+exploration@{G}.behaviors.mine=stop_bias +{G}.estimators.noise._target_=gfn_vi.objectives.score_noise.ScoreNoise",
         f"{G}.estimators.noise=ScoreNoise: holds on-policy only and behaviors.mine is StopBias",
     ),
     "nothing": (f"{G}.behaviors.on_policy=null", f"{G}.behaviors={{}}: expected at least one exploration"),

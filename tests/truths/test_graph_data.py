@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from gfn_vi.core.errors import ConfigError
-from gfn_vi.targets.graph_data import ErdosRenyi, LinearGaussian, ScaleFree
-from gfn_vi.targets.pgmpy_network import KNOWN, PgmpyNetwork
+from gfn_vi.targets.dags.data import ErdosRenyi, LinearGaussian, ScaleFree
+from gfn_vi.targets.dags.pgmpy_network import KNOWN, PgmpyNetwork
 
 KINDS = {"erdos_renyi": ErdosRenyi, "scale_free": ScaleFree}
 SEEDS = range(300)

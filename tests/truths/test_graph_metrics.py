@@ -17,14 +17,14 @@ from torch import Tensor
 
 from gfn_vi.arrays import save_arrays
 from gfn_vi.core.protocols import GraphTarget
-from gfn_vi.evaluation.dynamic_programming import backward_pass, edge_policies
-from gfn_vi.evaluation.exact import ExactMetrics, terminating_distribution
-from gfn_vi.evaluation.graph_arrays import N_TOP, exact_graph_arrays, sampled_graph_arrays
-from gfn_vi.evaluation.graph_features import SAME, area_under_roc, correlation
-from gfn_vi.evaluation.sampled import SampledMetrics
-from gfn_vi.samplers.tabular import TabularSampler
-from gfn_vi.targets.dag import Dag
-from gfn_vi.targets.graph_data import Table
+from gfn_vi.evaluation.dags.arrays import N_TOP, exact_graph_arrays, sampled_graph_arrays
+from gfn_vi.evaluation.dags.features import SAME, area_under_roc, correlation
+from gfn_vi.evaluation.exact.dynamic_programming import backward_pass, edge_policies
+from gfn_vi.evaluation.exact.metrics import ExactMetrics, terminating_distribution
+from gfn_vi.evaluation.sampled.metrics import SampledMetrics
+from gfn_vi.samplers.discrete.tabular import TabularSampler
+from gfn_vi.targets.dags.dag import Dag
+from gfn_vi.targets.dags.data import Table
 from truths.building import generators, make_sampler, make_target, make_trainer
 
 # Float64 sums of at most 543 probabilities, in another order.

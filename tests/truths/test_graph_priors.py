@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gfn_vi.core.errors import ConfigError
-from gfn_vi.targets.graph_priors import Edge, ErdosRenyi, Fair, GraphPrior, Uniform
+from gfn_vi.targets.dags.priors import Edge, ErdosRenyi, Fair, GraphPrior, Uniform
 from truths.building import choices, composed
 
 EXACT = {"rtol": 1e-13, "atol": 1e-13}
@@ -81,4 +81,4 @@ def test_what_is_no_prior_is_refused(prior: Any, message: str) -> None:
 
 def test_configs_make_them() -> None:
     targets = {composed("target=dag", f"graph_prior@target.prior={name}").target.prior["_target_"] for name in PRIORS}
-    assert targets == {f"gfn_vi.targets.graph_priors.{type(prior).__name__}" for prior in PRIORS.values()}
+    assert targets == {f"gfn_vi.targets.dags.priors.{type(prior).__name__}" for prior in PRIORS.values()}

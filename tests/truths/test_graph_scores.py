@@ -15,13 +15,13 @@ from scipy.stats import multivariate_normal, multivariate_t
 from torch import Tensor
 
 from gfn_vi.core.errors import ConfigError
-from gfn_vi.targets import bde
-from gfn_vi.targets.bde import BDe
-from gfn_vi.targets.dag import Dag
-from gfn_vi.targets.graph_data import Table
-from gfn_vi.targets.graph_priors import Uniform
-from gfn_vi.targets.graph_scores import BGe, LinearGaussian, LocalScore
-from gfn_vi.targets.local_scores import LocalScores
+from gfn_vi.targets.dags import bde
+from gfn_vi.targets.dags.bde import BDe
+from gfn_vi.targets.dags.dag import Dag
+from gfn_vi.targets.dags.data import Table
+from gfn_vi.targets.dags.local_scores import LocalScores
+from gfn_vi.targets.dags.priors import Uniform
+from gfn_vi.targets.dags.scores import BGe, LinearGaussian, LocalScore
 
 NAMES = ("a", "b", "c", "d")
 # Sums of a few hundred logarithms.

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from gfn_vi.targets import local_scores
-from gfn_vi.targets.graph_priors import Edge
-from gfn_vi.targets.local_scores import LocalScores
+from gfn_vi.targets.dags import local_scores
+from gfn_vi.targets.dags.local_scores import LocalScores
+from gfn_vi.targets.dags.priors import Edge
 
 BETA = 0.4
 

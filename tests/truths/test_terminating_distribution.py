@@ -11,7 +11,7 @@ from scipy.stats import chisquare
 from torch import Tensor
 
 from gfn_vi.core.replicas import ReplicaGenerators
-from gfn_vi.evaluation.dynamic_programming import (
+from gfn_vi.evaluation.exact.dynamic_programming import (
     backward_pass,
     effective_sample_fraction,
     elbo,
@@ -20,11 +20,11 @@ from gfn_vi.evaluation.dynamic_programming import (
     terminating_probability,
     visit_probability,
 )
-from gfn_vi.evaluation.enumeration import Enumeration, as_trajectories, enumerate_paths, enumerate_policies, path_keys
-from gfn_vi.evaluation.exact import ExactMetrics, policies_on_graph, terminating_distribution
-from gfn_vi.evaluation.sampled import SampledMetrics
-from gfn_vi.samplers.discrete import DiscreteSampler
-from gfn_vi.samplers.rollout import Path, graph_rollout, stepwise_rollout, table_rollout
+from gfn_vi.evaluation.exact.enumeration import Enumeration, as_trajectories, enumerate_paths, enumerate_policies, path_keys
+from gfn_vi.evaluation.exact.metrics import ExactMetrics, policies_on_graph, terminating_distribution
+from gfn_vi.evaluation.sampled.metrics import SampledMetrics
+from gfn_vi.samplers.discrete.rollout import Path, graph_rollout, stepwise_rollout, table_rollout
+from gfn_vi.samplers.discrete.sampler import DiscreteSampler
 from truths.building import TARGETS, generators, make_sampler, make_target
 
 KINDS = [("tabular", "learned"), ("tabular", "uniform"), ("mlp", "learned"), ("mlp", "uniform"), ("mlp", "tied")]

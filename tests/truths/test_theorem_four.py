@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gfn_vi.samplers.discrete import DiscreteSampler
+from gfn_vi.samplers.discrete.sampler import DiscreteSampler
 from gfn_vi.training.optimizers import Sgd
 from gfn_vi.training.rate_schedules import Constant
 from truths.building import generators, make_objective, make_sampler, make_target

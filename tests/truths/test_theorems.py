@@ -12,9 +12,9 @@ from torch import Tensor
 
 from gfn_vi.core.errors import ConfigError
 from gfn_vi.core.types import Role
-from gfn_vi.evaluation.expectations import GraphExpectations
-from gfn_vi.evaluation.expected_gradients import ExactGradients
-from gfn_vi.samplers.discrete import DiscreteSampler
+from gfn_vi.evaluation.exact.expectations import GraphExpectations
+from gfn_vi.evaluation.gradients.expected_gradients import ExactGradients
+from gfn_vi.samplers.discrete.sampler import DiscreteSampler
 from gfn_vi.verification import equivalence
 from gfn_vi.verification import theorems as theorems_module
 from gfn_vi.verification.check import Check, combined, compare, excess, worst

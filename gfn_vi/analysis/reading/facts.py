@@ -1,0 +1,84 @@
+"""Who made the runs of a folder: versions, commits, hosts, times and cost, as status.json of each tells."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gfn_vi.runs.directory import RunDirectory
+from gfn_vi.runs.states import RunState
+
+
+def facts(folder: Path, runs: Sequence[RunState]) -> dict[str, str]:
+    """Heading -> text; a run without a readable status.json says nothing."""
+    told = [status for run in runs if (status := RunDirectory(folder / run.name).status()) is not None]
+    versions = [status.get("versions") for status in told]
+    known = [found for found in versions if isinstance(found, Mapping)]
+    packages = list(dict.fromkeys(name for found in known for name in found))
+    times = sorted(str(status[key]) for status in told for key in ("started", "updated") if status.get(key))
+    seconds = [s for status in told if isinstance(s := status.get("wall_seconds"), int | float)]
+    found = {
+        "Commit of gfn_vi": _counted(status.get("git_commit") or "unknown (not a clone)" for status in told),
+        "Versions": "; ".join(f"{name} {_counted(v.get(name) for v in known)}" for name in packages),
+        "Hosts": _counted(status.get("host") for status in told),
+        "Training time": f"{duration(sum(seconds))} in {len(seconds)} run{'s' * (len(seconds) != 1)}" if seconds else "",
+        "Between": f"{_minute(times[0])} and {_minute(times[-1])} UTC" if times else "",
+    }
+    return {name: text for name, text in found.items() if text}
+
+
+def _counted(values: Any) -> str:
+    """The values that occur; of several with how often each does."""
+    counts = Counter(str(value) for value in values if value is not None)
+    if len(counts) <= 1:
+        return next(iter(counts), "")
+    return ", ".join(f"{value} ({n} runs)" for value, n in counts.most_common())
+
+
+def _minute(time: str) -> str:
+    """ "2026-11-25T15:22:57+00:00" -> "2026-11-25 15:22"."""
+    return time[:16].replace("T", " ")
+
+
+def duration(seconds: float) -> str:
+    """ "2 h 5 min", "3 min 20 s", "4.5 s"."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def sweep_command(runs: Sequence[RunState]) -> str | None:
+    """The sweep from the overrides of its manifest; None if there is none or they are no product.
+
+    What varies under an experiment is given by the experiment itself.
+    """
+    planned = [run.overrides for run in runs if run.overrides]
+    if not planned:
+        return None
+    values: dict[str, list[str]] = {}
+    for overrides in planned:
+        for word in overrides:
+            key, _, value = word.partition("=")
+            if value not in values.setdefault(key, []):
+                values[key].append(value)
+    everywhere = [key for key in values if all(any(w.startswith(f"{key}=") for w in o) for o in planned)]
+    varying = [key for key in values if len(values[key]) > 1 or key not in everywhere]
+    words = [f"{key}={values[key][0]}" for key in values if key not in varying]
+    if "experiment" not in values:
+        combinations = 1
+        for key in varying:
+            combinations *= len(values[key])
+        if combinations != len(planned) or any(key not in everywhere for key in varying):
+            return None
+        words += [f"{key}={','.join(values[key])}" for key in varying]
+    return shlex.join(["python", "scripts/train.py", "-m", *words])
+
+
+def run_command(run: RunState) -> str | None:
+    """The command of one run; None where the manifest does not know it."""
+    return shlex.join(["python", "scripts/train.py", *run.overrides]) if run.overrides else None

@@ -1,0 +1,1 @@
+"""Estimates over replicas, with their uncertainty, and what they say."""

@@ -1,0 +1,1 @@
+"""Metrics and arrays of targets whose states are directed acyclic graphs."""

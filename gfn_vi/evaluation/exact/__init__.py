@@ -1,0 +1,1 @@
+"""Exact sums over all trajectories, by listing or by dynamic programming on a state graph."""

@@ -1,0 +1,1 @@
+"""Gradients: exact expected ones, and those of batches."""

@@ -1,0 +1,187 @@
+"""Gradients of many batches at once: a batch is a replica.
+
+M batches of b trajectories are evaluated by a copy of the sampler with M replicas of the same parameters, so that one backward
+pass of the summed losses leaves M gradients side by side. All estimators read the same evaluation: what they are compared on is
+the same trajectories at the same parameters. Batches are taken K at a time, which bounds memory and changes no number but by
+rounding.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from gfn_vi.core.protocols import Objective
+from gfn_vi.core.types import Evaluation, Need, Role, Trajectories
+from gfn_vi.evaluation.exact.policies import PolicySampler
+
+Gradients = dict[Role, Tensor]
+
+# Rows that go through a network at once, and numbers in the gradients that are held at once: both for all replicas together.
+LARGEST_ROWS, LARGEST_GRADIENTS = 2**14, 2**23
+# Score norms pull this many vectors back at once (gfn_vi/samplers/discrete/score_norms.py).
+SCORE_COPIES = 16
+# An objective with a memory is shown one batch until what it remembers changes by less than this share, at most so often.
+SETTLED, SETTLING_CALLS = 1e-4, 10_000
+
+
+class RepeatableSampler(PolicySampler, Protocol):
+    """A sampler that can be copied into more replicas."""
+
+    def repeated(self, times: int) -> RepeatableSampler:
+        """R * times replicas, each replica `times` times in a row, with parameters of their own."""
+
+
+def repeat_replicas(value: Any, times: int) -> Any:
+    """Every tensor [R, ...] in nested dicts and lists `times` times in a row: [R * times, ...]."""
+    if isinstance(value, Tensor):
+        return value.repeat_interleave(times, 0)
+    if isinstance(value, dict):
+        return {key: repeat_replicas(entry, times) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [repeat_replicas(entry, times) for entry in value]
+    return value
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value]
+    entries = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+    return [tensor for entry in entries for tensor in _tensors(entry)]
+
+
+def _change(before: Any, after: Any) -> float:
+    """Largest change of a remembered number, relative to the largest one; infinite where something new is remembered."""
+    old, new = _tensors(before), _tensors(after)
+    if len(old) != len(new):
+        return math.inf
+    changes = [float(((b - a).abs().max() / b.abs().max().clamp(min=1e-12)).cpu()) for a, b in zip(old, new, strict=True)]
+    return max(changes, default=0.0)
+
+
+class Estimator:
+    """An objective as it is measured: one with a memory is a copy at rest, the same for every batch."""
+
+    def __init__(self, objective: Objective) -> None:
+        self.objective = objective
+        self.has_memory = bool(objective.state_dict())
+        self._state: dict[str, Any] | None = None
+
+    @torch.no_grad()
+    def settled(self, evaluation: Evaluation) -> Estimator:
+        """With what it remembers after seeing this batch, independent of those to be measured, again and again."""
+        if not self.has_memory:
+            return self
+        resting, own = Estimator(self.objective), copy.deepcopy(self.objective)
+        for _ in range(SETTLING_CALLS):
+            before = copy.deepcopy(own.state_dict())
+            own(evaluation)
+            if _change(before, own.state_dict()) < SETTLED:
+                break
+        resting._state = own.state_dict()
+        return resting
+
+    def fresh(self, times: int) -> Objective:
+        """The objective for R * times replicas."""
+        if not self.has_memory:
+            return self.objective
+        own = copy.deepcopy(self.objective)
+        if self._state is not None:
+            own.load_state_dict(repeat_replicas(self._state, times))
+        return own
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """K batches, numbers start .. start + K - 1, evaluated: fields of `evaluation` are [R * K, b, ...]."""
+
+    start: int
+    n_replicas: int
+    evaluation: Evaluation
+    groups: dict[Role, list[Tensor]]
+
+    @property
+    def n_batches(self) -> int:
+        """K."""
+        return len(self.evaluation.mask) // self.n_replicas
+
+    def gradients(self, estimator: Estimator) -> Gradients:
+        """Role -> gradient of each batch [R, K, P]; parameters in the order of parameter_groups, flattened."""
+        with torch.enable_grad():
+            loss = estimator.fresh(self.n_batches)(self.evaluation)
+        parameters = [p for group in self.groups.values() for p in group]
+        if not loss.requires_grad:
+            found: Sequence[Tensor] = [torch.zeros_like(p) for p in parameters]
+        else:
+            found = torch.autograd.grad(loss.sum(), parameters, retain_graph=True, allow_unused=True, materialize_grads=True)
+        rest = iter(found)
+        shape = (self.n_replicas, self.n_batches, -1)
+        return {role: torch.cat([next(rest).reshape(shape) for _ in group], 2) for role, group in self.groups.items()}
+
+    def per_trajectory(self, values: Tensor) -> Tensor:
+        """[R * K, b] -> [R, K * b], in the order of the trajectories."""
+        return values.detach().reshape(self.n_replicas, -1)
+
+
+class BatchGradients:
+    """At the sampler's current parameters, which are left alone, gradients included."""
+
+    def __init__(self, sampler: RepeatableSampler, roles: Sequence[Role], needs: frozenset[Need], n_states: int | None) -> None:
+        """roles: whose parameters are differentiated; needs: of all estimators; n_states: S where the target is enumerable."""
+        self.sampler, self.roles, self.needs, self.n_states = sampler, list(roles), needs, n_states
+        self._copies: dict[int, RepeatableSampler] = {}
+
+    def chunks(self, trajectories: Trajectories, n_batches: int, start: int = 0) -> Iterator[Chunk]:
+        """Divide [R, n_batches * b] into batches of b in a row, and evaluate as many at once as memory is set aside for."""
+        most = self._batches_at_once(trajectories, n_batches)
+        n_chunks = -(-n_batches // most)
+        bounds = [n_batches * i // n_chunks for i in range(n_chunks + 1)]
+        for first, last in pairwise(bounds):
+            sampler = self._copy(last - first)
+            with torch.enable_grad():
+                evaluation = sampler.evaluate(as_replicas(trajectories, n_batches, first, last), self.needs)
+            groups = parameters_of(sampler, self.roles)
+            yield Chunk(start + first, self.sampler.n_replicas, evaluation, groups)
+
+    def _batches_at_once(self, trajectories: Trajectories, n_batches: int) -> int:
+        n_replicas, n_trajectories, steps = trajectories.mask.shape
+        visited = n_trajectories // n_batches * steps
+        rows = n_replicas * (visited if self.n_states is None else min(visited, self.n_states))
+        entries = sum(p.numel() for group in self.sampler.parameter_groups().values() for p in group)
+        copies = SCORE_COPIES if Need.SCORE_NORMS in self.needs else 1
+        return max(1, min(n_batches, LARGEST_ROWS // (rows * copies), LARGEST_GRADIENTS // (entries * copies)))
+
+    def _copy(self, times: int) -> RepeatableSampler:
+        if times not in self._copies:
+            self._copies[times] = self.sampler.repeated(times)
+        return self._copies[times]
+
+
+def parameters_of(sampler: PolicySampler, roles: Sequence[Role]) -> dict[Role, list[Tensor]]:
+    """The roles that have parameters, and these."""
+    groups = sampler.parameter_groups()
+    return {role: list(groups[role]) for role in roles if groups.get(role)}
+
+
+def as_replicas(trajectories: Trajectories, n_batches: int, first: int, last: int) -> Trajectories:
+    """Batches first .. last - 1 of n_batches in a row: [R, n_batches * b] -> [R * (last - first), b]."""
+
+    def pick(x: Tensor) -> Tensor:
+        batches = x.unflatten(1, (n_batches, -1))[:, first:last]
+        return batches.reshape(-1, *batches.shape[2:])
+
+    behavior = trajectories.log_behavior
+    return Trajectories(
+        pick(trajectories.states),
+        pick(trajectories.actions),
+        pick(trajectories.mask),
+        pick(trajectories.log_reward),
+        None if behavior is None else pick(behavior),
+    )

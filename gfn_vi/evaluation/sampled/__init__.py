@@ -1,0 +1,1 @@
+"""Estimates from trajectories of P_F, with their standard errors."""

@@ -1,0 +1,38 @@
+"""What a behavior's trajectories are worth under P_F and under the target: effective sample sizes and tails of the weights."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gfn_vi.core.log_probability import effective_sample_size, effective_sample_size_error
+from gfn_vi.evaluation.gradients.batch_gradients import Chunk
+from gfn_vi.evaluation.sampled.pareto import pareto_k
+
+
+class WeightPool:
+    """log P_F - log pi and log R P_B - log pi of every trajectory of a pool."""
+
+    def __init__(self, is_on_policy: bool) -> None:
+        """is_on_policy: the weights towards P_F are then 1, not what rounding leaves of two evaluations of the same number."""
+        self.is_on_policy = is_on_policy
+        self._parts: dict[str, list[Tensor]] = {"forward": [], "backward": []}
+
+    def add(self, chunk: Chunk) -> None:
+        """The trajectories of some batches."""
+        evaluation = chunk.evaluation
+        assert evaluation.log_behavior is not None
+        forward = evaluation.log_behavior if self.is_on_policy else evaluation.trajectory_log_pf
+        wanted = {"forward": forward, "backward": evaluation.trajectory_log_pb + evaluation.log_reward}
+        for measure, log_density in wanted.items():
+            self._parts[measure].append(chunk.per_trajectory(log_density - evaluation.log_behavior).double())
+
+    def statistics(self) -> dict[str, Tensor]:
+        """ess and pareto_k towards each measure, ess with its standard error: name -> [R] float64."""
+        found = {}
+        for measure, parts in self._parts.items():
+            log_weights = torch.cat(parts, 1)
+            found[f"ess_{measure}"] = effective_sample_size(log_weights)
+            found[f"ess_{measure}_se"] = effective_sample_size_error(log_weights)
+            found[f"pareto_k_{measure}"] = pareto_k(log_weights)
+        return found

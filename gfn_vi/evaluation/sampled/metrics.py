@@ -1,0 +1,58 @@
+"""Metrics estimated from trajectories of P_F, each with its standard error, for targets that cannot be enumerated.
+
+With w = exp(-l) = R P_B / P_F for tau ~ P_F: E w = Z, E log w = ELBO, and E_{P_B} log w = EUBO by self-normalized weights.
+Definitions: docs/metrics.md.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gfn_vi.core.errors import require
+from gfn_vi.core.log_probability import effective_sample_size, effective_sample_size_error, log_mean_exp
+from gfn_vi.core.protocols import DiscreteTarget, GraphTarget, Sampler
+from gfn_vi.core.replicas import ReplicaGenerators
+from gfn_vi.evaluation.dags.metrics import sampled_graph_metrics
+
+
+class SampledMetrics:
+    """`n_samples` fresh trajectories per replica at every evaluation."""
+
+    def __init__(self, n_samples: int) -> None:
+        """n_samples: trajectories per replica."""
+        require(n_samples >= 2, "evaluation.n_samples", n_samples, "expected a whole number >= 2: errors need a variance")
+        self.n_samples = n_samples
+
+    @torch.no_grad()
+    def __call__(self, sampler: Sampler, target: DiscreteTarget, rng: ReplicaGenerators) -> dict[str, Tensor]:
+        """Name -> [R] float64: the learned log_Z, and sampled_X with its standard error sampled_X_se."""
+        trajectories = sampler.rollout(self.n_samples, rng)
+        evaluation = sampler.evaluate(trajectories)
+        log_w = -evaluation.log_ratio().double()
+        n = self.n_samples
+        share = log_w.softmax(-1)
+        eubo = (share * log_w).sum(-1)
+        ess = effective_sample_size(log_w)
+        reward = evaluation.log_reward.double()
+        length = evaluation.mask.sum(-1).double()
+        root = n**0.5
+        states = trajectories.terminal_states()
+        about_graphs = sampled_graph_metrics(target, states, rng) if isinstance(target, GraphTarget) else {}
+        return {
+            "log_Z": sampler.log_Z.double(),
+            "sampled_elbo": log_w.mean(-1),
+            "sampled_elbo_se": log_w.std(-1) / root,
+            "sampled_eubo": eubo,
+            "sampled_eubo_se": (share.square() * (log_w - eubo[:, None]).square()).sum(-1).sqrt(),
+            "sampled_log_Z": log_mean_exp(log_w),
+            # delta method: var(w) / (n mean(w)^2) = 1 / (n ess) - 1 / n
+            "sampled_log_Z_se": (1 / (n * ess) - 1 / n).clamp(min=0).sqrt(),
+            "sampled_ess": ess,
+            "sampled_ess_se": effective_sample_size_error(log_w),
+            "sampled_log_reward": reward.mean(-1),
+            "sampled_log_reward_se": reward.std(-1) / root,
+            "sampled_length": length.mean(-1),
+            "sampled_length_se": length.std(-1) / root,
+            **about_graphs,
+        }

@@ -1,0 +1,237 @@
+"""A run is what it is, not when it started: its name is a hash of its configuration, its directory has one writer.
+
+Files: config.yaml, status.json (who, what, how far), run.lock (held while a process writes), run.owner (who holds it).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import re
+import socket
+import subprocess
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+import filelock
+
+from gfn_vi.core.errors import ConfigError, RunError, require
+from gfn_vi.runs.durable_files import disk_error, replace_durably
+from gfn_vi.runs.identity import INFRASTRUCTURE_KEYS
+
+MAX_LABEL = 80
+# Whoever asks is_being_written holds the lock for some microseconds: a writer tries again before it gives up.
+LOCK_SECONDS, LOCK_POLL_SECONDS = 0.2, 0.02
+# What flock says when somebody else holds the lock; some file systems say EACCES.
+IS_HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
+PACKAGES = {"torch": "torch", "gfn_vi": "gfn_vi", "hydra": "hydra-core"}
+
+State = Literal["running", "done", "failed", "interrupted"]
+
+
+class HeldError(RunError):
+    """Another process writes the run."""
+
+
+def _canonical(value: object, key: str) -> Any:
+    """Plain JSON values in which equal numbers look equal (1 and 1.0, 0.0 and -0.0)."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else value
+    if isinstance(value, Mapping):
+        return {str(k): _canonical(v, f"{key}.{k}" if key else str(k)) for k, v in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
+        return [_canonical(v, f"{key}[{i}]") for i, v in enumerate(value)]
+    raise ConfigError(key, value, f"expected a number, string, list or mapping, not {type(value).__name__}")
+
+
+def run_name(config: Mapping[str, Any]) -> str:
+    """`<label>-<8 hex digits>`: config["run_label"] (or "run") and a hash of all but INFRASTRUCTURE_KEYS.
+
+    config: resolved. Raises ConfigError for a value that YAML could not hold.
+    """
+    identity = _canonical({k: v for k, v in config.items() if k not in INFRASTRUCTURE_KEYS}, "")
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
+    label = re.sub(r"[^A-Za-z0-9_.=-]+", "_", str(config.get("run_label") or ""))
+    return f"{label[:MAX_LABEL].strip('._-') or 'run'}-{digest}"
+
+
+def run_directory(config: Mapping[str, Any]) -> Path:
+    """Where the run of a resolved config lies: <output_root>/<experiment_name>/<run_name>. Raises ConfigError."""
+    for key in ("output_root", "experiment_name"):
+        require(isinstance(config[key], str) and config[key] != "", key, config[key], "expected the name of a folder")
+    return Path(config["output_root"], config["experiment_name"], run_name(config))
+
+
+def _git_commit() -> str | None:
+    """Commit of the checkout that this package is in; None for an installed package or without git."""
+    checkout = Path(__file__).resolve().parents[2]
+    command = ["git", "-C", str(checkout), "rev-parse", "--show-toplevel", "HEAD"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.splitlines()
+    except (OSError, subprocess.SubprocessError):
+        return None
+    # An installed package may lie inside somebody else's repository.
+    return answer[1] if len(answer) == 2 and Path(answer[0]).resolve() == checkout else None
+
+
+def _versions() -> dict[str, str | None]:
+    versions: dict[str, str | None] = {"python": platform.python_version()}
+    for name, distribution in PACKAGES.items():
+        try:
+            versions[name] = metadata.version(distribution)
+        except metadata.PackageNotFoundError:
+            versions[name] = None
+    if versions["gfn_vi"] is None:
+        from gfn_vi import __version__
+
+        versions["gfn_vi"] = __version__
+    return versions
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _lock_error(path: Path, error: OSError) -> RunError:
+    return RunError(
+        f"cannot tell from {path} whether its run is being written: {error.strerror or error}; "
+        "set output_root to a folder that can be read, on a file system that can lock files"
+    )
+
+
+class RunDirectory:
+    """The files of one run. Reading needs no lock; writing happens between `open` and `close` (or in a with block)."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._lock: filelock.BaseFileLock | None = None
+        self._facts: dict[str, Any] = {}
+
+    def open(self) -> RunDirectory:
+        """Make the directory and become its only writer; the system frees the lock when the process dies.
+
+        Does nothing when open. Raises HeldError when somebody else writes it, RunError when it cannot be written.
+        """
+        if self._lock is not None:
+            return self
+        lock = filelock.FileLock(self.path / "run.lock")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=LOCK_SECONDS, poll_interval=LOCK_POLL_SECONDS)
+            self._write_owner(lock)
+        except filelock.Timeout:
+            raise HeldError(f"run {self.path} is being written by another process ({self.owner()})") from None
+        except OSError as error:
+            raise disk_error(self.path, error) from error
+        self._lock = lock
+        started = (self.status() or {}).get("started")
+        self._facts = {
+            "versions": _versions(),
+            "git_commit": _git_commit(),
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "started": started if isinstance(started, str) else _now(),
+        }
+        return self
+
+    def close(self) -> None:
+        """Let others write. Does nothing when not open."""
+        if self._lock is not None:
+            with contextlib.suppress(OSError):
+                (self.path / "run.owner").unlink(missing_ok=True)
+            self._lock.release()
+            self._lock = None
+
+    def __enter__(self) -> RunDirectory:
+        return self.open()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.close()
+
+    def _write_owner(self, lock: filelock.BaseFileLock) -> None:
+        try:
+            (self.path / "run.owner").write_text(f"pid {os.getpid()} on host {socket.gethostname()}\n")
+        except OSError:
+            lock.release()
+            raise
+
+    def owner(self) -> str:
+        """Who writes it or wrote it when killed, in words ("pid 7 on host a"); "pid unknown" where nobody left a name."""
+        try:
+            text = (self.path / "run.owner").read_text().strip()
+        except (OSError, UnicodeDecodeError):
+            text = ""
+        return text or "pid unknown"
+
+    def is_being_written(self) -> bool:
+        """Whether a living process writes this run now. Creates nothing and needs no right to write.
+
+        False for a directory that is not there. Raises RunError where nobody can tell: the lock cannot be read, or the
+        file system cannot lock.
+        """
+        path = self.path / "run.lock"
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise _lock_error(path, error) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in IS_HELD:
+                return True
+            raise _lock_error(path, error) from error
+        finally:
+            os.close(descriptor)
+        return False
+
+    def _replace(self, name: str, text: str) -> None:
+        if self._lock is None:
+            raise RuntimeError(f"{name}: open the RunDirectory before writing")
+        data = text.encode()
+        replace_durably(self.path / name, lambda file: file.write(data))
+
+    def write_config(self, yaml_text: str) -> None:
+        """config.yaml: the resolved configuration. Raises RunError when the disk is full."""
+        self._replace("config.yaml", yaml_text)
+
+    def status(self) -> dict[str, Any] | None:
+        """What status.json says; None if it is missing or damaged."""
+        try:
+            content = json.loads((self.path / "status.json").read_bytes())
+        except (OSError, ValueError):
+            return None
+        return content if isinstance(content, dict) else None
+
+    def write_status(
+        self,
+        state: State,
+        step: int,
+        error: str | None = None,
+        seed: int | list[int] | None = None,
+        wall_seconds: float | None = None,
+    ) -> None:
+        """status.json: how far the run is, with versions, git commit, host, pid and times (UTC, ISO 8601).
+
+        error: text of the traceback; wall_seconds: training time over all processes. `started` is that of the first
+        process that wrote this run. Raises RunError when the disk is full.
+        """
+        status = {"state": state, "step": step, "error": error, "seed": seed, "wall_seconds": wall_seconds}
+        self._replace("status.json", json.dumps(status | self._facts | {"updated": _now()}, indent=2) + "\n")
+
+    def is_done(self) -> bool:
+        """Whether nothing is left to do."""
+        status = self.status()
+        return status is not None and status.get("state") == "done"

@@ -1,0 +1,58 @@
+"""sweep.json: which runs a folder was asked to hold, so that those that never started are known to be missing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from gfn_vi.runs.durable_files import disk_error, replace_durably
+from gfn_vi.sweeps.jobs import Job
+
+NAME = "sweep.json"
+
+Runs = dict[str, Any]  # run name -> {"overrides": [...]}
+
+
+def plan(jobs: Iterable[Job]) -> None:
+    """Add the jobs to the manifest of the folder that each lies in. Raises RunError where that cannot be written."""
+    _change(jobs, lambda runs, names: runs | names)
+
+
+def forget(jobs: Iterable[Job]) -> None:
+    """Remove jobs that can never be: what they asked for was a mistake."""
+    _change(jobs, lambda runs, names: {name: run for name, run in runs.items() if name not in names})
+
+
+def _change(jobs: Iterable[Job], change: Callable[[Runs, Runs], Runs]) -> None:
+    by_folder: dict[Path, Runs] = {}
+    for job in jobs:
+        by_folder.setdefault(job.directory.parent, {})[job.directory.name] = {"overrides": list(job.overrides)}
+    for folder, names in by_folder.items():
+        path = folder / NAME
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with filelock.FileLock(folder / f"{NAME}.lock"):  # sweeps of the same folder plan one after the other
+                known = _known(path)
+                changed = change(known, names)
+                if changed != known:
+                    _write(path, changed)
+        except OSError as error:
+            raise disk_error(path, error) from error
+
+
+def _write(path: Path, runs: Runs) -> None:
+    data = (json.dumps({"runs": runs}, indent=1, sort_keys=True) + "\n").encode()
+    replace_durably(path, lambda file: file.write(data))
+
+
+def _known(path: Path) -> Runs:
+    """Runs of the manifest; none if it is missing or damaged: it is a list of what was asked for, and that is asked again."""
+    try:
+        runs = json.loads(path.read_bytes())["runs"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return runs if isinstance(runs, dict) else {}

@@ -1,0 +1,155 @@
+"""metrics.csv, one row per replica and metric: the truth that figures read. Sinks are mirrors of it for the eye."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from torch import Tensor
+
+from gfn_vi.core.errors import RunError
+from gfn_vi.runs.durable_files import disk_error
+
+logger = logging.getLogger(__name__)
+
+COLUMNS = ("step", "trajectories", "reward_calls", "wall_seconds", "replica", "metric", "value")
+
+
+class Sink(Protocol):
+    """Somewhere else that shows metrics. May raise: it is dropped then, the run goes on."""
+
+    def write(self, step: int, trajectories: int, metrics: dict[str, list[float]]) -> None:
+        """Metric name -> one value per replica."""
+
+    def close(self, failed: bool) -> None:
+        """The run ended; failed: by an error."""
+
+
+def _values(name: str, values: Tensor | Sequence[float], replicas: int) -> list[float]:
+    shape = tuple(values.shape) if isinstance(values, Tensor) else (len(values),)
+    if shape != (replicas,):
+        raise ValueError(f"metric {name} has shape {shape}; expected ({replicas},), one number per replica")
+    return [float(v) for v in (values.tolist() if isinstance(values, Tensor) else values)]
+
+
+class Recorder:
+    """Appends to <directory>/metrics.csv; every record is in the file when `record` returns.
+
+    An existing file is appended to: call rewind(position of the checkpoint), or rewind(0) to start over, first.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str], sinks: Sequence[Sink], replicas: int) -> None:
+        self.path = Path(directory) / "metrics.csv"
+        self._sinks = list(sinks)
+        self._replicas = replicas
+        try:
+            # Unbuffered: a write that fails leaves nothing behind that a later close would try to write again.
+            self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115 - open as long as the run
+        except OSError as error:
+            raise disk_error(self.path, error) from error
+        if self._size() == 0:
+            self._append([COLUMNS])
+
+    def record(
+        self,
+        step: int,
+        trajectories: int,
+        reward_calls: Sequence[int],
+        wall_seconds: float,
+        metrics: Mapping[str, Tensor | Sequence[float]],
+    ) -> None:
+        """Write one row per replica and metric and tell the sinks.
+
+        trajectories: per replica; reward_calls: one count per replica; metrics: name -> [R]. Numbers are written as
+        Python's repr of a double, so they read back exactly; nan, inf and -inf as such.
+        Raises RunError when the disk is full (the file then ends with the last whole record), ValueError for a metric
+        that does not have one number per replica.
+        """
+        columns = {name: _values(name, values, self._replicas) for name, values in metrics.items()}
+        calls = [int(n) for n in reward_calls]
+        if len(calls) != self._replicas:
+            raise ValueError(f"{len(calls)} reward_calls; expected {self._replicas}, one number per replica")
+        wall = repr(float(wall_seconds))
+        self._append(
+            [
+                (step, trajectories, calls[replica], wall, replica, name, repr(value))
+                for name, values in columns.items()
+                for replica, value in enumerate(values)
+            ]
+        )
+        for sink in list(self._sinks):
+            try:
+                sink.write(step, trajectories, columns)
+            except Exception as error:  # noqa: BLE001 - a mirror never stops a run, whatever it raises
+                self._drop(sink, step, error)
+
+    def position(self) -> int:
+        """Length of metrics.csv in bytes, all of it on disk: what a checkpoint remembers."""
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise disk_error(self.path, error) from error
+        return self._size()
+
+    def rewind(self, position: int) -> None:
+        """Forget all rows after `position` bytes; 0 forgets everything but the header.
+
+        Raises RunError when the file is shorter than that.
+        """
+        size = self._size()
+        if size < position:
+            raise RunError(
+                f"{self.path} has {size} bytes, but the checkpoint was made when it had {position}: metrics are lost; "
+                "restore the file or delete the run directory to start over"
+            )
+        os.ftruncate(self._file.fileno(), position)
+        if position == 0:
+            self._append([COLUMNS])
+
+    def close(self, failed: bool) -> None:
+        """Close the file and all sinks; a second call does nothing."""
+        self._file.close()
+        sinks, self._sinks = self._sinks, []
+        for sink in sinks:
+            self._close_sink(sink, failed)
+
+    def _size(self) -> int:
+        return os.fstat(self._file.fileno()).st_size
+
+    def _append(self, rows: Sequence[Sequence[object]]) -> None:
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(rows)
+        data = memoryview(text.getvalue().encode())
+        start = self._size()
+        try:
+            while data:
+                data = data[self._file.write(data) :]
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file.fileno(), start)
+            raise disk_error(self.path, error) from error
+
+    def _drop(self, sink: Sink, step: int, error: Exception) -> None:
+        self._sinks.remove(sink)
+        logger.warning(
+            "%s failed at step %d and gets nothing from here on (%s: %s); %s is complete",
+            type(sink).__name__,
+            step,
+            type(error).__name__,
+            error,
+            self.path,
+        )
+        self._close_sink(sink, failed=True, report=False)
+
+    def _close_sink(self, sink: Sink, failed: bool, report: bool = True) -> None:
+        try:
+            sink.close(failed)
+        except Exception as error:  # noqa: BLE001 - a mirror never stops a run, whatever it raises
+            if report:
+                logger.warning("%s could not be closed (%s: %s)", type(sink).__name__, type(error).__name__, error)

@@ -1,0 +1,51 @@
+"""Multilayer perceptrons on the target's features: the paper's sampler (two separate 2 x 256 ReLU networks on K-hot input)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from gfn_vi.core.errors import require
+from gfn_vi.core.protocols import DiscreteTarget
+from gfn_vi.core.replicas import ReplicaGenerators
+from gfn_vi.core.types import Role
+from gfn_vi.samplers.discrete.networks import Mlp
+from gfn_vi.samplers.discrete.separate_networks import SeparateNetworks
+
+
+class MlpSampler(SeparateNetworks):
+    """Separate networks for P_F, P_B and log F; a tied P_B is a second head on the trunk of P_F."""
+
+    def __init__(
+        self,
+        target: DiscreteTarget,
+        rng: ReplicaGenerators,
+        hidden: Sequence[int],
+        backward: str,
+        flow: bool,
+        log_Z: float,
+    ) -> None:
+        """hidden: widths of the ReLU layers; backward, flow, log_Z: see DiscreteSampler; rng draws the weights."""
+        super().__init__(target, len(rng), backward, flow, log_Z)
+        require(all(width > 0 for width in hidden), "sampler.hidden", list(hidden), "expected positive widths")
+        tied = target.n_backward_actions if backward == "tied" else 0
+        self.forward_net = Mlp(rng, target.n_features, hidden, target.n_actions + tied)
+        self.backward_net = Mlp(rng, target.n_features, hidden, target.n_backward_actions) if backward == "learned" else None
+        self.flow_net = Mlp(rng, target.n_features, hidden, 1) if flow else None
+        self.to(rng.dtype)
+
+    def heads(self, states: Tensor, roles: Sequence[Role]) -> dict[Role, Tensor]:
+        """See DiscreteSampler.heads."""
+        features = self.target.features(states)
+        out = {}
+        if Role.FORWARD in roles or (Role.BACKWARD in roles and self.backward_kind == "tied"):
+            both = self.forward_net(features)
+            out[Role.FORWARD] = both[..., : self.target.n_actions]
+            if self.backward_kind == "tied":
+                out[Role.BACKWARD] = both[..., self.target.n_actions :]
+        if Role.BACKWARD in roles and self.backward_net is not None:
+            out[Role.BACKWARD] = self.backward_net(features)
+        if Role.FLOW in roles and self.flow_net is not None:
+            out[Role.FLOW] = self.flow_net(features)
+        return {role: out[role] for role in roles}

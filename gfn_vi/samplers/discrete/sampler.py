@@ -1,0 +1,222 @@
+"""A sampler over a discrete target: everything but the functions that map states to logits.
+
+A subclass says what `heads` returns; rolling out, evaluating and the needs of objectives are the same for every network.
+log P_B of the stop step is 0: x is its own parent there.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from gfn_vi.core.errors import require
+from gfn_vi.core.log_probability import masked_log_softmax, uniform_log_probs
+from gfn_vi.core.protocols import DiscreteTarget, Tilt
+from gfn_vi.core.replicas import ReplicaGenerators
+from gfn_vi.core.types import Evaluation, Need, Role, Trajectories
+from gfn_vi.samplers.discrete.rollout import Path, backward_path, graph_rollout, stepwise_rollout, table_rollout
+from gfn_vi.samplers.discrete.score_norms import trajectory_score_norms
+from gfn_vi.samplers.discrete.visited import Visited, as_enumerable, take_entries, take_rows, visited_states
+
+BACKWARD_KINDS = ("learned", "uniform", "tied")
+# What dispatching one step of a rollout costs, in rows of a policy network (measured on a CPU; only speed depends on it).
+STEP_OVERHEAD = 256
+
+
+class DiscreteSampler(nn.Module):
+    """P_F and P_B as softmax over legal actions, log F, and log Z [R]."""
+
+    def __init__(self, target: DiscreteTarget, n_replicas: int, backward: str, flow: bool, log_Z: float) -> None:
+        """backward: "learned", "uniform" or "tied" (a head on the forward trunk); flow: learn log F; log_Z: initial value."""
+        super().__init__()
+        require(backward in BACKWARD_KINDS, "sampler.backward", backward, f"expected one of {', '.join(BACKWARD_KINDS)}")
+        self.target, self.n_replicas = target, n_replicas
+        self.enumerable = as_enumerable(target)
+        self.backward_kind, self.has_flow = backward, flow
+        self.log_Z = nn.Parameter(torch.full((n_replicas,), float(log_Z)))
+        # evaluations of the reward per replica so far, those for metrics included; a trainer records differences
+        self.reward_calls: Tensor
+        self.register_buffer("reward_calls", torch.zeros(n_replicas, dtype=torch.long))
+
+    def heads(self, states: Tensor, roles: Sequence[Role]) -> dict[Role, Tensor]:
+        """states [R, N, *state] -> FORWARD: logits [R, N, A], BACKWARD: logits [R, N, A'], FLOW: log F [R, N, 1]."""
+        raise NotImplementedError
+
+    def parameter_groups(self) -> dict[Role, list[nn.Parameter]]:
+        """Every parameter exactly once; a subclass adds those of its heads to {LOG_Z: [log_Z]}."""
+        return {Role.LOG_Z: [self.log_Z]}
+
+    def repeated(self, times: int) -> DiscreteSampler:
+        """A copy with R * times replicas, each replica `times` times in a row; its parameters are its own.
+
+        One batch for each of them then gives `times` gradients at the same parameters in one backward pass.
+        """
+        shared = {id(self.target): self.target, id(self.enumerable): self.enumerable}
+        twin = copy.deepcopy(self, shared)
+        twin.n_replicas = self.n_replicas * times
+        for parameter in twin.parameters():
+            parameter.data = parameter.data.repeat_interleave(times, 0)
+        twin.reward_calls = twin.reward_calls.repeat_interleave(times, 0)
+        return twin
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of all parameters and log-probabilities."""
+        return self.log_Z.dtype
+
+    # -- policies on states -------------------------------------------------------------------------------------------
+
+    def _log_probs(self, states: Tensor, roles: Sequence[Role]) -> dict[Role, Tensor]:
+        """Normalized log-probabilities (and log F) of the wanted heads."""
+        out = self.heads(states, [r for r in roles if not (r is Role.BACKWARD and self.backward_kind == "uniform")])
+        if Role.FORWARD in out:
+            out[Role.FORWARD] = masked_log_softmax(out[Role.FORWARD], self.target.forward_mask(states))
+        if Role.BACKWARD in out:
+            out[Role.BACKWARD] = masked_log_softmax(out[Role.BACKWARD], self.target.backward_mask(states))
+        elif Role.BACKWARD in roles:
+            out[Role.BACKWARD] = uniform_log_probs(self.target.backward_mask(states), self.dtype)
+        if Role.FLOW in out:
+            out[Role.FLOW] = out[Role.FLOW][..., 0]
+        return out
+
+    def forward_log_probs(self, states: Tensor, tilt: Tilt | None = None) -> Tensor:
+        """log P_F(. | s), tilted if asked: [R, N, *state] -> [R, N, A]; about -1e30 where illegal."""
+        log_probs = self._log_probs(states, [Role.FORWARD])[Role.FORWARD]
+        return log_probs if tilt is None else tilt(log_probs, self.target.forward_mask(states))
+
+    def backward_log_probs(self, states: Tensor) -> Tensor:
+        """log P_B(. | s): [R, N, *state] -> [R, N, A']; about -1e30 where illegal."""
+        return self._log_probs(states, [Role.BACKWARD])[Role.BACKWARD]
+
+    def log_flows(self, states: Tensor) -> Tensor:
+        """log F(s), learned: [R, N, *state] -> [R, N]."""
+        return self._log_probs(states, [Role.FLOW])[Role.FLOW]
+
+    # -- rollouts -----------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def rollout(self, batch: int, rng: ReplicaGenerators, tilt: Tilt | None = None) -> Trajectories:
+        """Draw `batch` trajectories per replica from P_F, or from its tilted version; log_behavior is their density."""
+        graph = None if self.enumerable is None else self.enumerable.state_graph()
+        horizon = self.target.horizon
+
+        def policy(states: Tensor) -> Tensor:
+            return self.forward_log_probs(states, tilt)
+
+        if graph is None:
+            path = stepwise_rollout(self.target, policy, self.n_replicas, batch, self.dtype, rng)
+        # The table costs S rows in one product; every step costs batch rows in a small one and dispatch besides.
+        elif graph.n_states <= horizon * (batch + STEP_OVERHEAD // self.n_replicas):
+            table = policy(graph.states.expand(self.n_replicas, *graph.states.shape))
+            path = table_rollout(graph, table, batch, horizon, rng)
+        else:
+            path = graph_rollout(graph, policy, self.n_replicas, batch, horizon, rng, self.dtype)
+        return self._trajectories(path, path.log_prob)
+
+    @torch.no_grad()
+    def backward_rollout(self, terminals: Tensor, rng: ReplicaGenerators) -> Trajectories:
+        """Draw tau from P_B(. | x) for terminals [R, B, *state]; log_behavior is None: who chose x is not known here."""
+        path = backward_path(self.target, self.backward_log_probs, terminals, self.dtype, rng)
+        return self._trajectories(path, None)
+
+    def _trajectories(self, path: Path, log_behavior: Tensor | None) -> Trajectories:
+        log_reward = self.target.log_reward(path.states[:, :, -1]).to(self.dtype)
+        self.reward_calls += log_reward.shape[1]
+        return Trajectories(path.states, path.actions, path.mask, log_reward, log_behavior)
+
+    @torch.no_grad()
+    def log_density(self, trajectories: Trajectories, tilt: Tilt | None = None) -> Tensor:
+        """log P_F(tau) under the tilted policy: [R, B]."""
+        visited = visited_states(trajectories, self.enumerable)
+        log_probs = self.forward_log_probs(visited.states, tilt)
+        return (take_entries(log_probs, visited.slot, trajectories.actions) * trajectories.mask).sum(-1)
+
+    # -- evaluation ---------------------------------------------------------------------------------------------------
+
+    def evaluate(self, trajectories: Trajectories, needs: frozenset[Need] = frozenset()) -> Evaluation:
+        """log P_F, log P_B and what `needs` names, differentiable; each visited state is evaluated once."""
+        visited = visited_states(trajectories, self.enumerable)
+        roles = [Role.FORWARD, Role.BACKWARD] + [Role.FLOW] * (Need.FLOW in needs)
+        log_probs = self._log_probs(visited.states, roles)
+        log_pf, log_pb = self._step_log_probs(trajectories, visited, log_probs[Role.FORWARD], log_probs[Role.BACKWARD])
+        log_flow = log_inflow = norm_pf = norm_pb = None
+        if Need.FLOW in needs:
+            log_flow = self._learned_flow(trajectories, take_rows(log_probs[Role.FLOW], visited.slot))
+        elif Need.STOP_FLOW in needs:
+            log_flow = self._stop_flow(trajectories, visited, log_probs[Role.FORWARD])
+        if Need.INFLOW in needs:
+            log_inflow = take_rows(self._inflow(visited.states), visited.slot) * trajectories.mask
+        if Need.SCORE_NORMS in needs:
+            parameters = list(self.parameters())  # of every role: a tied P_B has its score in the forward trunk, too
+            norm_pf = trajectory_score_norms(log_pf.sum(-1), parameters)
+            norm_pb = trajectory_score_norms(log_pb.sum(-1), parameters)
+        return Evaluation(
+            log_pf=log_pf,
+            log_pb=log_pb,
+            log_reward=trajectories.log_reward,
+            log_Z=self.log_Z,
+            log_behavior=trajectories.log_behavior,
+            mask=trajectories.mask,
+            log_flow=log_flow,
+            log_inflow=log_inflow,
+            score_norm_pf=norm_pf,
+            score_norm_pb=norm_pb,
+        )
+
+    def _step_log_probs(
+        self, trajectories: Trajectories, visited: Visited, forward: Tensor, backward: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        mask, actions = trajectories.mask, trajectories.actions
+        log_pf = take_entries(forward, visited.slot, actions).where(mask, 0.0)
+        if mask.shape[2] == 1:  # every trajectory stops at once
+            return log_pf, torch.zeros_like(log_pf)
+        # Step t is undone at the state that step t + 1 starts from; the last step of a trajectory is the stop step.
+        move = mask[..., 1:]
+        undo = self.target.backward_action(trajectories.states[:, :, :-2], actions[..., :-1])
+        log_pb = take_entries(backward, visited.slot[..., 1:], undo).where(move, 0.0)
+        return log_pf, torch.nn.functional.pad(log_pb, (0, 1))
+
+    def _with_boundary(self, trajectories: Trajectories, log_flow: Tensor, source: Tensor | None) -> Tensor:
+        """log F [R, B, T] at the starts of steps -> [R, B, T+1] with log R after the end and `source` at s_0."""
+        log_reward = trajectories.log_reward[..., None]
+        padded = torch.nn.functional.pad(log_flow, (0, 1))
+        alive = torch.nn.functional.pad(trajectories.mask, (0, 1))
+        out = padded.where(alive, log_reward)
+        if source is None:
+            return out
+        return torch.cat([source[:, None, None].expand(-1, out.shape[1], 1), out[..., 1:]], 2)
+
+    def _learned_flow(self, trajectories: Trajectories, log_flow: Tensor) -> Tensor:
+        return self._with_boundary(trajectories, log_flow, self.log_Z)
+
+    def _stop_flow(self, trajectories: Trajectories, visited: Visited, forward: Tensor) -> Tensor:
+        """log R(s) - log P_F(stop | s): the flow that a state must have if every state can stop (Deleu et al. 2022)."""
+        with torch.no_grad():
+            log_reward = self.target.log_reward(visited.states).to(self.dtype)
+            self.reward_calls += trajectories.mask.sum((1, 2))
+        return self._with_boundary(trajectories, take_rows(log_reward - forward[..., -1], visited.slot), None)
+
+    def _inflow(self, states: Tensor) -> Tensor:
+        """log sum over parents p of F(p) P_F(s | p): [R, N, *state] -> [R, N]; 0 where s has no parent."""
+        target = self.target
+        mask = target.backward_mask(states)  # [R, N, A']
+        n_replicas, n_states, n_parents = mask.shape
+        undo = torch.arange(n_parents, device=mask.device).expand(mask.shape)
+        state_axes = (*mask.shape, *target.state_shape)
+        children = states.unsqueeze(2).expand(state_axes)
+        legal = mask.view(*mask.shape, *[1] * len(target.state_shape))
+        # illegal backward actions are replaced by the source state, which is always a state
+        parents = target.backstep(children, undo).where(legal, target.initial(1, 1, 1))
+        action = target.forward_action(children, undo).where(mask, 0)
+        out = self._log_probs(parents.reshape(n_replicas, -1, *target.state_shape), [Role.FORWARD, Role.FLOW])
+        forward = out[Role.FORWARD].view(n_replicas, n_states, n_parents, -1)
+        log_flow = out[Role.FLOW].view(mask.shape)
+        at_source = (parents == target.initial(1, 1, 1)).flatten(3).all(-1)
+        log_flow = torch.where(at_source, self.log_Z[:, None, None], log_flow)
+        edge = log_flow + forward.gather(3, action[..., None])[..., 0]
+        has_parent = mask.any(-1)
+        edge = edge.masked_fill(~mask, -torch.inf).where(has_parent[..., None], 0.0)
+        return torch.logsumexp(edge, -1) * has_parent

@@ -1,0 +1,1 @@
+"""Directed acyclic graphs: the posterior of Bayesian structure learning."""

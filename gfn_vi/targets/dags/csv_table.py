@@ -1,0 +1,93 @@
+"""The user's own table, from a CSV file; what would make its posterior meaningless is refused by name.
+
+Beside what csv_reading.py refuses (no numbers, missing or infinite values): columns that are constant or equal to another,
+and fewer rows than columns. A column that is a sum of others is not refused: the priors of the scores keep them finite.
+
+The priors of the Gaussian scores are in units of the columns (BGe's defaults expect variances about 1), so columns are
+standardized unless one says otherwise: x -> (x - mean) / standard deviation, both of the training rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NoReturn
+
+import torch
+from torch import Tensor
+
+from gfn_vi.core import user_files
+from gfn_vi.core.errors import ConfigError, require
+from gfn_vi.targets.dags.csv_reading import KEY, read_table
+from gfn_vi.targets.dags.data import Data, Table, check_seed, generator
+
+
+class CsvTable:
+    """The table at `path`, or the one of `otherwise` where the path is null."""
+
+    def __init__(
+        self,
+        path: str | None,
+        otherwise: Data,
+        separator: str,
+        standardize: bool,
+        held_out_fraction: float,
+        seed: int,
+        digest: str | None,
+    ) -> None:
+        r"""separator: one character, or \t; held_out_fraction: of the rows, chosen by the seed; digest: of the file, or null."""
+        self.separator = "\t" if separator == r"\t" else separator
+        is_one = len(self.separator) == 1 and self.separator not in '"\r\n'
+        require(is_one, "target.data.separator", separator, r"expected one character such as ',' or ';', or '\t' for tabs")
+        expected = "expected a number from 0 to below 1: what share of the rows the score does not see"
+        require(0 <= held_out_fraction < 1, "target.data.held_out_fraction", held_out_fraction, expected)
+        check_seed(seed)
+        self.path, self.otherwise, self.digest = path, otherwise, digest
+        self.standardize, self.held_out_fraction, self.seed = standardize, held_out_fraction, seed
+
+    def table(self) -> Table:
+        """Columns, and the rows on either side, in the file's order. Raises ConfigError."""
+        if self.path is None:
+            return self.otherwise.table()
+        content = user_files.read(self.path, KEY)
+        found = user_files.digest(content)
+        if self.digest is not None and self.digest != found:
+            self._refuse(f"the file has changed: its digest was {self.digest} and now is {found}; start a run of the new table")
+        names, rows = read_table(self.path, content, self.separator)
+        held_out = self._held_out(len(rows))
+        table = Table(names, rows[~held_out], rows[held_out], graph=None)
+        self._check(table, rows)
+        return standardized(table) if self.standardize else table
+
+    def _held_out(self, n_rows: int) -> Tensor:
+        """Which rows are not for the score: [n_rows] bool."""
+        n_held_out, share = round(n_rows * self.held_out_fraction), self.held_out_fraction
+        expected = f"this is none of the {n_rows} rows; raise it, or set it to 0 to hold out nothing"
+        require(n_held_out > 0 or share == 0, "target.data.held_out_fraction", share, expected)
+        held_out = torch.zeros(n_rows, dtype=torch.bool)
+        held_out[torch.randperm(n_rows, generator=generator(self.seed, "held-out rows"))[:n_held_out]] = True
+        return held_out
+
+    def _check(self, table: Table, rows: Tensor) -> None:
+        n_rows, n_columns = table.values.shape
+        without = f" of {len(rows)}, without those of target.data.held_out_fraction={self.held_out_fraction}"
+        where = f"the {n_rows} rows{without if len(table.held_out) > 0 else ''}"
+        if n_rows < n_columns + 1:
+            expected = f"expected {n_columns + 1} or more (columns + 1): add rows or drop columns"
+            self._refuse(f"too few rows for {n_columns} columns, {where}: {expected}")
+        for name, column in zip(table.names, table.values.T, strict=True):
+            if bool((column == column[0]).all()):
+                self._refuse(f"column {name} is constant, {column[0].item():g} in {where}: drop it")
+        seen: dict[bytes, str] = {}
+        for name, column in zip(table.names, (rows + 0.0).T.contiguous(), strict=True):  # + 0.0: -0.0 equals 0.0
+            twin = seen.setdefault(column.numpy().tobytes(), name)
+            if twin != name:
+                self._refuse(f"columns {twin} and {name} are equal in every row: drop one of them")
+
+    def _refuse(self, why: str) -> NoReturn:
+        raise ConfigError(KEY, self.path, why)
+
+
+def standardized(table: Table) -> Table:
+    """The same table with columns of mean 0 and variance 1 over the training rows."""
+    mean, scale = table.values.mean(0), table.values.std(0, correction=0)
+    return replace(table, values=(table.values - mean) / scale, held_out=(table.held_out - mean) / scale)

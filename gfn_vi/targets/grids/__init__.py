@@ -1,0 +1,1 @@
+"""Hypergrids and the rewards on them."""
