@@ -18,8 +18,10 @@ if TYPE_CHECKING:  # torch takes two seconds to import: `--help` and finished ru
     import torch
     from omegaconf import DictConfig
 
-    from gfn_vi.core.protocols import DiscreteTarget, Exploration, Objective, Sampler
+    from gfn_vi.core.headline import Headline
+    from gfn_vi.core.protocols import DiscreteTarget, Exploration, Objective
     from gfn_vi.core.types import Need
+    from gfn_vi.evaluation.base import BaseMetric
     from gfn_vi.training.trainer import Budget, Parts, Trainer
 
 
@@ -123,8 +125,8 @@ def check_numbers(config: DictConfig) -> None:
     require(whole_or_null, "checkpoint.pause_after", pause, "expected a whole number of trajectories, or null")
 
 
-def check_fit(config: DictConfig, target: DiscreteTarget, exploration: Exploration, objective: Objective) -> None:
-    """Do the parts offer what the objective needs?"""
+def check_fit(config: DictConfig, exploration: Exploration, objective: Objective) -> None:
+    """Refuse an exploration that does not offer what the objective needs, and batches too small for either."""
     from gfn_vi.core.types import Need
 
     name = config.objective._target_.rsplit(".", 1)[-1]
@@ -144,15 +146,6 @@ def check_fit(config: DictConfig, target: DiscreteTarget, exploration: Explorati
             "without weights the score has mean zero on-policy only, elsewhere a baseline is bias; use "
             "baseline@objective.baseline=none, or exploration=on_policy",
         )
-    if Need.FLOW in needs and config.sampler.get("flow", False) is False:
-        raise ConfigError(
-            "sampler.flow",
-            config.sampler.get("flow", "missing"),
-            f"objective {name} needs learned state flows; use sampler.flow=null (learn them when needed) or "
-            "objective=trajectory_balance",
-        )
-    if Need.STOP_FLOW in needs and not target.every_state_stops:
-        raise ConfigError("objective", name, "needs a target in which every state can stop; use objective=detailed_balance here")
     baseline_batch = getattr(getattr(objective, "baseline", None), "smallest_batch", 1)
     least = max(baseline_batch, getattr(objective, "smallest_batch", 1))
     batch = config.trainer.batch_size
@@ -183,43 +176,62 @@ def _require_members(part: object, protocol: type, key: str, found: object) -> N
     require(not lacking, key, found, f"lacks {', '.join(lacking)} of {protocol.__name__} (gfn_vi/core/protocols.py)")
 
 
-def build_metrics(config: DictConfig, target: DiscreteTarget, sampler: Sampler) -> tuple[list[Any], list[str]]:
-    """The metrics, and a line for each that does not apply to this target."""
-    from gfn_vi.core.protocols import EnumerableTarget
+def build_metrics(config: DictConfig, target: DiscreteTarget, sampler: Any) -> tuple[list[BaseMetric], list[str]]:
+    """Return the metrics, and a line for each that does not apply to this target."""
+    from gfn_vi.evaluation.base import BaseMetric
+    from gfn_vi.evaluation.measurement import state_graph_of
 
-    metrics, remarks = [], []
-    enumerable = isinstance(target, EnumerableTarget) and target.enumerable
+    metrics: list[BaseMetric] = []
+    remarks = []
+    # listing takes a while: only where somebody asks for it
     for name, entry in config.evaluation.metrics.items():
         if entry is None:
             continue
-        metric = _built(entry, f"evaluation.metrics.{name}")
-        if getattr(metric, "needs_enumeration", False) and not enumerable:
+        key = f"evaluation.metrics.{name}"
+        metric = _built(entry, key)
+        require(isinstance(metric, BaseMetric), key, entry.get("_target_"), "expected a gfn_vi.evaluation.base.BaseMetric")
+        if metric.kind == "exact" and state_graph_of(target) is None:
             remarks.append(
                 f"exact metrics are off ({name}): the target is not enumerable within target.max_enumerated_states; "
                 f"using {config.evaluation.n_samples} samples per evaluation instead"
             )
             metric = _built(config.evaluation.fallback, "evaluation.fallback")
-        for part, needs in getattr(metric, "needs", {}).items():
-            _check_measurable(f"evaluation.metrics.{name}.{part}", needs, target, sampler)
-        roles = getattr(metric, "roles", None)
-        if roles is not None and not any(sampler.parameter_groups().get(role) for role in roles):
-            given = [role.value for role in roles]
+            if any(type(other) is type(metric) for other in metrics):
+                continue
+        for part, needs in metric.needs.items():
+            check_offers(f"{key}.{part}", needs, sampler, f"{key}.{part}=null")
+        if metric.roles and not any(sampler.parameter_groups().get(role) for role in metric.roles):
+            given = [role.value for role in metric.roles]
             advice = "the sampler has no parameters of these; see sampler.flow and sampler.backward"
-            raise ConfigError(f"evaluation.metrics.{name}.roles", given, advice)
+            raise ConfigError(f"{key}.roles", given, advice)
         metrics.append(metric)
     return metrics, remarks
 
 
-def _check_measurable(key: str, needs: frozenset[Need], target: DiscreteTarget, sampler: Sampler) -> None:
-    """Do sampler and target offer what an objective needs that is measured, not trained?"""
+def check_offers(key: str, needs: frozenset[Need], sampler: Any, instead: str) -> None:
+    """Refuse what asks a sampler for more than it offers. key: of what asks; instead: an override that asks for less."""
     from gfn_vi.core.types import Need
 
-    has_flow = getattr(sampler, "has_flow", False)
-    if Need.FLOW in needs and not has_flow:
-        advice = f"{key} needs learned state flows, which the objective does not; use sampler.flow=true, or {key}=null"
-        raise ConfigError("sampler.flow", has_flow, advice)
-    if Need.STOP_FLOW in needs and not target.every_state_stops:
-        raise ConfigError(key, "a choice", f"needs a target in which every state can stop; use {key}=null here")
+    lacking = needs - sampler.offers - {Need.BEHAVIOR, Need.ON_POLICY}  # these two are an exploration's
+    if Need.FLOW in lacking or Need.INFLOW in lacking:
+        advice = f"{key} needs learned state flows, which this sampler has none of; use sampler.flow=true, or {instead}"
+        raise ConfigError("sampler.flow", getattr(sampler, "has_flow", "missing"), advice)
+    if Need.STOP_FLOW in lacking:
+        raise ConfigError(key, "a choice", f"needs a target in which every state can stop; use {instead} here")
+    for need in lacking:
+        raise ConfigError(key, "a choice", f"needs {need.value}, which {type(sampler).__name__} does not offer; use {instead}")
+
+
+def choose_headline(config: DictConfig, metrics: list[BaseMetric]) -> Headline | None:
+    """Return evaluation.headline where it is given, else that of the first metric that has one; None without any."""
+    from omegaconf import OmegaConf
+
+    from gfn_vi.core.headline import headline_from
+
+    entry = config.evaluation.headline
+    if entry is not None:
+        return headline_from(OmegaConf.to_container(entry) if OmegaConf.is_config(entry) else entry, "evaluation.headline")
+    return next((metric.headline for metric in metrics if metric.headline is not None), None)
 
 
 def build_sampler(
@@ -257,14 +269,17 @@ def build_parts(config: DictConfig, device: torch.device, dtype: torch.dtype) ->
     """All parts, fitting together, and remarks for the user."""
     from omegaconf import OmegaConf
 
+    from gfn_vi.core.replicas import ReplicaGenerators
     from gfn_vi.core.types import Need
+    from gfn_vi.evaluation.measurement import Measurement
     from gfn_vi.training.trainer import Parts
 
     target = build_target(config, device)
     exploration = build_exploration(config)
     objective = build_objective(config)
-    check_fit(config, target, exploration, objective)
+    check_fit(config, exploration, objective)
     sampler = build_sampler(config, target, device, dtype, config.replicas, Need.FLOW in objective.needs)
+    check_offers("objective", objective.needs, sampler, "objective=trajectory_balance")
     facts = {"parameter_groups": sampler.parameter_groups(), "n_replicas": config.replicas}
     optimizer = _built(config.optimizer, "optimizer", facts)
     metrics, remarks = build_metrics(config, target, sampler)
@@ -273,15 +288,23 @@ def build_parts(config: DictConfig, device: torch.device, dtype: torch.dtype) ->
     observers = [_built(o, f"evaluation.observers.{name}", watching) for name, o in config.evaluation.observers.items() if o]
     if config.logger.get("_target_") is not None:
         check_signatures(OmegaConf.to_container(config.logger), "logger", LOGGER_SUPPLIED)
-    return Parts(target, sampler, exploration, objective, optimizer, metrics, observers), remarks
+    exact = any(metric.kind == "exact" for metric in metrics)
+    sampled = [metric.n_samples for metric in metrics if metric.n_samples is not None]
+
+    def moment(rng: ReplicaGenerators) -> Measurement:
+        return Measurement(sampler, target, rng, exact, max(sampled, default=None))
+
+    headline = choose_headline(config, metrics)
+    return Parts(target, sampler, exploration, objective, optimizer, metrics, observers, moment, headline), remarks
 
 
-def _check_watched(config: DictConfig, optimizer: Any, metrics: list[Any]) -> None:
-    if optimizer.schedule.watches == "jsd" and not any(getattr(m, "needs_enumeration", False) for m in metrics):
+def _check_watched(config: DictConfig, optimizer: Any, metrics: list[BaseMetric]) -> None:
+    watched = optimizer.schedule.watches
+    if watched not in (None, "loss") and not any(watched in metric.summary for metric in metrics):
         raise ConfigError(
             "optimizer.schedule",
-            "plateau_on_exact_jsd",
-            "watches the exact JSD, which this evaluation does not compute; use evaluation=exact on an enumerable target, "
+            config.optimizer.schedule._target_.rsplit(".", 1)[-1],
+            f"watches {watched}, which this evaluation does not compute; use evaluation=exact on an enumerable target, "
             "or rate_schedule@optimizer.schedule=plateau_on_loss",
         )
 

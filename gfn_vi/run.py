@@ -23,9 +23,13 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from gfn_vi.core.command_line import command
+from gfn_vi.runs.headline import headline_value
+
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from gfn_vi.core.protocols import Arrays
     from gfn_vi.runs.directory import RunDirectory
     from gfn_vi.runs.recorder import Recorder, Sink
     from gfn_vi.training.trainer import Trainer
@@ -36,9 +40,9 @@ PAUSE = "checkpoint.pause_after"
 
 
 def run(config: DictConfig) -> float | None:
-    """Train `config` (resolved) to its end; returns the mean exact JSD, inf (the worst) if a replica became non-finite.
+    """Train `config` (resolved) to its end; return its headline, a mean over replicas.
 
-    None where it was not measured, or the run paused.
+    The worst value stands for a run in which a replica became non-finite, None for one without a headline or that paused.
 
     Raises ConfigError before work starts, RunError for what the disk or another process prevents, KeyboardInterrupt after
     Ctrl-C or SIGTERM, once the state is saved.
@@ -50,14 +54,14 @@ def run(config: DictConfig) -> float | None:
     plain: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
     directory = RunDirectory(run_directory(plain))
     if directory.is_done():
-        return _already_done(directory.path)
+        return _already_done(config, directory.path)
     with _threads(config.threads):
         from gfn_vi.build import build_trainer
 
         trainer, remarks = build_trainer(config)
         with directory, _logging(directory.path):
             if directory.is_done():  # by another process, since we looked
-                return _already_done(directory.path)
+                return _already_done(config, directory.path)
             for remark in remarks:
                 log.warning(remark)
             sinks = build_sinks(config, directory.path)  # under the lock, and their complaints go to run.log
@@ -75,15 +79,14 @@ def _seed(config: DictConfig) -> int | list[int]:
     return config.seed if isinstance(config.seed, int) else list(config.seed)
 
 
-def _already_done(path: Path) -> float | None:
-    has_graphs = (path / "edge_probabilities.csv").is_file()
-    graphs = f"its graphs are shown and drawn again by: python scripts/graphs.py {shlex.quote(str(path))}\n" if has_graphs else ""
-    _print(f"{graphs}already done; to run it again, delete the directory", path)
-    return recorded_jsd(path)
+def _already_done(config: DictConfig, path: Path) -> float | None:
+    shown = f"what it found is shown and drawn again by: {command('graphs')} {shlex.quote(str(path))}\n"
+    _print(f"{shown if config.evaluation.reports else ''}already done; to run it again, delete the directory", path)
+    return headline_value(path)
 
 
 def _train(config: DictConfig, trainer: Trainer, directory: RunDirectory, sinks: list[Sink]) -> float | None:
-    from gfn_vi.arrays import save_arrays
+    from gfn_vi.runs.arrays import save_arrays
     from gfn_vi.runs.checkpoint import load_checkpoint
     from gfn_vi.runs.recorder import Recorder
 
@@ -98,7 +101,10 @@ def _train(config: DictConfig, trainer: Trainer, directory: RunDirectory, sinks:
             trainer.load_state_dict(state["trainer"])
             recorder.rewind(state["metrics_bytes"])
             log.info("resuming at %d of %d trajectories", trainer.seen, trainer.budget.n_trajectories)
-        directory.write_status("running", trainer.step, seed=_seed(config), wall_seconds=trainer.wall_seconds)
+        headline = trainer.parts.headline
+        judged_by = None if headline is None else headline.as_dict()
+        wall = trainer.wall_seconds
+        directory.write_status("running", trainer.step, seed=_seed(config), wall_seconds=wall, headline=judged_by)
         stop = _loop(config, trainer, recorder, directory)
         failed = False
     except Exception:
@@ -117,15 +123,17 @@ def _train(config: DictConfig, trainer: Trainer, directory: RunDirectory, sinks:
         raise KeyboardInterrupt
     if not trainer.measured:  # killed between the last update and here: what follows wants the final measurements
         trainer.measure()
-    save_arrays(trainer, _seed(config), config.evaluation.n_samples, directory.path / "arrays.npz")
+    save_arrays(directory.path, final_arrays(trainer, _seed(config), config.evaluation.n_samples))
     frozen = _frozen_report(trainer)
     directory.write_status("done", trainer.step, error=frozen, seed=_seed(config), wall_seconds=trainer.wall_seconds)
-    graphs = _report_graphs(config, trainer, directory.path)
+    reports = _reports(config, directory.path)
     summary = _summary(config, trainer)
     log.debug(summary)
-    _print(f"{graphs}{summary}", directory.path)
-    jsd = _mean_jsd(trainer.measured)
-    return math.inf if jsd is not None and (frozen is not None or not math.isfinite(jsd)) else jsd
+    _print(f"{reports}{summary}", directory.path)
+    value = trainer.headline()
+    if headline is None or value is None:
+        return value
+    return headline.worst if frozen is not None or not math.isfinite(value) else value
 
 
 def _loop(config: DictConfig, trainer: Trainer, recorder: Recorder, directory: RunDirectory) -> str:
@@ -133,7 +141,9 @@ def _loop(config: DictConfig, trainer: Trainer, recorder: Recorder, directory: R
     from gfn_vi.runs.checkpoint import save_checkpoint
     from gfn_vi.training.progress import ProgressBar
 
-    bar = ProgressBar(trainer.budget.steps * trainer.budget.batch_size, config.get("run_label", "run"), config.progress)
+    total, label = trainer.budget.steps * trainer.budget.batch_size, config.get("run_label", "run")
+    words = None if trainer.parts.headline is None else trainer.parts.headline.words
+    bar = ProgressBar(total, label, config.progress, words)
     pause = config.checkpoint.pause_after
     if pause is not None and trainer.seen >= pause:  # it paused there already
         pause = None
@@ -149,7 +159,7 @@ def _loop(config: DictConfig, trainer: Trainer, recorder: Recorder, directory: R
         def after_update(loss: Tensor) -> bool:
             nonlocal saved
             if bar.due():
-                bar.update(trainer.seen, float(loss.nanmean()), _mean_jsd(trainer.measured))
+                bar.update(trainer.seen, float(loss.nanmean()), trainer.headline())
             if received or (pause is not None and trainer.seen >= pause and trainer.step < trainer.budget.steps):
                 return False
             if time.monotonic() - saved >= config.checkpoint.every_seconds:
@@ -159,8 +169,8 @@ def _loop(config: DictConfig, trainer: Trainer, recorder: Recorder, directory: R
 
         bar.start(trainer.seen)
         try:
-            finished = trainer.run(recorder, after_update)
-            bar.update(trainer.seen, jsd=_mean_jsd(trainer.measured))
+            finished = trainer.run(recorder.record, after_update)
+            bar.update(trainer.seen, headline=trainer.headline())
         finally:
             bar.stop()
         save()
@@ -245,25 +255,41 @@ def build_sinks(config: DictConfig, directory: Path) -> list[Sink]:
     return [factory(**{key: value for key, value in offered.items() if key in wanted})]
 
 
-def _report_graphs(config: DictConfig, trainer: Trainer, path: Path) -> str:
-    """The CSV file of a target of graphs and, where config.pictures asks for them, pictures; what to print of them, or "".
+def final_arrays(trainer: Trainer, seed: int | list[int], n_samples: int) -> Arrays:
+    """Return what the metrics have to show of the finished run.
+
+    seed: of the run; n_samples: trajectories per replica where states cannot be listed, from generators of their own.
+    """
+    from gfn_vi.core.replicas import ReplicaGenerators
+
+    rng = trainer.metric_rng
+    own = ReplicaGenerators(seed, trainer.n_replicas, "arrays", rng.device, rng.dtype)
+    moment = trainer.parts.moment(own)
+    moment.n_samples = n_samples
+    return {name: value for metric in trainer.parts.metrics for name, value in metric.arrays(moment).items()}
+
+
+def _reports(config: DictConfig, path: Path) -> str:
+    """What evaluation.reports tell of the finished run, one after the other, or "".
 
     Whatever fails here is a warning: the run is done.
     """
-    from gfn_vi.core.protocols import GraphTarget
+    from hydra.utils import instantiate
 
-    if not isinstance(trainer.parts.target, GraphTarget):
-        return ""
-    try:
-        from gfn_vi.analysis.pictures.graphs import report
-
-        told = report(path, with_pictures=bool(config.pictures))
-    except Exception as error:  # noqa: BLE001 - a finished run stays finished, whatever drawing raises
-        log.debug(traceback.format_exc())
-        again = f"once that is mended: python scripts/graphs.py {shlex.quote(str(path))}"
-        log.warning("the run is done, but its graphs could not be shown (%s: %s); %s", type(error).__name__, error, again)
-        return ""
-    return f"{told}\n" if config.pictures else ""
+    told = []
+    for name, node in config.evaluation.reports.items():
+        if node is None:
+            continue
+        try:
+            lines = instantiate(node)(path, with_pictures=bool(config.pictures))
+        except Exception as error:  # noqa: BLE001 - a finished run stays finished, whatever drawing raises
+            log.debug(traceback.format_exc())
+            again = f"once that is mended: {command('graphs')} {shlex.quote(str(path))}"
+            cause = f"{type(error).__name__}: {error}"
+            log.warning("the run is done, but its %s could not be shown (%s); %s", name, cause, again)
+            continue
+        told.append(f"{lines}\n" if config.pictures else "")
+    return "".join(told)
 
 
 def _frozen_report(trainer: Trainer) -> str | None:
@@ -276,14 +302,12 @@ def _frozen_report(trainer: Trainer) -> str | None:
     return message
 
 
-def _mean_jsd(metrics: dict[str, Any]) -> float | None:
-    return float(metrics["jsd"].mean()) if "jsd" in metrics else None
-
-
 def _summary(config: DictConfig, trainer: Trainer) -> str:
     """One line: what was reached, with the spread over replicas."""
     parts = []
-    for name in ("jsd", "modes_covered", "log_Z_error", "sampled_elbo", "sampled_log_Z"):
+    headline = trainer.parts.headline
+    summaries = [name for metric in trainer.parts.metrics for name in metric.summary]
+    for name in dict.fromkeys([*([] if headline is None else [headline.metric]), *summaries]):
         if name in trainer.measured:
             values = [value for value in trainer.measured[name].tolist() if not math.isnan(value)] or [math.nan]
             spread = f" ({min(values):.3g} to {max(values):.3g})" if len(values) > 1 else ""
@@ -291,19 +315,3 @@ def _summary(config: DictConfig, trainer: Trainer) -> str:
     label = config.get("run_label", "run")
     replicas = f", {config.replicas} replicas: median (range)" if config.replicas > 1 else ""
     return f"{label}: {', '.join(parts)}; {trainer.seen} trajectories in {trainer.wall_seconds:.1f} s{replicas}"
-
-
-def recorded_jsd(path: Path) -> float | None:
-    """Mean over replicas of the last JSD in metrics.csv; inf if it is not finite or a replica was frozen."""
-    import csv
-
-    last: dict[str, dict[str, float]] = {"jsd": {}, "frozen": {}}
-    with open(path / "metrics.csv", newline="") as file:
-        for row in csv.DictReader(file):
-            if row["metric"] in last:
-                last[row["metric"]][row["replica"]] = float(row["value"])
-    values = list(last["jsd"].values())
-    if not values:
-        return None
-    mean = sum(values) / len(values)
-    return math.inf if any(last["frozen"].values()) or not math.isfinite(mean) else mean

@@ -127,7 +127,7 @@ def time_case(job: Job, trainer: Trainer, synchronize: Callable[[], None]) -> di
         return found | {"what": f"exact gradients of {', '.join(names)}"}
     if job.case.measurement == "gradient_statistics":
         metric = next(m for m in trainer.parts.metrics if isinstance(m, GradientStatistics))
-        call = lambda: metric(trainer.parts.sampler, trainer.parts.target, trainer.metric_rng)  # noqa: E731 # type: ignore
+        call = lambda: metric(trainer.parts.moment(trainer.metric_rng))  # type: ignore[arg-type]  # noqa: E731
         found = time_measurements(call, min(job.updates, STATISTICS), synchronize)
         return found | {"what": f"{len(metric.objectives)} estimators, {metric.n_batches} batches of {job.case.batch}"}
     found = time_measurements(trainer.measure, min(job.updates, EVALUATIONS), synchronize)
@@ -166,7 +166,7 @@ def measure(job: Job) -> dict[str, Any]:
     found |= {"phases_ms": phases_ms, "distinct_share": distinct}
     found["log_Z"] = [float(value) for value in trainer.parts.sampler.log_Z.detach()]
     if isinstance(job.case, DagCase):
-        found["log_rewards"] = known_log_rewards(trainer.parts.target)
+        found["log_rewards"] = known_log_rewards(trainer.parts.target)  # type: ignore[arg-type]
     return result | found | peak
 
 

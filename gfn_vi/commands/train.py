@@ -61,7 +61,8 @@ def task(config: DictConfig) -> float | None:
     try:
         from gfn_vi.run import run
 
-        resolved = labelled(config, HydraConfig.get().runtime.choices)
+        hydra_config = HydraConfig.get()
+        resolved = labelled(config, hydra_config.runtime.choices, hydra_config.overrides.task)
         if resolved.pictures is None:  # they take seconds, and nobody looks at those of each run of a sweep
             resolved.pictures = HydraConfig.get().mode == RunMode.RUN
         return run(resolved)

@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
+from gfn_vi.core.headline import Headline
 from gfn_vi.core.replicas import ReplicaGenerators
 from gfn_vi.core.state_graph import StateGraph
 from gfn_vi.core.types import Evaluation, Need, Role, Trajectories
 
-Tilt = Callable[[Tensor, Tensor], Tensor]
+Tilt = Any
+"""A change of the forward policy. It is opaque to everyone but the samplers that take it and the explorations that make it."""
+
+DiscreteTilt = Callable[[Tensor, Tensor], Tensor]
 """(log_probs [..., A], mask [..., A] bool) -> log_probs [..., A] of the behavior policy, normalized over legal actions."""
 
 
+class Target(Protocol):
+    """What every target owes: a reward on objects, and a place to live.
+
+    Facts are attributes that a target may have besides; each is None, or absent, where nobody knows it: log_Z (float, the log of
+    the sum or integral of R), n_modes and mode_index(states).
+    """
+
+    def log_reward(self, states: Tensor) -> Tensor:
+        """Return log R(x) in float64: [...]."""
+
+    def to(self, device: Any) -> Target:
+        """Return the same target with its tensors on `device`."""
+
+
 @runtime_checkable
-class DiscreteTarget(Protocol):
+class DiscreteTarget(Target, Protocol):
     """A pointed graph of states and a reward on the states that can stop.
 
     n_actions = A, the stop action last; n_backward_actions = A'; horizon = the longest trajectory in steps, stop
@@ -107,22 +125,31 @@ class GraphTarget(DiscreteTarget, Protocol):
         """log p(held-out rows | training rows, G) in float64: [...]; called only where n_held_out > 0."""
 
 
-class DensityTarget(Protocol):
-    """A density on R^d; `log_Z` and `sample` where they are known."""
+class DensityTarget(Target, Protocol):
+    """A density on R^d: log_reward maps [..., d] to [...]."""
 
     dim: int
 
-    def log_reward(self, states: Tensor) -> Tensor:
-        """log R(x) in float64: [..., d] -> [...]."""
+    def score(self, states: Tensor) -> Tensor:
+        """Return the gradient of log R: [..., d] -> [..., d]."""
 
 
 class Sampler(Protocol):
-    """P_F, P_B, log F and log Z; an nn.Module whose parameters have the replica axis first."""
+    """P_F, P_B, log F and log Z; an nn.Module whose parameters have the replica axis first.
+
+    reward_calls [R] long: evaluations of the reward so far, those for metrics included; offers: what `evaluate` can be asked for.
+    """
 
     n_replicas: int
     log_Z: nn.Parameter
     reward_calls: Tensor
-    """Evaluations of the reward so far, those for metrics included: [R] long."""
+
+    @property
+    def offers(self) -> frozenset[Need]:
+        """Return the needs that `evaluate` can meet; those that an exploration meets (BEHAVIOR, ON_POLICY) are none of them."""
+
+    def log_reward(self, states: Tensor) -> Tensor:
+        """Ask the target for log R(x) of [R, ..., *state] and count the calls: [R, ...] in the type of the parameters."""
 
     def rollout(self, batch: int, rng: ReplicaGenerators, tilt: Tilt | None = None) -> Trajectories:
         """Draw from P_F, or from its tilted version; without gradient."""
@@ -241,8 +268,43 @@ class Objective(Protocol):
         """Continue where `state` was taken."""
 
 
-class Metric(Protocol):
-    """A measurement of a sampler against a target; draws from its own generators only."""
+Arrays = dict[str, Tensor | Sequence[str]]
+"""Name -> tensor, or a list of texts: what is written to arrays.npz at the end of a run."""
 
-    def __call__(self, sampler: Sampler, target: DiscreteTarget, rng: ReplicaGenerators) -> dict[str, Tensor]:
-        """Name -> [R]."""
+
+class Measurement(Protocol):
+    """One moment of a sampler, as metrics see it (gfn_vi/evaluation/measurement.py adds what discrete samplers share).
+
+    exact: whether this evaluation sums over all states; n_samples: trajectories per replica of its samples, None without any.
+    """
+
+    sampler: Sampler
+    target: Target
+    rng: ReplicaGenerators
+    exact: bool
+    n_samples: int | None
+
+
+class Metric(Protocol):
+    """A measurement of a sampler against a target; it draws from the generators of the measurement only.
+
+    The members but the call have defaults in gfn_vi/evaluation/base.py, which says what they mean.
+    """
+
+    @property
+    def headline(self) -> Headline | None:
+        """Return what a run is judged by where this metric is the first that has a headline."""
+
+    @property
+    def summary(self) -> tuple[str, ...]:
+        """Return the names that a run's last line shows."""
+
+    @property
+    def every(self) -> int | None:
+        """Return the trajectories per replica between measurements, None for every evaluation."""
+
+    def arrays(self, moment: Any) -> Arrays:
+        """Return what pictures need of the finished run."""
+
+    def __call__(self, moment: Any) -> dict[str, Tensor]:
+        """Return name -> [R]. `moment` is a Measurement; discrete metrics read more of it than the protocol lists."""

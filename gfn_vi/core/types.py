@@ -7,8 +7,10 @@ end the last state repeats, `mask` is False and every log-probability is exactly
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from enum import Enum
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -57,14 +59,15 @@ class Trajectories:
         """The objects x: [R, B, *state]."""
         return self.states[:, :, -1]
 
+    def map(self, function: Callable[[Tensor], Tensor]) -> Trajectories:
+        """Return the trajectories with `function` applied to every field [R, B, ...]; a density that is unknown stays unknown."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        mapped: dict[str, Any] = {name: None if value is None else function(value) for name, value in values.items()}
+        return Trajectories(**mapped)
+
     def select(self, index: Tensor) -> Trajectories:
-        """The trajectories index [R, b] long of each replica."""
-
-        def pick(x: Tensor) -> Tensor:
-            return x[torch.arange(x.shape[0], device=x.device)[:, None], index]
-
-        behavior = None if self.log_behavior is None else pick(self.log_behavior)
-        return Trajectories(pick(self.states), pick(self.actions), pick(self.mask), pick(self.log_reward), behavior)
+        """Return the trajectories index [R, b] long of each replica."""
+        return self.map(lambda x: x[torch.arange(x.shape[0], device=x.device)[:, None], index])
 
 
 def pad_steps(trajectories: Trajectories, steps: int) -> Trajectories:

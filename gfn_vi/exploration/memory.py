@@ -5,6 +5,8 @@ Everything is a tensor with the replica axis first, so storing, drawing and chec
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -49,10 +51,8 @@ class Memory:
         self.n_added += new.batch
 
     def _empty_like(self, new: Trajectories) -> Trajectories:
-        def room(x: Tensor) -> Tensor:
-            return x.new_zeros(x.shape[0], self.capacity, *x.shape[2:])
-
-        return Trajectories(room(new.states), room(new.actions), room(new.mask), room(new.log_reward), None)
+        empty = new.map(lambda x: x.new_zeros(x.shape[0], self.capacity, *x.shape[2:]))
+        return replace(empty, log_behavior=None)
 
     def draw(self, batch: int, rng: ReplicaGenerators) -> Trajectories:
         """`batch` trajectories per replica, with replacement."""

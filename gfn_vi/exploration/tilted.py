@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gfn_vi.core.errors import require
 from gfn_vi.core.log_probability import masked_log_softmax, uniform_log_probs
-from gfn_vi.core.protocols import Sampler, Tilt
+from gfn_vi.core.protocols import DiscreteTilt, Sampler
 from gfn_vi.core.replicas import ReplicaGenerators
 from gfn_vi.core.schedules import Schedule, as_schedule
 from gfn_vi.core.types import Trajectories
@@ -24,7 +24,7 @@ class OnPolicy(BaseExploration):
 
     is_on_policy = True
 
-    def tilt(self, n_trajectories: int) -> Tilt | None:
+    def tilt(self, n_trajectories: int) -> DiscreteTilt | None:
         """How the policy is changed after `n_trajectories` trajectories; None: not at all."""
         return None
 
@@ -48,7 +48,7 @@ class EpsilonUniform(OnPolicy):
         for end in (self.epsilon.start, self.epsilon.end):
             require(0 <= end <= 1, "exploration.epsilon", end, "expected a probability in [0, 1]")
 
-    def tilt(self, n_trajectories: int) -> Tilt | None:
+    def tilt(self, n_trajectories: int) -> DiscreteTilt | None:
         """log((1 - epsilon) P_F + epsilon uniform)."""
         epsilon = self.epsilon.value(n_trajectories)
         if epsilon == 0:
@@ -73,7 +73,7 @@ class Tempered(OnPolicy):
         if self.temperature.shape != "constant":
             require(self.temperature.end > 0, "exploration.temperature.end", self.temperature.end, "expected a positive number")
 
-    def tilt(self, n_trajectories: int) -> Tilt | None:
+    def tilt(self, n_trajectories: int) -> DiscreteTilt | None:
         """Logits divided by the temperature."""
         temperature = self.temperature.value(n_trajectories)
         if temperature == 1:
@@ -90,7 +90,7 @@ class StopBias(OnPolicy):
         """bias: nats subtracted from the stop logit; where stopping is the only legal action it changes nothing."""
         self.bias = as_schedule(bias)
 
-    def tilt(self, n_trajectories: int) -> Tilt | None:
+    def tilt(self, n_trajectories: int) -> DiscreteTilt | None:
         """Stop logit minus the bias."""
         bias = self.bias.value(n_trajectories)
         if bias == 0:

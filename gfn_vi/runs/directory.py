@@ -17,6 +17,7 @@ import socket
 import subprocess
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
@@ -28,7 +29,7 @@ from gfn_vi.core.errors import ConfigError, RunError, require
 from gfn_vi.runs.durable_files import disk_error, replace_durably
 from gfn_vi.runs.identity import INFRASTRUCTURE_KEYS
 
-MAX_LABEL = 80
+MAX_LABEL = 120
 # Whoever asks is_being_written holds the lock for some microseconds: a writer tries again before it gives up.
 LOCK_SECONDS, LOCK_POLL_SECONDS = 0.2, 0.02
 # What flock says when somebody else holds the lock; some file systems say EACCES.
@@ -66,11 +67,30 @@ def run_name(config: Mapping[str, Any]) -> str:
     return f"{label[:MAX_LABEL].strip('._-') or 'run'}-{digest}"
 
 
+def identity_of(directory: Path) -> Path:
+    """Return the path of a run directory without its label: equal for runs of equal configurations, whatever they are called."""
+    return directory.with_name(directory.name.rpartition("-")[2])
+
+
+@lru_cache(maxsize=16)
+def _by_identity(folder: Path, changed: int) -> dict[Path, Path]:
+    """What is in a folder, by identity. changed: when it last was, in nanoseconds; one listing serves all runs of a sweep."""
+    return {identity_of(path): path for path in sorted(folder.iterdir())}
+
+
 def run_directory(config: Mapping[str, Any]) -> Path:
-    """Where the run of a resolved config lies: <output_root>/<experiment_name>/<run_name>. Raises ConfigError."""
+    """Return where the run of a resolved config lies: <output_root>/<experiment_name>/<run_name>, or there under another label.
+
+    Raises ConfigError for keys that are no names of folders.
+    """
     for key in ("output_root", "experiment_name"):
         require(isinstance(config[key], str) and config[key] != "", key, config[key], "expected the name of a folder")
-    return Path(config["output_root"], config["experiment_name"], run_name(config))
+    path = Path(config["output_root"], config["experiment_name"], run_name(config))
+    try:
+        changed = path.parent.stat().st_mtime_ns
+        return path if path.exists() else _by_identity(path.parent, changed).get(identity_of(path), path)
+    except (FileNotFoundError, NotADirectoryError):
+        return path
 
 
 def _git_commit() -> str | None:
@@ -117,6 +137,7 @@ class RunDirectory:
         self.path = Path(path)
         self._lock: filelock.BaseFileLock | None = None
         self._facts: dict[str, Any] = {}
+        self._headline: dict[str, Any] | None = None
 
     def open(self) -> RunDirectory:
         """Make the directory and become its only writer; the system frees the lock when the process dies.
@@ -222,13 +243,17 @@ class RunDirectory:
         error: str | None = None,
         seed: int | list[int] | None = None,
         wall_seconds: float | None = None,
+        headline: dict[str, Any] | None = None,
     ) -> None:
         """status.json: how far the run is, with versions, git commit, host, pid and times (UTC, ISO 8601).
 
-        error: text of the traceback; wall_seconds: training time over all processes. `started` is that of the first
+        error: text of the traceback; wall_seconds: training time over all processes; headline:
+        what the run is judged by, kept in later writes. `started` is that of the first
         process that wrote this run. Raises RunError when the disk is full.
         """
-        status = {"state": state, "step": step, "error": error, "seed": seed, "wall_seconds": wall_seconds}
+        self._headline = headline or self._headline
+        status: dict[str, Any] = {"state": state, "step": step, "error": error, "seed": seed, "wall_seconds": wall_seconds}
+        status["headline"] = self._headline
         self._replace("status.json", json.dumps(status | self._facts | {"updated": _now()}, indent=2) + "\n")
 
     def is_done(self) -> bool:

@@ -1,32 +1,77 @@
-"""The configuration that names a run: resolved, with a label made of the choices on the command line."""
+"""The configuration that names a run: resolved, with the names of the choices it was made of and a label for people.
+
+Names are no part of what a run is: equal configurations under two names are one run (gfn_vi/runs/directory.py).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from gfn_vi.core.errors import ConfigError
+from gfn_vi.runs.identity import INFRASTRUCTURE_KEYS
+
+# Overrides that a label shows in its own words, or that say nothing of what is trained.
+SHOWN_OTHERWISE = frozenset(
+    {"arm", "deviation", "evaluation", "experiment", "experiment_name", "exploration", "objective", "preset", "sampler", "seed"}
+    | {"target", "tuning_seeds"}
+)
 
 
-def labelled(config: DictConfig, choices: Mapping[str, Any]) -> DictConfig:
-    """The resolved config with `run_label`, the readable part of the run's name.
+def labelled(config: DictConfig, choices: Mapping[str, Any], overrides: Iterable[str]) -> DictConfig:
+    """Return the resolved config with `choices` and `run_label`, the readable part of the run's name.
 
-    choices: group -> choice, as in HydraConfig's runtime.choices. Raises OmegaConf's errors for what cannot be resolved,
-    ConfigError for a preset that the experiment does not have.
+    choices: group -> choice, as in HydraConfig's runtime.choices; overrides: those of the command line. Raises OmegaConf's
+    errors for what cannot be resolved, ConfigError for a preset that the experiment does not have.
     """
     _check_preset(config, choices)
     what = config.arm_name or f"{choices['objective']}-{choices['exploration']}"
     parts = [what, *([config.deviation_name] if config.deviation_name else []), choices["target"], choices["sampler"]]
     resolved = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
     assert isinstance(resolved, DictConfig)
-    resolved.run_label = "-".join([*map(str, parts), _seeds_in_words(resolved.seed)])
+    resolved.choices = named_choices(choices)
+    resolved.run_label = "-".join([*map(str, parts), *_changes(overrides), _seeds_in_words(resolved.seed)])
     return resolved
 
 
+def named_choices(choices: Mapping[str, Any]) -> dict[str, str]:
+    """Return name -> choice of everything that a run is made of: {"target": "hypergrid", "baseline": "leave_one_out", ...}.
+
+    A name is that of the group, or the place in the configuration where a group is chosen from more than once. What is measured,
+    who is told, and what Hydra chooses for itself are left out.
+    """
+    made_of: dict[str, str] = {}
+    for key, choice in choices.items():
+        group, _, place = str(key).partition("@")
+        is_part = not group.startswith(("hydra", "experiment_preset", "logger", "sweep", "debug"))
+        if is_part and choice is not None and not place.startswith(("evaluation.", "_global_")):
+            made_of[str(key)] = str(choice)
+    often = Counter(key.partition("@")[0] for key in made_of)
+    return {_name(key, often): choice for key, choice in made_of.items()}
+
+
+def _name(key: str, often: Mapping[str, int]) -> str:
+    group, _, place = key.partition("@")
+    return group if often[group] == 1 or not place else place
+
+
+def _changes(overrides: Iterable[str]) -> list[str]:
+    """What the command line changes besides the choices of a label, shortly: side=16, penalty=huber."""
+    shown = []
+    for override in overrides:
+        key, has_value, value = override.lstrip("+~").partition("=")
+        group, _, place = key.partition("@")
+        top = place.split(".")[0] if place else group.split(".")[0].split("/")[0]
+        if has_value and key not in SHOWN_OTHERWISE and top not in INFRASTRUCTURE_KEYS:
+            shown.append(f"{group if place else key.rsplit('.', 1)[-1]}={value}")
+    return sorted(shown)
+
+
 def _check_preset(config: DictConfig, choices: Mapping[str, Any]) -> None:
-    """experiment_preset is optional, so that Hydra is silent where there is no file for this experiment and preset."""
+    """Refuse a preset that the experiment does not have: Hydra is silent there, since experiment_preset is optional."""
     preset, experiment = choices.get("preset"), choices.get("experiment")
     if preset is not None and config.preset_name != preset:
         if experiment is None:
@@ -36,7 +81,7 @@ def _check_preset(config: DictConfig, choices: Mapping[str, Any]) -> None:
 
 
 def _seeds_in_words(seed: object) -> str:
-    """seed3, or of a list seeds3-7: the first and the last."""
+    """Return seed3, or of a list seeds3-7: the first and the last."""
     if isinstance(seed, Sequence) and not isinstance(seed, str) and len(seed) > 0:
         return f"seeds{seed[0]}-{seed[-1]}"
     return f"seed{seed}"

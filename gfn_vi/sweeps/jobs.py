@@ -27,7 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gfn_vi.commands.hydra_errors import in_one_line
 from gfn_vi.core.errors import ConfigError, RunError
-from gfn_vi.runs.directory import run_directory
+from gfn_vi.runs.directory import identity_of, run_directory
 from gfn_vi.runs.label import labelled
 
 
@@ -100,7 +100,7 @@ def identify(loader: ConfigLoader, config: DictConfig, overrides: Sequence[str],
         choices = composed.hydra.runtime.choices
         with open_dict(composed):
             del composed["hydra"]
-        plain: dict[str, Any] = OmegaConf.to_container(labelled(composed, choices))  # type: ignore[assignment]
+        plain: dict[str, Any] = OmegaConf.to_container(labelled(composed, choices, overrides))  # type: ignore[assignment]
         return Job(tuple(overrides), run_directory(plain), plain)
     except (HydraException, OmegaConfBaseException, ConfigError, ValueError) as error:
         raise RunError(f"{label or shlex.join(overrides) or 'the run'}: {in_one_line(error)}") from error
@@ -121,7 +121,7 @@ def jobs_of(loader: ConfigLoader, config: DictConfig, products: Sequence[Sequenc
         _refuse_collisions([composed[overrides] for overrides in combination])
     jobs: dict[Path, Job] = {}
     for job in composed.values():
-        jobs.setdefault(job.directory, job)
+        jobs.setdefault(identity_of(job.directory), job)
     return list(jobs.values())
 
 
@@ -129,7 +129,7 @@ def _refuse_collisions(jobs: Sequence[Job]) -> None:
     """RunError if two of the jobs are the same run."""
     seen: dict[Path, Job] = {}
     for job in jobs:
-        twin = seen.setdefault(job.directory, job)
+        twin = seen.setdefault(identity_of(job.directory), job)
         if twin is not job:
             one, other = differences([twin.overrides, job.overrides])
             raise RunError(

@@ -14,7 +14,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from gfn_vi.core.protocols import DiscreteTarget, Exploration, Metric, Objective, Sampler
+from gfn_vi.core.errors import require
+from gfn_vi.core.headline import Headline
+from gfn_vi.core.protocols import Exploration, Measurement, Metric, Objective, Sampler, Target
 from gfn_vi.core.replicas import ReplicaGenerators
 from gfn_vi.core.types import Evaluation, Trajectories
 from gfn_vi.training.optimizers import ReplicaOptimizer
@@ -36,31 +38,26 @@ class Observer(Protocol):
         """Continue where `state` was taken."""
 
 
-class Journal(Protocol):
-    """Where records go: training/recorder.py."""
-
-    def record(
-        self,
-        step: int,
-        trajectories: int,
-        reward_calls: Sequence[int],
-        wall_seconds: float,
-        metrics: Mapping[str, Tensor | Sequence[float]],
-    ) -> None:
-        """Name -> [R]."""
+Record = Callable[[int, int, Sequence[int], float, Mapping[str, Tensor]], None]
+"""(step, trajectories, reward calls of each replica, wall seconds, name -> [R]): where records go."""
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What training is made of."""
+    """What training is made of.
 
-    target: DiscreteTarget
+    moment: from a metric's generators to a measurement of the sampler as it is then; headline: what the run is judged by.
+    """
+
+    target: Target
     sampler: Sampler
     exploration: Exploration
     objective: Objective
     optimizer: ReplicaOptimizer
     metrics: Sequence[Metric]
     observers: Sequence[Observer]
+    moment: Callable[[ReplicaGenerators], Measurement]
+    headline: Headline | None
 
 
 @dataclass(frozen=True)
@@ -131,13 +128,22 @@ class Trainer:
         """All metrics that are due, at the current parameters: name -> [R]."""
         p = self.parts
         self.measured = {}
+        moment = p.moment(self.metric_rng)
         for metric in p.metrics:
             if self._due(metric):
-                self.measured |= metric(p.sampler, p.target, self.metric_rng)
+                self.measured |= metric(moment)
+        if self.step == 0 and p.headline is not None:
+            known = f"expected one of those measured here: {', '.join(self.measured) or 'none'}"
+            require(p.headline.metric in self.measured, "evaluation.headline.metric", p.headline.metric, known)
         watched = p.optimizer.schedule.watches
         if watched is not None and watched in self.measured:
             p.optimizer.schedule.observe(self.measured[watched], self.seen)
         return self.measured
+
+    def headline(self) -> float | None:
+        """Return the mean over replicas of the headline as last measured; None where there is none."""
+        headline = self.parts.headline
+        return None if headline is None or headline.metric not in self.measured else float(self.measured[headline.metric].mean())
 
     def _due(self, metric: Metric) -> bool:
         """A metric may be measured less often than the others: `every` trajectories, and at both ends of the run."""
@@ -146,21 +152,21 @@ class Trainer:
             return True
         return bool(self.seen // every > (self.seen - self.budget.evaluate_every) // every)
 
-    def run(self, journal: Journal, after_update: Callable[[Tensor], bool]) -> bool:
+    def run(self, record: Record, after_update: Callable[[Tensor], bool]) -> bool:
         """Train to the end, or until after_update(loss [R]) says False; returns whether the end was reached.
 
         A frozen replica's metrics are still recorded: they are those of its last finite parameters.
         """
         budget = self.budget
         if self.step == 0:
-            self._record(journal, self.measure())
+            self._record(record, self.measure())
         while self.step < budget.steps:
             loss, trajectories, evaluation = self.update()
             last = self.step == budget.steps
             if last or budget.due(budget.record_every, self.step):
-                self._record(journal, self._training_statistics(loss, trajectories, evaluation))
+                self._record(record, self._training_statistics(loss, trajectories, evaluation))
             if last or budget.due(budget.evaluate_every, self.step):
-                self._record(journal, self.measure())
+                self._record(record, self.measure())
             if not after_update(loss):
                 return False
         return True
@@ -179,9 +185,9 @@ class Trainer:
             statistics |= observer.statistics()
         return statistics
 
-    def _record(self, journal: Journal, metrics: Mapping[str, Tensor]) -> None:
+    def _record(self, record: Record, metrics: Mapping[str, Tensor]) -> None:
         if metrics:
-            journal.record(self.step, self.seen, self.reward_calls.tolist(), self.wall_seconds, metrics)
+            record(self.step, self.seen, self.reward_calls.tolist(), self.wall_seconds, metrics)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that training needs to go on bit for bit."""

@@ -6,29 +6,28 @@ import torch
 from torch import Tensor
 
 from gfn_vi.core.errors import require
-from gfn_vi.core.protocols import EnumerableTarget
-from gfn_vi.core.replicas import ReplicaGenerators
-from gfn_vi.samplers.discrete.sampler import DiscreteSampler
+from gfn_vi.evaluation.base import BaseMetric
+from gfn_vi.evaluation.measurement import Measurement
 from gfn_vi.verification.junctions import junction_choices
 from gfn_vi.verification.table import by_dynamic_programming
 
 
-class TheoremErrors:
+class TheoremErrors(BaseMetric):
     """theorem_1 .. theorem_6, by dynamic programming at the current parameters; nothing of the run is touched."""
 
-    needs_enumeration = True
+    kind = "exact"
 
     def __init__(self, n_updates: int) -> None:
         """n_updates: SGD updates of theorem 4, on copies of the sampler."""
         require(n_updates >= 1, "evaluation.metrics.theorems.n_updates", n_updates, "expected a whole number >= 1")
         self.n_updates = n_updates
 
-    def __call__(self, sampler: DiscreteSampler, target: EnumerableTarget, rng: ReplicaGenerators) -> dict[str, Tensor]:
-        """Name -> [R] float64; of theorems with several cases the largest error."""
+    def __call__(self, moment: Measurement) -> dict[str, Tensor]:
+        """Return name -> [R] float64; of theorems with several cases the largest error."""
         found: dict[str, Tensor] = {}
         with torch.enable_grad():
-            junctions = junction_choices(target.state_graph().n_levels, None, 0)
-            for check in by_dynamic_programming(sampler, target, rng, self.n_updates, junctions):
+            junctions = junction_choices(moment.state_graph.n_levels, None, 0)
+            for check in by_dynamic_programming(moment.sampler, moment.target, moment.rng, self.n_updates, junctions):
                 if check.is_empty:
                     continue
                 name = f"theorem_{check.theorem}"

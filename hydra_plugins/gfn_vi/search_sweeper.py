@@ -23,8 +23,8 @@ from omegaconf import DictConfig
 from gfn_vi.commands.guarded import EXIT_FAILED, EXIT_INTERRUPTED
 from gfn_vi.core.errors import RunError, require
 from gfn_vi.core.seeds import replica_seeds
-from gfn_vi.run import recorded_jsd
 from gfn_vi.runs.directory import run_name
+from gfn_vi.runs.headline import headline_value
 from gfn_vi.runs.manifest import forget, plan
 from gfn_vi.signatures import located
 from gfn_vi.sweeps.jobs import Job, identify, parsed, written
@@ -216,7 +216,7 @@ class SearchSweeper(Sweeper):
 def _require_exact_jsd(metrics: Mapping[str, Any]) -> None:
     """Raise ConfigError where what a search minimizes is not measured; a target too large for it is found by its first trial."""
     targets = [metric["_target_"] for metric in metrics.values() if metric and metric.get("_target_")]
-    is_exact = any(getattr(located(target, "evaluation.metrics"), "needs_enumeration", False) for target in targets)
+    is_exact = any(getattr(located(target, "evaluation.metrics"), "kind", "") == "exact" for target in targets)
     require(
         is_exact,
         "evaluation.metrics",
@@ -250,12 +250,12 @@ def _tell(study: Study, trial: Trial, outcome: Outcome) -> bool:
         say(f"trial {trial.number} failed: {outcome.job.directory}\n    {_why(outcome)}")
         record(study, trial, None)
         return False
-    value = recorded_jsd(outcome.job.directory)
+    value = headline_value(outcome.job.directory)
     if value is None:
         raise RunError(f"{outcome.job.directory} has no exact JSD to search by: use evaluation=exact on an enumerable target")
     if outcome.error:
         trial.set_user_attr("error", outcome.error)
-    record(study, trial, value if math.isfinite(value) else math.inf)
+    record(study, trial, value)
     return True
 
 

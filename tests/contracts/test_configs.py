@@ -42,7 +42,7 @@ NEEDED = {"preset": ["plateau_factor=0.5"], "deviation": ["exploration=stop_bias
 # What the program adds to a constructor's arguments: no key of a YAML.
 SUPPLIED = {"target", "rng", "parameter_groups", "n_replicas", "device"}
 SUPPLIED_TO_LOGGERS = {"directory", "name", "config"}
-NOT_OF_A_CLASS = {"defaults", "_target_"}
+NOT_OF_A_CLASS = {"defaults", "_target_", "_partial_"}
 
 
 def yamls(group: str) -> list[Path]:

@@ -167,7 +167,7 @@ def test_exact_gradients_and_theorems_are_those_of_the_cpu(target: str) -> None:
                 assert found is not None
                 torch.testing.assert_close(found[role].cpu(), gradient, rtol=1e-8, atol=1e-10)
     rng = ReplicaGenerators(0, R, "test", DEVICE, torch.float64)
-    errors = TheoremErrors(5)(device.sampler, device.target, rng)
+    errors = TheoremErrors(5)(device.moment(rng))
     assert all(float(error.max()) < 1e-9 for error in errors.values())
 
 

@@ -97,7 +97,7 @@ def test_what_changes_the_identity(other):
         ("a/b c:[d]", "a_b_c_d"),
         ("lr=1e-3,x", "lr=1e-3_x"),
         ("--flag", "flag"),
-        ("x" * 300, "x" * 80),
+        ("x" * 300, "x" * 120),
     ],
 )
 def test_labels_are_safe_file_names(label, expected):
@@ -306,7 +306,7 @@ def test_the_commit_is_this_checkout_s_and_nobody_else_s(tmp_path):
     checkout, installed = tmp_path / "checkout", tmp_path / "checkout" / "venv" / "site-packages"
     for place in (checkout, installed):
         ignore = shutil.ignore_patterns("__pycache__")
-        for part in ("core", "training"):
+        for part in ("core", "runs"):
             shutil.copytree(ROOT / "gfn_vi" / part, place / "gfn_vi" / part, ignore=ignore)
         shutil.copy(ROOT / "gfn_vi" / "__init__.py", place / "gfn_vi")
     git("init", "-q", cwd=checkout)

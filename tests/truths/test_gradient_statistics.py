@@ -24,6 +24,7 @@ from gfn_vi.samplers.discrete.sampler import DiscreteSampler
 from gfn_vi.verification.batches import take_batches
 from truths.building import generators, make_exploration, make_objective, make_sampler, make_target, make_trainer
 from truths.expectations import evaluate_all, make_bench
+from truths.measuring import measured as measured_by
 
 ROLES = (Role.FORWARD, Role.BACKWARD)
 COPIES = 256
@@ -42,7 +43,7 @@ def copies_of(target: str, times: int = COPIES, kind: str = "tabular") -> Discre
 
 
 def measured(metric: GradientStatistics, sampler: DiscreteSampler, seed: int = 0) -> dict[str, Tensor]:
-    return metric(sampler, sampler.target, generators(seed, sampler.n_replicas))
+    return measured_by(metric, sampler, sampler.target, generators(seed, sampler.n_replicas))
 
 
 def agrees(found: dict[str, Tensor], statistic: str, where: str, truth: float) -> None:

@@ -15,17 +15,21 @@ import torch
 from scipy.stats import mannwhitneyu, pearsonr
 from torch import Tensor
 
-from gfn_vi.arrays import save_arrays
 from gfn_vi.core.protocols import GraphTarget
 from gfn_vi.evaluation.dags.arrays import N_TOP, exact_graph_arrays, sampled_graph_arrays
 from gfn_vi.evaluation.dags.features import SAME, area_under_roc, correlation
+from gfn_vi.evaluation.dags.metrics import GraphMetrics
 from gfn_vi.evaluation.exact.dynamic_programming import backward_pass, edge_policies
-from gfn_vi.evaluation.exact.metrics import ExactMetrics, terminating_distribution
+from gfn_vi.evaluation.exact.metrics import ExactMetrics
+from gfn_vi.evaluation.exact.tables import terminating_distribution
 from gfn_vi.evaluation.sampled.metrics import SampledMetrics
+from gfn_vi.run import final_arrays
+from gfn_vi.runs.arrays import save_arrays
 from gfn_vi.samplers.discrete.tabular import TabularSampler
 from gfn_vi.targets.dags.dag import Dag
 from gfn_vi.targets.dags.data import Table
-from truths.building import generators, make_sampler, make_target, make_trainer
+from truths.building import generators, make_sampler, make_trainer
+from truths.measuring import measured as measured_by
 
 # Float64 sums of at most 543 probabilities, in another order.
 EXACT = {"rtol": 1e-11, "atol": 1e-13}
@@ -158,7 +162,7 @@ def slow_metrics(target: Dag, learned: Sequence[float], held_out: Sequence[float
 def test_every_exact_metric_is_its_definition(d: int) -> None:
     target = make_dag(d)
     sampler = make_sampler(target, n_replicas=3, seed=4)
-    measured = ExactMetrics()(sampler, target, generators(0, 3))
+    measured = measured_by([ExactMetrics(), GraphMetrics()], sampler, target, generators(0, 3))
     learned = terminating_distribution(sampler, target.state_graph()).tolist()
     held_out = target.held_out_log_likelihood(target.state_graph().states).tolist()
     for r in range(3):
@@ -167,16 +171,14 @@ def test_every_exact_metric_is_its_definition(d: int) -> None:
             assert measured[name].shape == (3,)
             torch.testing.assert_close(float(measured[name][r]), value, msg=lambda m, name=name: f"{name}: {m}", **EXACT)
     assert len({float(v) for v in measured["edge_rmse"]}) == 3
-    about_graphs = set(measured) - set(
-        ExactMetrics()(make_sampler(make_target("tiny_dag")), make_target("tiny_dag"), generators(0, 1))
-    )
+    about_graphs = set(measured) - set(measured_by(ExactMetrics(), sampler, target, generators(0, 3)))
     assert about_graphs == set(definitions) | {"markov_blanket_correlation"}  # of one pair, where d = 2
 
 
 @every_size
 def test_the_posterior_itself_has_no_error(d: int) -> None:
     target = make_dag(d)
-    measured = ExactMetrics()(perfect_sampler(target, 2), target, generators(0, 2))
+    measured = measured_by([ExactMetrics(), GraphMetrics()], perfect_sampler(target, 2), target, generators(0, 2))
     assert float(measured["jsd"].max()) < 1e-14
     for name, value in measured.items():
         if name.endswith(("_rmse", "_max_error")):
@@ -190,7 +192,7 @@ def test_the_posterior_itself_has_no_error(d: int) -> None:
 def test_metrics_that_need_the_truth_or_held_out_rows_are_left_out_without_them() -> None:
     def names(target: Dag) -> set[str]:
         sampler = make_sampler(target)
-        return set(ExactMetrics()(sampler, target, generators(0, 1))) | set(SampledMetrics(5)(sampler, target, generators(0, 1)))
+        return set(measured_by([ExactMetrics(), SampledMetrics(5), GraphMetrics()], sampler, target, generators(0, 1)))
 
     everything = names(make_dag(3))
     assert everything - names(make_dag(3, has_edges=False)) == {"auroc", "auroc_exact", "sampled_auroc", "sampled_auroc_se"}
@@ -241,10 +243,11 @@ def repeated() -> tuple[dict[str, float], dict[str, Tensor]]:
     one, many = make_sampler(target, seed=1), make_sampler(target, n_replicas=REPETITIONS)
     with torch.no_grad():
         many.forward_table.copy_(one.forward_table.expand_as(many.forward_table))
-    exact = {name: float(value.detach()) for name, value in ExactMetrics()(one, target, generators(0, 1)).items()}
+    listed = measured_by([ExactMetrics(), GraphMetrics()], one, target, generators(0, 1))
+    exact = {name: float(value.detach()) for name, value in listed.items()}
     graph = target.state_graph()
     exact["n_edges"] = float(terminating_distribution(one, graph)[0] @ graph.states[:, 0].sum((1, 2)).double())
-    return exact, SampledMetrics(500)(many, target, generators(1, REPETITIONS))
+    return exact, measured_by([SampledMetrics(500), GraphMetrics()], many, target, generators(1, REPETITIONS))
 
 
 @pytest.mark.parametrize("name", ESTIMATES)
@@ -271,12 +274,12 @@ def test_standard_errors_are_the_spread_over_repetitions(name: str, repeated: tu
 def test_a_replica_is_measured_as_if_alone() -> None:
     target = make_dag(4)
     joint = make_sampler(target, n_replicas=3, seed=7)
-    metrics = (ExactMetrics(), SampledMetrics(40))
-    together = [metric(joint, target, generators(5, 3)) for metric in metrics]
+    metrics = ([ExactMetrics(), GraphMetrics()], [SampledMetrics(40), GraphMetrics()])
+    together = [measured_by(some, joint, target, generators(5, 3)) for some in metrics]
     for r in range(3):
         alone = make_sampler(target, n_replicas=1, seed=7 + r)
-        for metric, found in zip(metrics, together, strict=True):
-            for name, value in metric(alone, target, generators(5 + r, 1)).items():
+        for some, found in zip(metrics, together, strict=True):
+            for name, value in measured_by(some, alone, target, generators(5 + r, 1)).items():
                 torch.testing.assert_close(found[name][r], value[0], msg=lambda m, name=name: f"{name}: {m}", **EXACT)
     assert float(together[1]["sampled_auroc_se"].min()) > 0
 
@@ -335,9 +338,10 @@ def test_a_run_saves_its_graphs(is_listed: bool, tmp_path: Path) -> None:
     assert isinstance(trainer.parts.target, GraphTarget)
     assert ("edge_rmse" if is_listed else "sampled_auroc") in trainer.measure()
     for name in ("once", "again"):
-        save_arrays(trainer, 3, 30, tmp_path / f"{name}.npz")
+        (tmp_path / name).mkdir()
+        save_arrays(tmp_path / name, final_arrays(trainer, 3, 30))
         trainer.measure()  # draws from other generators
-    once, again = (np.load(tmp_path / f"{name}.npz") for name in ("once", "again"))
+    once, again = (np.load(tmp_path / name / "arrays.npz") for name in ("once", "again"))
     own = {"states", "target", "learned", "edges_target", "top_target"} if is_listed else {"edges_learned_se"}
     assert set(once) == COMMON | own
     assert once["names"].tolist() == ["X1", "X2", "X3"]
@@ -347,5 +351,5 @@ def test_a_run_saves_its_graphs(is_listed: bool, tmp_path: Path) -> None:
 
 def test_a_run_that_can_list_nothing_and_has_no_graphs_saves_nothing(tmp_path: Path) -> None:
     trainer = make_trainer("target.side=30", "target.max_enumerated_states=10", "sampler=mlp")
-    save_arrays(trainer, 3, 30, tmp_path / "arrays.npz")
+    save_arrays(tmp_path, final_arrays(trainer, 3, 30))
     assert list(tmp_path.iterdir()) == []

@@ -21,11 +21,13 @@ from gfn_vi.evaluation.exact.dynamic_programming import (
     visit_probability,
 )
 from gfn_vi.evaluation.exact.enumeration import Enumeration, as_trajectories, enumerate_paths, enumerate_policies, path_keys
-from gfn_vi.evaluation.exact.metrics import ExactMetrics, policies_on_graph, terminating_distribution
+from gfn_vi.evaluation.exact.metrics import ExactMetrics
+from gfn_vi.evaluation.exact.tables import policies_on_graph, terminating_distribution
 from gfn_vi.evaluation.sampled.metrics import SampledMetrics
 from gfn_vi.samplers.discrete.rollout import Path, graph_rollout, stepwise_rollout, table_rollout
 from gfn_vi.samplers.discrete.sampler import DiscreteSampler
 from truths.building import TARGETS, generators, make_sampler, make_target
+from truths.measuring import measured as measured_by
 
 KINDS = [("tabular", "learned"), ("tabular", "uniform"), ("mlp", "learned"), ("mlp", "uniform"), ("mlp", "tied")]
 # Float64 sums of at most 19 products of at most 5 factors: a few units in the last place.
@@ -87,7 +89,7 @@ def test_every_exact_metric_is_its_definition(name: str, kind: str, backward: st
         "log_Z": sampler.log_Z,
         "log_Z_error": sampler.log_Z - listed.log_Z,
     }
-    measured = ExactMetrics()(sampler, target, generators(0, n_replicas))
+    measured = measured_by(ExactMetrics(), sampler, target, generators(0, n_replicas))
     top = pi >= pi.max() * (1 - 1e-9)  # of these targets a single state each
     covered = (p_t[:, top].sum(1) >= pi[top].sum() / 2).double()
     assert int(top.sum()) == 1
@@ -118,7 +120,7 @@ def test_all_bounds_meet_at_the_optimum(name: str, backward: str) -> None:
             row = target.state_index(torch.tensor(state))
             sampler.forward_table[:, row, action] = (mass / flow[state]).log()
         sampler.log_Z.fill_(listed.log_Z)
-    measured = ExactMetrics()(sampler, target, generators(0, 2))
+    measured = measured_by(ExactMetrics(), sampler, target, generators(0, 2))
     zero, one = torch.zeros(2).double(), torch.ones(2).double()
     for key in ("jsd", "total_variation", "l1", "kl_forward", "kl_reverse", "log_Z_error"):
         torch.testing.assert_close(measured[key], zero, **EXACT, msg=lambda m, key=key: f"{key}: {m}")
@@ -282,8 +284,8 @@ def test_sampled_metrics_estimate_the_exact_ones(name: str) -> None:
     sampler = make_sampler(target, n_replicas=4)
     with torch.no_grad():
         sampler.forward_table.mul_(0.3)  # close to uniform: weights have a variance worth the name
-    exact = ExactMetrics()(sampler, target, generators(0, 4))
-    sampled = SampledMetrics(n_samples=20_000)(sampler, target, generators(1, 4))
+    exact = measured_by(ExactMetrics(), sampler, target, generators(0, 4))
+    sampled = measured_by(SampledMetrics(n_samples=20_000), sampler, target, generators(1, 4))
     truth = {"elbo": exact["elbo"], "eubo": exact["eubo"], "log_Z": target.state_graph().log_partition.expand(4)}
     for key, value in truth.items():
         error, se = (sampled[f"sampled_{key}"] - value).abs(), sampled[f"sampled_{key}_se"]
@@ -302,7 +304,7 @@ def test_standard_errors_are_the_spread_over_repetitions() -> None:
     with torch.no_grad():
         for table in (sampler.forward_table, sampler.backward_table):
             table.copy_(0.3 * table[:1].expand_as(table))
-    sampled = SampledMetrics(n_samples=500)(sampler, target, generators(1, 400))
+    sampled = measured_by(SampledMetrics(n_samples=500), sampler, target, generators(1, 400))
     for key in ("elbo", "eubo", "log_Z", "log_reward", "length"):
         spread, reported = sampled[f"sampled_{key}"].std(), sampled[f"sampled_{key}_se"].mean()
         assert float(spread / reported) == pytest.approx(1, abs=0.15), key

@@ -27,6 +27,7 @@ from gfn_vi.verification.theorem_errors import TheoremErrors
 from gfn_vi.verification.theorems import Theorems
 from gfn_vi.verification.windows import Window, layers, node_flows, windows
 from truths.building import TARGETS, generators, make_exploration, make_sampler, make_target
+from truths.measuring import measured
 
 TOLERANCE = 1e-9
 EMPTY = {"uniform": (2, 3), "tied": (4,)}  # no parameters of P_B; none that are P_B's alone
@@ -266,7 +267,7 @@ def test_errors_as_a_metric_leave_the_sampler_alone() -> None:
     sampler: DiscreteSampler = make_sampler(space, "mlp", n_replicas=2)
     before = {name: value.clone() for name, value in sampler.state_dict().items()}
     with torch.no_grad():
-        found = TheoremErrors(3)(sampler, space, generators(0, 2))
+        found = measured(TheoremErrors(3), sampler, space, generators(0, 2))
     assert list(found) == [f"theorem_{k}" for k in range(1, 7)]
     assert all(value.shape == (2,) and float(value.max()) < TOLERANCE for value in found.values())
     assert all(torch.equal(value, before[name]) for name, value in sampler.state_dict().items())

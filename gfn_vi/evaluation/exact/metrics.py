@@ -3,46 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from gfn_vi.core.protocols import EnumerableTarget, GraphTarget
-from gfn_vi.core.replicas import ReplicaGenerators
+from gfn_vi.core.headline import Headline
+from gfn_vi.core.protocols import Arrays
 from gfn_vi.core.state_graph import StateGraph
-from gfn_vi.evaluation.dags.metrics import exact_graph_metrics
-from gfn_vi.evaluation.exact.dynamic_programming import (
-    EdgePolicies,
-    edge_policies,
-    elbo,
-    eubo,
-    terminating_probability,
-    visits_and_sample_fraction,
-)
-from gfn_vi.evaluation.exact.policies import PolicySampler
+from gfn_vi.evaluation.base import BaseMetric
+from gfn_vi.evaluation.exact.dynamic_programming import elbo, eubo
+from gfn_vi.evaluation.measurement import Measurement
 
-# Rows (states times replicas) that go through a network at once.
-LARGEST_CHUNK = 2**17
-
-
-def policies_on_graph(sampler: PolicySampler, graph: StateGraph) -> EdgePolicies:
-    """Evaluate both policies on every state of the graph, once; differentiable."""
-    forward = tabulated(graph, sampler.n_replicas, sampler.forward_log_probs)
-    return edge_policies(graph, forward, tabulated(graph, sampler.n_replicas, sampler.backward_log_probs))
-
-
-def tabulated(graph: StateGraph, n_replicas: int, function: Callable[[Tensor], Tensor]) -> Tensor:
-    """function: states [R, N, *state] -> [R, N, ...], on every state: [R, S, ...]."""
-    # in chunks: hidden layers of a million states and many replicas would not fit in memory
-    chunks = graph.states.split(max(1, LARGEST_CHUNK // n_replicas))
-    return torch.cat([function(chunk.expand(n_replicas, *chunk.shape)) for chunk in chunks], 1)
-
-
-@torch.no_grad()
-def terminating_distribution(sampler: PolicySampler, graph: StateGraph) -> Tensor:
-    """P_T of every replica: [R, S] float64."""
-    return terminating_probability(policies_on_graph(sampler, graph)).T
+# The largest Jensen-Shannon divergence, in nats: that of distributions that share no state.
+WORST_JSD = math.log(2)
 
 
 def divergences(log_target: Tensor, terminating: Tensor) -> dict[str, Tensor]:
@@ -67,29 +40,31 @@ def divergences(log_target: Tensor, terminating: Tensor) -> dict[str, Tensor]:
     }
 
 
-class ExactMetrics:
-    """All exact metrics in one evaluation of the policies on the whole state graph."""
+class ExactMetrics(BaseMetric):
+    """All general exact metrics, from one evaluation of the policies on the whole state graph."""
 
-    needs_enumeration = True
+    kind = "exact"
+    headline = Headline("jsd", "minimize", WORST_JSD, "exact JSD")
+    summary = ("jsd", "modes_covered", "log_Z_error")
 
     @torch.no_grad()
-    def __call__(self, sampler: PolicySampler, target: EnumerableTarget, rng: ReplicaGenerators) -> dict[str, Tensor]:
-        """Name -> [R] float64."""
-        graph = target.state_graph()
-        policies = policies_on_graph(sampler, graph)
-        visits, ess = visits_and_sample_fraction(policies)
-        terminating = visits * policies.stop_probability
-        log_Z = sampler.log_Z.double()
-        about_graphs = exact_graph_metrics(target, graph, terminating) if isinstance(target, GraphTarget) else {}
-        return divergences(graph.log_target, terminating) | {
-            "modes_covered": self._modes_covered(graph, terminating),
+    def __call__(self, moment: Measurement) -> dict[str, Tensor]:
+        """Return name -> [R] float64."""
+        graph = moment.state_graph
+        visits, ess = moment.visits_and_sample_fraction
+        log_Z = moment.sampler.log_Z.double()
+        return divergences(graph.log_target, moment.terminating) | {
+            "modes_covered": self._modes_covered(graph, moment.terminating),
             "log_Z": log_Z,
             "log_Z_error": log_Z - graph.log_partition,
-            "elbo": elbo(policies, visits),
-            "eubo": eubo(policies),
+            "elbo": elbo(moment.policies, visits),
+            "eubo": eubo(moment.policies),
             "ess": ess,
-            **about_graphs,
         }
+
+    def arrays(self, moment: Measurement) -> Arrays:
+        """Return the states, the target's distribution [S] and every replica's P_T [R, S]."""
+        return distribution_arrays(moment)
 
     @staticmethod
     def _modes_covered(graph: StateGraph, terminating: Tensor) -> Tensor:
@@ -102,3 +77,10 @@ class ExactMetrics:
             return total.index_add_(0, label[inside], probability[inside])
 
         return (mass(terminating) >= mass(graph.log_target.exp()[:, None]) / 2).sum(0).double()
+
+
+def distribution_arrays(moment: Measurement) -> Arrays:
+    """Return states [S, *state], target [S] and learned [R, S] where states can be listed; nothing elsewhere."""
+    if moment.graph is None:
+        return {}
+    return {"states": moment.graph.states, "target": moment.graph.log_target.exp(), "learned": moment.terminating.T}

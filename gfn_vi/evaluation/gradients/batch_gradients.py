@@ -177,11 +177,4 @@ def as_replicas(trajectories: Trajectories, n_batches: int, first: int, last: in
         batches = x.unflatten(1, (n_batches, -1))[:, first:last]
         return batches.reshape(-1, *batches.shape[2:])
 
-    behavior = trajectories.log_behavior
-    return Trajectories(
-        pick(trajectories.states),
-        pick(trajectories.actions),
-        pick(trajectories.mask),
-        pick(trajectories.log_reward),
-        None if behavior is None else pick(behavior),
-    )
+    return trajectories.map(pick)

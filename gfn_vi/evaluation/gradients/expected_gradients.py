@@ -20,8 +20,8 @@ from gfn_vi.core.state_graph import StateGraph
 from gfn_vi.core.types import Role
 from gfn_vi.evaluation.exact.dynamic_programming import EdgePolicies
 from gfn_vi.evaluation.exact.expectations import GraphExpectations
-from gfn_vi.evaluation.exact.metrics import policies_on_graph, tabulated
 from gfn_vi.evaluation.exact.policies import PolicySampler
+from gfn_vi.evaluation.exact.tables import policies_on_graph, tabulated
 from gfn_vi.evaluation.exact.visits import Flows, backward_flows, forward_flows
 
 Measure = Literal["P_F", "P_B"] | Tilt

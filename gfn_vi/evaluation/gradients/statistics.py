@@ -6,7 +6,7 @@ compared with a reference g* and only sums of them are kept. The reference is
     exact         the expected gradient under the behavior, by dynamic programming (expected_gradients.py)
     independent   the estimator's own gradient on one large batch that contains none of the small ones
     nested        the published measurement: a large batch that consists of the small ones, so that pure noise scores a cosine of
-                  sqrt(b / n_reference) instead of 0 (paper.md, section 6, item 8); kept for comparison
+                  sqrt(b / n_reference) instead of 0 (the published code of arXiv 2210.00580); kept for comparison
 
 Where no recursion computes an estimator's expectation, nor a behavior's policy, exact becomes independent; `exact` says which.
 """
@@ -19,20 +19,20 @@ import torch
 from torch import Tensor
 
 from gfn_vi.core.errors import require
-from gfn_vi.core.protocols import DiscreteTarget, EnumerableTarget, Exploration, Objective
-from gfn_vi.core.replicas import ReplicaGenerators
+from gfn_vi.core.protocols import Exploration, Objective
 from gfn_vi.core.types import Need, Role, Trajectories, concatenate
+from gfn_vi.evaluation.base import BaseMetric
 from gfn_vi.evaluation.gradients.batch_gradients import (
     BatchGradients,
     Chunk,
     Estimator,
     Gradients,
-    RepeatableSampler,
     parameters_of,
 )
 from gfn_vi.evaluation.gradients.expected_gradients import ExactGradients
 from gfn_vi.evaluation.gradients.large_batches import evaluate_in_pieces, large_batch_gradients, pieces_of
 from gfn_vi.evaluation.gradients.moments import GROUPS, GradientMoments
+from gfn_vi.evaluation.measurement import Measurement
 from gfn_vi.evaluation.sampled.importance_weights import WeightPool
 
 REFERENCES = ("exact", "independent", "nested")
@@ -41,7 +41,7 @@ KEY = "evaluation.metrics.gradients"
 DRAWN_STEPS = 2**22
 
 
-class GradientStatistics:
+class GradientStatistics(BaseMetric):
     """estimators x behaviors x batch sizes, each role apart."""
 
     def __init__(
@@ -142,23 +142,21 @@ class GradientStatistics:
     # -- measuring ----------------------------------------------------------------------------------------------------
 
     @torch.enable_grad()
-    def __call__(self, sampler: RepeatableSampler, target: DiscreteTarget, rng: ReplicaGenerators) -> dict[str, Tensor]:
-        """Name -> [R] float64."""
-        measurement = _Measurement(self, sampler, target, rng)
+    def __call__(self, moment: Measurement) -> dict[str, Tensor]:
+        """Return name -> [R] float64."""
+        measurement = _Gradients(self, moment)
         found: dict[str, Tensor] = {}
         for name, behavior in self.behaviors.items():
             found |= {f"{self.prefix}/{key}": value for key, value in measurement.of(name, behavior).items()}
         return found
 
 
-class _Measurement:
+class _Gradients:
     """One call: the sampler as it is now."""
 
-    def __init__(
-        self, settings: GradientStatistics, sampler: RepeatableSampler, target: DiscreteTarget, rng: ReplicaGenerators
-    ) -> None:
-        self.settings, self.sampler, self.rng, self.horizon = settings, sampler, rng, target.horizon
-        graph = target.state_graph() if isinstance(target, EnumerableTarget) and target.enumerable else None
+    def __init__(self, settings: GradientStatistics, moment: Measurement) -> None:
+        sampler, graph = moment.sampler, moment.graph
+        self.settings, self.sampler, self.rng, self.horizon = settings, sampler, moment.rng, moment.target.horizon
         self.n_states = None if graph is None else graph.n_states
         parameters = [p.detach() for group in sampler.parameter_groups().values() for p in group]
         # replicas that did not diverge: [R]

@@ -6,18 +6,29 @@ Definitions: docs/metrics.md.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from gfn_vi.core.errors import require
+from gfn_vi.core.headline import Headline
 from gfn_vi.core.log_probability import effective_sample_size, effective_sample_size_error, log_mean_exp
-from gfn_vi.core.protocols import DiscreteTarget, GraphTarget, Sampler
-from gfn_vi.core.replicas import ReplicaGenerators
-from gfn_vi.evaluation.dags.metrics import sampled_graph_metrics
+from gfn_vi.core.protocols import Arrays
+from gfn_vi.evaluation.base import BaseMetric
+from gfn_vi.evaluation.exact.metrics import distribution_arrays
+from gfn_vi.evaluation.measurement import Measurement
 
 
-class SampledMetrics:
-    """`n_samples` fresh trajectories per replica at every evaluation."""
+class SampledMetrics(BaseMetric):
+    """`n_samples` fresh trajectories per replica at every evaluation.
+
+    The headline is the evidence lower bound: it needs no log Z, and no weights that a sampler could hide a missed mode behind.
+    """
+
+    kind = "sampled"
+    headline = Headline("sampled_elbo", "maximize", -math.inf, "sampled ELBO")
+    summary = ("sampled_elbo", "sampled_log_Z")
 
     def __init__(self, n_samples: int) -> None:
         """n_samples: trajectories per replica."""
@@ -25,22 +36,19 @@ class SampledMetrics:
         self.n_samples = n_samples
 
     @torch.no_grad()
-    def __call__(self, sampler: Sampler, target: DiscreteTarget, rng: ReplicaGenerators) -> dict[str, Tensor]:
-        """Name -> [R] float64: the learned log_Z, and sampled_X with its standard error sampled_X_se."""
-        trajectories = sampler.rollout(self.n_samples, rng)
-        evaluation = sampler.evaluate(trajectories)
+    def __call__(self, moment: Measurement) -> dict[str, Tensor]:
+        """Return name -> [R] float64: the learned log_Z, and sampled_X with its standard error sampled_X_se."""
+        _, evaluation = moment.samples
         log_w = -evaluation.log_ratio().double()
-        n = self.n_samples
+        n = evaluation.mask.shape[1]
         share = log_w.softmax(-1)
         eubo = (share * log_w).sum(-1)
         ess = effective_sample_size(log_w)
         reward = evaluation.log_reward.double()
         length = evaluation.mask.sum(-1).double()
         root = n**0.5
-        states = trajectories.terminal_states()
-        about_graphs = sampled_graph_metrics(target, states, rng) if isinstance(target, GraphTarget) else {}
         return {
-            "log_Z": sampler.log_Z.double(),
+            "log_Z": moment.sampler.log_Z.double(),
             "sampled_elbo": log_w.mean(-1),
             "sampled_elbo_se": log_w.std(-1) / root,
             "sampled_eubo": eubo,
@@ -54,5 +62,8 @@ class SampledMetrics:
             "sampled_log_reward_se": reward.std(-1) / root,
             "sampled_length": length.mean(-1),
             "sampled_length_se": length.std(-1) / root,
-            **about_graphs,
         }
+
+    def arrays(self, moment: Measurement) -> Arrays:
+        """Return the distributions where states can be listed after all."""
+        return distribution_arrays(moment)

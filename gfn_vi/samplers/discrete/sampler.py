@@ -6,17 +6,17 @@ log P_B of the stop step is 0: x is its own parent there.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gfn_vi.core.errors import require
 from gfn_vi.core.log_probability import masked_log_softmax, uniform_log_probs
-from gfn_vi.core.protocols import DiscreteTarget, Tilt
+from gfn_vi.core.protocols import DiscreteTarget, DiscreteTilt
 from gfn_vi.core.replicas import ReplicaGenerators
 from gfn_vi.core.types import Evaluation, Need, Role, Trajectories
+from gfn_vi.samplers.base import BaseSampler
 from gfn_vi.samplers.discrete.rollout import Path, backward_path, graph_rollout, stepwise_rollout, table_rollout
 from gfn_vi.samplers.discrete.score_norms import trajectory_score_norms
 from gfn_vi.samplers.discrete.visited import Visited, as_enumerable, take_entries, take_rows, visited_states
@@ -26,46 +26,31 @@ BACKWARD_KINDS = ("learned", "uniform", "tied")
 STEP_OVERHEAD = 256
 
 
-class DiscreteSampler(nn.Module):
+class DiscreteSampler(BaseSampler):
     """P_F and P_B as softmax over legal actions, log F, and log Z [R]."""
+
+    target: DiscreteTarget
 
     def __init__(self, target: DiscreteTarget, n_replicas: int, backward: str, flow: bool, log_Z: float) -> None:
         """backward: "learned", "uniform" or "tied" (a head on the forward trunk); flow: learn log F; log_Z: initial value."""
-        super().__init__()
+        super().__init__(target, n_replicas, log_Z)
         require(backward in BACKWARD_KINDS, "sampler.backward", backward, f"expected one of {', '.join(BACKWARD_KINDS)}")
-        self.target, self.n_replicas = target, n_replicas
         self.enumerable = as_enumerable(target)
         self.backward_kind, self.has_flow = backward, flow
-        self.log_Z = nn.Parameter(torch.full((n_replicas,), float(log_Z)))
-        # evaluations of the reward per replica so far, those for metrics included; a trainer records differences
-        self.reward_calls: Tensor
-        self.register_buffer("reward_calls", torch.zeros(n_replicas, dtype=torch.long))
+
+    @property
+    def offers(self) -> frozenset[Need]:
+        """Return score norms, flows and inflows where log F is learned, and stop flows where every state may stop."""
+        flows = {Need.FLOW, Need.INFLOW} if self.has_flow else set()
+        return super().offers | flows | ({Need.STOP_FLOW} if self.target.every_state_stops else set())
 
     def heads(self, states: Tensor, roles: Sequence[Role]) -> dict[Role, Tensor]:
         """states [R, N, *state] -> FORWARD: logits [R, N, A], BACKWARD: logits [R, N, A'], FLOW: log F [R, N, 1]."""
         raise NotImplementedError
 
-    def parameter_groups(self) -> dict[Role, list[nn.Parameter]]:
-        """Every parameter exactly once; a subclass adds those of its heads to {LOG_Z: [log_Z]}."""
-        return {Role.LOG_Z: [self.log_Z]}
-
-    def repeated(self, times: int) -> DiscreteSampler:
-        """A copy with R * times replicas, each replica `times` times in a row; its parameters are its own.
-
-        One batch for each of them then gives `times` gradients at the same parameters in one backward pass.
-        """
-        shared = {id(self.target): self.target, id(self.enumerable): self.enumerable}
-        twin = copy.deepcopy(self, shared)
-        twin.n_replicas = self.n_replicas * times
-        for parameter in twin.parameters():
-            parameter.data = parameter.data.repeat_interleave(times, 0)
-        twin.reward_calls = twin.reward_calls.repeat_interleave(times, 0)
-        return twin
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Type of all parameters and log-probabilities."""
-        return self.log_Z.dtype
+    def _shared_by_copies(self) -> list[object]:
+        """List the target, also by the name under which its states can be listed."""
+        return [*super()._shared_by_copies(), self.enumerable]
 
     # -- policies on states -------------------------------------------------------------------------------------------
 
@@ -82,7 +67,7 @@ class DiscreteSampler(nn.Module):
             out[Role.FLOW] = out[Role.FLOW][..., 0]
         return out
 
-    def forward_log_probs(self, states: Tensor, tilt: Tilt | None = None) -> Tensor:
+    def forward_log_probs(self, states: Tensor, tilt: DiscreteTilt | None = None) -> Tensor:
         """log P_F(. | s), tilted if asked: [R, N, *state] -> [R, N, A]; about -1e30 where illegal."""
         log_probs = self._log_probs(states, [Role.FORWARD])[Role.FORWARD]
         return log_probs if tilt is None else tilt(log_probs, self.target.forward_mask(states))
@@ -98,7 +83,7 @@ class DiscreteSampler(nn.Module):
     # -- rollouts -----------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def rollout(self, batch: int, rng: ReplicaGenerators, tilt: Tilt | None = None) -> Trajectories:
+    def rollout(self, batch: int, rng: ReplicaGenerators, tilt: DiscreteTilt | None = None) -> Trajectories:
         """Draw `batch` trajectories per replica from P_F, or from its tilted version; log_behavior is their density."""
         graph = None if self.enumerable is None else self.enumerable.state_graph()
         horizon = self.target.horizon
@@ -123,12 +108,11 @@ class DiscreteSampler(nn.Module):
         return self._trajectories(path, None)
 
     def _trajectories(self, path: Path, log_behavior: Tensor | None) -> Trajectories:
-        log_reward = self.target.log_reward(path.states[:, :, -1]).to(self.dtype)
-        self.reward_calls += log_reward.shape[1]
+        log_reward = self.log_reward(path.states[:, :, -1])
         return Trajectories(path.states, path.actions, path.mask, log_reward, log_behavior)
 
     @torch.no_grad()
-    def log_density(self, trajectories: Trajectories, tilt: Tilt | None = None) -> Tensor:
+    def log_density(self, trajectories: Trajectories, tilt: DiscreteTilt | None = None) -> Tensor:
         """log P_F(tau) under the tilted policy: [R, B]."""
         visited = visited_states(trajectories, self.enumerable)
         log_probs = self.forward_log_probs(visited.states, tilt)

@@ -1,0 +1,39 @@
+"""What a metric is: one class and one YAML in configs/metric. A user's own metric subclasses BaseMetric."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from gfn_vi.core.headline import Headline
+from gfn_vi.core.protocols import Arrays
+from gfn_vi.core.types import Need, Role
+
+
+class BaseMetric(ABC):
+    """A measurement at every evaluation; the members below say what build, trainer and run may know of it.
+
+    kind: "exact" (a sum over all states), "sampled" (from n_samples trajectories of P_F), or "any". headline: the number that a
+    run is judged by where this metric is the first that has one. summary: the names that a run's last line shows. every:
+    trajectories per replica between measurements, None: at every evaluation. roles: at least one of them has to have parameters.
+    needs: what it asks of sampler and target, by the key below the metric's own.
+    """
+
+    kind: ClassVar[str] = "any"
+    headline: ClassVar[Headline | None] = None
+    summary: ClassVar[tuple[str, ...]] = ()
+    n_samples: int | None = None
+    every: int | None = None
+    roles: Sequence[Role] = ()
+    needs: Mapping[str, frozenset[Need]] = {}
+
+    @abstractmethod
+    def __call__(self, moment: Any) -> dict[str, Tensor]:
+        """Return name -> [R]. moment: a gfn_vi.evaluation.measurement.Measurement of the sampler as it is now."""
+
+    def arrays(self, moment: Any) -> Arrays:
+        """Return what pictures need of the finished run, to be written to arrays.npz; nothing unless a subclass says so."""
+        return {}

@@ -1,0 +1,62 @@
+"""What every sampler is, over states or over densities: replicas, log Z, rewards that are counted, and what it offers."""
+
+from __future__ import annotations
+
+import copy
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from gfn_vi.core.protocols import Target
+from gfn_vi.core.types import Need, Role
+
+
+class BaseSampler(nn.Module):
+    """log Z [R] and the count of reward calls; a subclass rolls out and evaluates (gfn_vi/core/protocols.py: Sampler)."""
+
+    reward_calls: Tensor
+
+    def __init__(self, target: Target, n_replicas: int, log_Z: float) -> None:
+        """n_replicas: R; log_Z: initial value of the learned log-normalizer of every replica, in nats."""
+        super().__init__()
+        self.target, self.n_replicas = target, n_replicas
+        self.log_Z = nn.Parameter(torch.full((n_replicas,), float(log_Z)))
+        # evaluations of the reward per replica so far, those for metrics included; a trainer records differences
+        self.register_buffer("reward_calls", torch.zeros(n_replicas, dtype=torch.long))
+
+    @property
+    def offers(self) -> frozenset[Need]:
+        """Return the needs that `evaluate` can meet: score norms of every sampler, and what a subclass adds."""
+        return frozenset({Need.SCORE_NORMS})
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Return the type of all parameters and log-probabilities."""
+        return self.log_Z.dtype
+
+    def parameter_groups(self) -> dict[Role, list[nn.Parameter]]:
+        """Return every parameter exactly once; a subclass adds its networks to {LOG_Z: [log_Z]}."""
+        return {Role.LOG_Z: [self.log_Z]}
+
+    def log_reward(self, states: Tensor) -> Tensor:
+        """Ask the target for log R(x) of [R, ..., *state] and count one call per object: [R, ...] in the parameters' type."""
+        log_reward = self.target.log_reward(states).to(self.dtype)
+        self.reward_calls += log_reward[0].numel()
+        return log_reward
+
+    def repeated(self, times: int) -> Self:
+        """Return a copy with R * times replicas, each replica `times` times in a row; its parameters are its own.
+
+        One batch for each of them then gives `times` gradients at the same parameters in one backward pass.
+        """
+        twin = copy.deepcopy(self, {id(part): part for part in self._shared_by_copies()})
+        twin.n_replicas = self.n_replicas * times
+        for parameter in twin.parameters():
+            parameter.data = parameter.data.repeat_interleave(times, 0)
+        twin.reward_calls = twin.reward_calls.repeat_interleave(times, 0)
+        return twin
+
+    def _shared_by_copies(self) -> list[object]:
+        """List what a copy may share with the original: the target, which nothing changes."""
+        return [self.target]
