@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from building import CONFIGS, composed, make_trainer
 from omegaconf import OmegaConf
-from truths.building import CONFIGS, composed, make_trainer
 
 from gfn_vi.run import build_sinks
 

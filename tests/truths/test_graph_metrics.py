@@ -12,6 +12,7 @@ import networkx
 import numpy as np
 import pytest
 import torch
+from building import generators, make_sampler, make_target, make_trainer
 from scipy.stats import mannwhitneyu, pearsonr
 from torch import Tensor
 
@@ -25,7 +26,6 @@ from gfn_vi.evaluation.sampled.metrics import SampledMetrics
 from gfn_vi.samplers.discrete.tabular import TabularSampler
 from gfn_vi.targets.dags.dag import Dag
 from gfn_vi.targets.dags.data import Table
-from truths.building import generators, make_sampler, make_target, make_trainer
 
 # Float64 sums of at most 543 probabilities, in another order.
 EXACT = {"rtol": 1e-11, "atol": 1e-13}

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from building import TARGETS, generators, make_sampler, make_target
 from scipy.stats import chisquare
 from torch import Tensor
 
@@ -25,7 +26,6 @@ from gfn_vi.evaluation.exact.metrics import ExactMetrics, policies_on_graph, ter
 from gfn_vi.evaluation.sampled.metrics import SampledMetrics
 from gfn_vi.samplers.discrete.rollout import Path, graph_rollout, stepwise_rollout, table_rollout
 from gfn_vi.samplers.discrete.sampler import DiscreteSampler
-from truths.building import TARGETS, generators, make_sampler, make_target
 
 KINDS = [("tabular", "learned"), ("tabular", "uniform"), ("mlp", "learned"), ("mlp", "uniform"), ("mlp", "tied")]
 # Float64 sums of at most 19 products of at most 5 factors: a few units in the last place.
