@@ -1,8 +1,8 @@
-"""See gfn_vi/commands/benchmark.py."""
+"""See benchmark/command.py, the folder beside this file."""
 
 import sys
 
-from gfn_vi.commands.benchmark import main
+from benchmark.command import main
 
 if __name__ == "__main__":
     sys.exit(main())

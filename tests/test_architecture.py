@@ -42,7 +42,7 @@ FORBIDDEN_FILES = ("utils.py", "common.py", "helpers.py")
 
 STANDARD = tuple(sys.stdlib_module_names)
 VERSION = (f"{PACKAGE}.__version__",)
-# Room -> what its files may import. analysis, benchmark and commands: see ALLOWED_OF_PACKAGE.
+# Room -> what its files may import. analysis, commands and sweeps: see ALLOWED_OF_PACKAGE.
 ALLOWED = {
     "core": ("torch", "gfn_vi.core"),
     "targets": ("torch", "gfn_vi.core", "gfn_vi.targets", "networkx", "pandas", "pgmpy"),
@@ -74,16 +74,12 @@ ALLOWED_OF_PACKAGE = {
     "analysis": ("gfn_vi.analysis", "gfn_vi.core.errors", "gfn_vi.runs"),
     "commands": (
         *("gfn_vi.commands", "gfn_vi.build", "gfn_vi.run", "gfn_vi.signatures", "gfn_vi.resolvers"),
-        *("gfn_vi.core", "gfn_vi.runs", "gfn_vi.analysis", "gfn_vi.benchmark", "gfn_vi.verification", "gfn_vi.sweeps"),
+        *("gfn_vi.core", "gfn_vi.runs", "gfn_vi.analysis", "gfn_vi.verification", "gfn_vi.sweeps"),
         "gfn_vi.evaluation.exact.dynamic_programming",
     ),
     "sweeps": (
         *("gfn_vi.sweeps", "gfn_vi.core.errors", "gfn_vi.core.seeds", "gfn_vi.runs"),
         *("gfn_vi.commands.guarded", "gfn_vi.commands.hydra_errors"),
-    ),
-    "benchmark": (
-        *("gfn_vi.benchmark", "gfn_vi.build", "gfn_vi.core", "gfn_vi.evaluation", "gfn_vi.training"),
-        *("gfn_vi.analysis.reading.table", "gfn_vi.runs", "gfn_vi.run", "gfn_vi.resolvers"),
     ),
 }
 

@@ -10,15 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from building import CONFIGS, composed, make_trainer, small_target
 from omegaconf import OmegaConf
-from truths.building import CONFIGS, composed, make_trainer
 
 from gfn_vi.run import build_sinks
 
 BATCHES = ("trainer.batch_size=8", "trainer.n_trajectories=16")
-SMALL = (*BATCHES, "target.side=4", "sampler.hidden=[8]")
-# A graph on four nodes takes the place of the small grid.
-SMALL_DAG = (*BATCHES, "sampler.hidden=[8]", "data@target.data=erdos_renyi", "target.data.n_nodes=4")
+# Group, or group=choice, that needs another target than the default.
+TARGET_OF = {
+    **dict.fromkeys(("data", "score", "graph_prior", "arm/dag_posterior", "experiment_preset/dag_posterior"), "dag"),
+    **dict.fromkeys(("arm=structure_learning", "experiment=dag_posterior", "sampler=dag_transformer"), "dag"),
+    "arm/proposition_1=tiny_dag": "tiny_dag",
+}
+# Choice -> what makes its sampler small, where that is no MLP; and those whose sampler is small as it comes.
+SIZES = {"dag_transformer": ["sampler.width=8"]}
+UNSIZED = {"tabular", "tabular_random", "tiny_exact"}
 # Group -> how a choice is made on the command line, and what else it takes to run.
 TOP = (
     *("target", "sampler", "exploration", "objective", "optimizer", "evaluation", "logger"),
@@ -30,15 +36,22 @@ NESTED = {
     "baseline": ("baseline@objective.baseline", "objective=reverse_wake_sleep"),
     "weighting": ("weighting@objective.weighting", "objective=reverse_kl"),
     "penalty": ("penalty@objective.penalty", "objective=trajectory_balance"),
-    "reward": ("reward@target.reward", "target=hypergrid"),
+    "reward": ("reward@target.reward",),
     "schedule": ("schedule@exploration.epsilon", "exploration=epsilon_uniform"),
     "rate_schedule": ("rate_schedule@optimizer.schedule", "optimizer=sgd"),
-    "data": ("data@target.data", "target=dag"),
-    "score": ("score@target.score", "target=dag"),
-    "graph_prior": ("graph_prior@target.prior", "target=dag"),
+    "data": ("data@target.data",),
+    "score": ("score@target.score",),
+    "graph_prior": ("graph_prior@target.prior",),
 }
-# Group -> what else its choices need.
-NEEDED = {"preset": ["plateau_factor=0.5"], "deviation": ["exploration=stop_bias"]}
+# Group or choice -> what else it needs.
+NEEDED = {
+    "preset": ["plateau_factor=0.5"],
+    "deviation": ["exploration=stop_bias"],
+    "exploration": ["objective=trajectory_balance"],  # the default one needs a density, which not all have
+    "graph_prior": ["target.data.n_nodes=4"],  # erdos_renyi expects as many edges as nodes, which 3 nodes do not have room for
+    "bde": ["target.score.levels=3"],
+    "pgmpy_network": ["score@target.score=bde"],
+}
 # What the program adds to a constructor's arguments: no key of a YAML.
 SUPPLIED = {"target", "rng", "parameter_groups", "n_replicas", "device"}
 SUPPLIED_TO_LOGGERS = {"directory", "name", "config"}
@@ -55,45 +68,19 @@ CHOICES = [(group, p.stem) for group in (*TOP, *NESTED) for p in yamls(group)]
 
 def overrides(group: str, choice: str) -> list[str]:
     """The command line that makes the choice in a small run."""
-    return graph_overrides(group, choice) or grid_overrides(group, choice)
-
-
-def graph_overrides(group: str, choice: str) -> list[str]:
-    """Of what needs target=dag; empty for the rest."""
     folder, _, rest = group.partition("/")
-    if group in NESTED and NESTED[group][1] == "target=dag":
-        needed = {"bde": ["target.score.levels=3"], "pgmpy_network": ["score@target.score=bde"]}.get(choice, [])
-        size = BATCHES if group == "data" else SMALL_DAG
-        return ["target=dag", *size, f"{NESTED[group][0]}={choice}", *needed]
-    if (group, choice) in (("target", "dag"), ("arm", "structure_learning")):
-        return ["target=dag", f"{group}={choice}", *SMALL_DAG]
-    if (group, choice) == ("sampler", "dag_transformer"):
-        return ["target=dag", "sampler=dag_transformer", *(s for s in SMALL_DAG if "hidden" not in s), "sampler.width=8"]
-    if "dag_posterior" not in (rest, choice):
-        return []
-    arm = choice if folder == "arm" else "trajectory_balance"
-    preset = [f"preset={choice}"] if folder == "experiment_preset" else []
-    return ["experiment=dag_posterior", *preset, f"arm=dag_posterior/{arm}", *SMALL_DAG]
-
-
-def grid_overrides(group: str, choice: str) -> list[str]:
-    """Of what runs on a small grid."""
+    target = choice if group == "target" else TARGET_OF.get(f"{group}={choice}", TARGET_OF.get(group, "hypergrid"))
+    # a choice of data is the size of its table
+    shape = ["target=dag"] if group == "data" else small_target(target)
+    size = [*BATCHES, *shape, *([] if choice in UNSIZED else SIZES.get(choice, ["sampler.hidden=[8]"]))]
     if group in NESTED:
-        key, parent = NESTED[group]
-        return [*SMALL, parent, f"{key}={choice}"]
-    folder, _, rest = group.partition("/")
-    chosen = f"{folder}={rest}/{choice}" if rest else f"{group}={choice}"
+        key, *parent = NESTED[group]
+        return [*size, *parent, f"{key}={choice}", *NEEDED.get(group, []), *NEEDED.get(choice, [])]
     if folder == "experiment_preset":
-        return [f"experiment={rest}", f"preset={choice}", "arm=paper/trajectory_balance", *SMALL]
-    if folder in NEEDED:
-        return [chosen, *NEEDED[folder], *SMALL]
-    unweighted = ["objective=trajectory_balance"] if group == "exploration" else []
-    sizes = [s for s in SMALL if not (s.startswith("target.") and choice == "tiny_dag")]
-    return [
-        chosen,
-        *unweighted,
-        *(s for s in sizes if not (s.startswith("sampler.hidden") and choice in ("tabular", "tabular_random", "tiny_exact"))),
-    ]
+        arm = "dag_posterior" if rest == "dag_posterior" else "paper"
+        return [f"experiment={rest}", f"preset={choice}", f"arm={arm}/trajectory_balance", *size]
+    chosen = f"{folder}={rest}/{choice}" if rest else f"{group}={choice}"
+    return [chosen, *NEEDED.get(folder, []), *NEEDED.get(choice, []), *size]
 
 
 def test_every_folder_is_known_here() -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from building import choices, composed, generators, make_sampler, make_target, make_trainer
 from hydra.utils import instantiate
 from torch import Tensor
-from truths.building import choices, composed, generators, make_sampler, make_target, make_trainer
 
 from gfn_vi.core.errors import ConfigError
 from gfn_vi.core.types import Trajectories

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 import torch
-from truths.building import (
+from building import (
     BASELINES,
     PENALTIES,
     WEIGHTINGS,

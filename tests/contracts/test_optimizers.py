@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+from building import choices, composed
 from hydra.utils import instantiate
 from torch import Tensor, nn
-from truths.building import choices, composed
 
 from gfn_vi.core.errors import ConfigError
 from gfn_vi.core.types import Role

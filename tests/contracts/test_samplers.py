@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from building import CONFIGS, bumpy, choices, generators, make_sampler, make_target, make_trainer, small_target
+from omegaconf import OmegaConf
 from torch import Tensor
-from truths.building import bumpy, choices, generators, make_sampler, make_target, make_trainer
 
 from gfn_vi.core.types import Evaluation, Need, Role, Trajectories
 from gfn_vi.evaluation.exact.enumeration import as_trajectories, enumerate_policies
@@ -18,26 +19,17 @@ from gfn_vi.samplers.discrete.sampler import DiscreteSampler
 from gfn_vi.targets.grids.hypergrid import Hypergrid
 
 R = 2
-SPACES = {
-    "grid": ("target=hypergrid", "target.side=5"),
-    "dag": ("target=tiny_dag",),
-    "graphs": ("target=dag", "data@target.data=erdos_renyi", "target.data.n_nodes=3"),
-}
+SPACES = [name for name in choices("target") if "_target_" in OmegaConf.load(CONFIGS / "target" / f"{name}.yaml")]
 BACKWARD = {
     "mlp": ("learned", "uniform", "tied"),
     "tabular": ("learned", "uniform"),
     "tabular_random": ("learned",),
     "dag_transformer": ("learned", "uniform", "tied"),
 }
-# Small ones. The transformer looks at graphs only.
+# A network that looks at some spaces only.
+SPACES_OF = {"dag_transformer": ["dag"]}
 SIZES = {"mlp": ["sampler.hidden=[8,8]"], "dag_transformer": ["sampler.width=8"]}
-VARIANTS = [
-    (name, b, space)
-    for name in choices("sampler")
-    for b in BACKWARD[name]
-    for space in SPACES
-    if name != "dag_transformer" or space == "graphs"
-]
+VARIANTS = [(name, b, space) for name in choices("sampler") for b in BACKWARD[name] for space in SPACES_OF.get(name, SPACES)]
 EXACT = {"rtol": 1e-12, "atol": 1e-13}
 BUILT: dict[tuple[str, str, str], DiscreteSampler] = {}
 
@@ -48,7 +40,7 @@ def sampler(request: pytest.FixtureRequest) -> DiscreteSampler:
     name, backward, space = request.param
     if request.param not in BUILT:
         size = SIZES.get(name, ["sampler.scale=1.0"])
-        overrides = [f"sampler={name}", f"sampler.backward={backward}", "sampler.flow=true", *SPACES[space], *size]
+        overrides = [f"sampler={name}", f"sampler.backward={backward}", "sampler.flow=true", *small_target(space), *size]
         built = make_trainer(*overrides, replicas=R).parts.sampler
         if name in SIZES:
             with torch.no_grad():

@@ -9,7 +9,7 @@ from itertools import product
 
 import pytest
 import torch
-from truths.building import choices, composed, make_trainer
+from building import TARGET_VARIANTS, choices, composed, make_trainer, target_variants
 
 from gfn_vi import build
 from gfn_vi.core.errors import ConfigError
@@ -17,35 +17,20 @@ from gfn_vi.core.protocols import DiscreteTarget, EnumerableTarget
 from gfn_vi.targets.grids.hypergrid import Hypergrid
 
 CPU = torch.device("cpu")
-# Choice of target -> overrides that make it small, beside those as shipped.
+# Every variant of every choice, and every reward on a grid.
 VARIANTS = {
-    **{name: (f"target={name}",) for name in choices("target")},
-    "dag": ("target=dag", "data@target.data=erdos_renyi", "target.data.n_nodes=3"),  # as shipped it has 29281 states
-    "dag_of_trees": ("target=dag", "data@target.data=erdos_renyi", "target.data.n_nodes=4", "target.max_parents=1"),
-    "line": ("target=hypergrid", "target.n_dims=1", "target.side=7"),
-    "cube": ("target=hypergrid", "target.n_dims=3", "target.side=4"),
-    "flat": ("target=hypergrid", "target.n_dims=4", "target.side=2"),
+    **{f"{choice}-{name}": made for choice in choices("target") for name, made in target_variants(choice).items()},
     **{f"{reward}_grid": ("target=hypergrid", f"reward@target.reward={reward}", "target.side=9") for reward in choices("reward")},
-    "diamond": ("target=tiny_dag", "target.edges=[[0,2],[0,1],[2,3],[1,3],[0,3]]", "target.rewards={0:1,3:2}"),
-    "shuffled": ("target=tiny_dag", "target.edges=[[3,1],[0,3],[0,2],[2,1],[3,2]]", "target.rewards={1:1.5,2:0.1}"),
 }
-TARGETS: dict[str, EnumerableTarget] = {}
 
 
-@pytest.fixture(params=VARIANTS)
+@pytest.fixture(params=VARIANTS, scope="module")
 def target(request: pytest.FixtureRequest) -> EnumerableTarget:
-    name = request.param
-    if name not in TARGETS:
-        overrides = VARIANTS[name]
-        if name in ("diamond", "shuffled"):  # whole values: a mapping on the command line would be merged into the shipped one
-            config = composed(overrides[0], overrides[1])
-            config.target.rewards = {
-                int(k): float(v) for k, v in (p.split(":") for p in overrides[2].split("{")[1][:-1].split(","))
-            }
-        else:
-            config = composed(*overrides)
-        TARGETS[name] = build.build_target(config, CPU)
-    return TARGETS[name]
+    return build.build_target(composed(*VARIANTS[request.param]), CPU)
+
+
+def test_variants_are_those_of_choices_that_there_are() -> None:
+    assert {path.stem for path in TARGET_VARIANTS.iterdir()} <= set(choices("target"))
 
 
 def test_it_is_what_the_protocol_says(target: EnumerableTarget) -> None:

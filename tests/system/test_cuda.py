@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from building import choices, make_exploration, make_objective, make_trainer
 from torch import Tensor
-from truths.building import choices, make_exploration, make_objective, make_trainer
 
 from gfn_vi.core.replicas import ReplicaGenerators
 from gfn_vi.core.types import Need, Role, Trajectories

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from itertools import product
 
 import torch
+from building import BASELINES
 from torch import Tensor
 
 from gfn_vi.core.types import Role
-from truths.building import BASELINES
 from truths.expectations import Bench
 
 ALPHA = 0.5  # of configs/objective/{renyi,tsallis}_alpha.yaml

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from building import make_sampler, make_target
 from torch import Tensor
 
 from gfn_vi.core.protocols import EnumerableTarget, Objective
@@ -12,7 +13,6 @@ from gfn_vi.core.types import Evaluation, Need, Role, Trajectories
 from gfn_vi.evaluation.exact.enumeration import Enumeration, as_trajectories, enumerate_policies
 from gfn_vi.samplers.discrete.sampler import DiscreteSampler
 from gfn_vi.verification.batches import AllBatches
-from truths.building import make_sampler, make_target
 
 Gradients = dict[Role, Tensor]
 

@@ -8,6 +8,7 @@ from functools import cache
 import networkx
 import pytest
 import torch
+from building import composed, generators, make_sampler
 from torch import Tensor
 
 from gfn_vi import build
@@ -18,7 +19,6 @@ from gfn_vi.targets.dags.dag import Dag, n_graphs, transitive_closure
 from gfn_vi.targets.dags.data import Table
 from gfn_vi.targets.dags.priors import Uniform
 from gfn_vi.targets.dags.scores import BGe, LinearGaussian
-from truths.building import composed, generators, make_sampler
 
 CPU = torch.device("cpu")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from building import TARGETS, bumpy, choices, make_exploration, make_objective, make_sampler, make_target
 from torch import Tensor
 
 from gfn_vi.core.types import Role
@@ -12,7 +13,6 @@ from gfn_vi.evaluation.gradients.expected_gradients import ExactGradients, Measu
 from gfn_vi.targets.grids.hypergrid import Hypergrid
 from gfn_vi.verification.batches import AllBatches
 from gfn_vi.verification.windows import NodeFlows, windows
-from truths.building import TARGETS, bumpy, choices, make_exploration, make_objective, make_sampler, make_target
 from truths.claims import NEEDS_FLOW, VARIATIONAL, wanted
 from truths.expectations import Bench, make_bench, relative_error
 from truths.expectations import expected_gradients as enumerated_gradients

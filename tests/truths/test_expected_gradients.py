@@ -7,6 +7,7 @@ from itertools import product
 
 import pytest
 import torch
+from building import BASELINES, WEIGHTINGS, choices, make_exploration, make_objective
 from hydra.errors import InstantiationException
 from torch import Tensor
 
@@ -18,7 +19,6 @@ from gfn_vi.objectives.divergences import ChiSquare, ForwardKL, ReverseKL
 from gfn_vi.objectives.variational import Variational
 from gfn_vi.objectives.weightings import Plain
 from gfn_vi.verification.batches import take_batches
-from truths.building import BASELINES, WEIGHTINGS, choices, make_exploration, make_objective
 from truths.claims import (
     CLAIMS,
     CONSISTENT,

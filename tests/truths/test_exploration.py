@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from building import CONFIGS, TARGETS, choices, composed, generators, make_exploration, make_sampler, make_target
 from hydra.utils import instantiate
 from scipy.stats import chisquare
 from torch import Tensor
@@ -22,7 +23,6 @@ from gfn_vi.exploration.mixture import Mixture, shares
 from gfn_vi.exploration.replay import BackwardRollout, Replay
 from gfn_vi.exploration.tilted import EpsilonUniform, OnPolicy, StopBias, Tempered
 from gfn_vi.samplers.discrete.sampler import DiscreteSampler
-from truths.building import CONFIGS, TARGETS, choices, composed, generators, make_exploration, make_sampler, make_target
 
 EXACT = {"rtol": 1e-12, "atol": 1e-13}  # sums of some dozens of float64 numbers of order one
 N_DRAWN = 20_000

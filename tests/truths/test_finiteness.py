@@ -7,15 +7,7 @@ from itertools import product
 
 import pytest
 import torch
-from omegaconf import OmegaConf
-from torch import Tensor
-
-from gfn_vi.core.protocols import Objective
-from gfn_vi.core.types import Evaluation, Need, Trajectories, pad_steps
-from gfn_vi.exploration.memory import Memory
-from gfn_vi.objectives.penalties import Huber, LogCosh, Penalty, Square
-from gfn_vi.objectives.variational import Variational
-from truths.building import (
+from building import (
     BASELINES,
     CONFIGS,
     PENALTIES,
@@ -27,6 +19,14 @@ from truths.building import (
     make_sampler,
     make_target,
 )
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from gfn_vi.core.protocols import Objective
+from gfn_vi.core.types import Evaluation, Need, Trajectories, pad_steps
+from gfn_vi.exploration.memory import Memory
+from gfn_vi.objectives.penalties import Huber, LogCosh, Penalty, Square
+from gfn_vi.objectives.variational import Variational
 
 BATCH, STEPS = 6, 3
 LEAVES = ("log_pf", "log_pb", "log_Z", "log_flow", "log_inflow")

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 import torch
+from building import generators, make_exploration, make_objective, make_sampler, make_target, make_trainer
+from measuring import measured as measured_by
 from torch import Tensor
 
 from gfn_vi.core.types import Need, Role
@@ -22,9 +24,7 @@ from gfn_vi.evaluation.gradients.statistics import GradientStatistics
 from gfn_vi.objectives.score_noise import ScoreNoise
 from gfn_vi.samplers.discrete.sampler import DiscreteSampler
 from gfn_vi.verification.batches import take_batches
-from truths.building import generators, make_exploration, make_objective, make_sampler, make_target, make_trainer
 from truths.expectations import evaluate_all, make_bench
-from truths.measuring import measured as measured_by
 
 ROLES = (Role.FORWARD, Role.BACKWARD)
 COPIES = 256

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from building import make_trainer
 from torch import Tensor
 
 from gfn_vi.core.errors import ConfigError
 from gfn_vi.training.trainer import Trainer
-from truths.building import make_trainer
 
 RUN = (
     *("objective=reverse_wake_sleep", "baseline@objective.baseline=running_mean", "exploration=stop_bias"),

@@ -12,6 +12,8 @@ import networkx
 import numpy as np
 import pytest
 import torch
+from building import generators, make_sampler, make_trainer
+from measuring import measured as measured_by
 from scipy.stats import mannwhitneyu, pearsonr
 from torch import Tensor
 
@@ -28,8 +30,6 @@ from gfn_vi.runs.arrays import save_arrays
 from gfn_vi.samplers.discrete.tabular import TabularSampler
 from gfn_vi.targets.dags.dag import Dag
 from gfn_vi.targets.dags.data import Table
-from truths.building import generators, make_sampler, make_trainer
-from truths.measuring import measured as measured_by
 
 # Float64 sums of at most 543 probabilities, in another order.
 EXACT = {"rtol": 1e-11, "atol": 1e-13}

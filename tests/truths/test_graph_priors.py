@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+from building import choices, composed
 from torch import Tensor
 
 from gfn_vi.core.errors import ConfigError
 from gfn_vi.targets.dags.priors import Edge, ErdosRenyi, Fair, GraphPrior, Uniform
-from truths.building import choices, composed
 
 EXACT = {"rtol": 1e-13, "atol": 1e-13}
 PRIORS: dict[str, GraphPrior] = {"uniform": Uniform(), "erdos_renyi": ErdosRenyi(0.8), "edge": Edge(0.3), "fair": Fair()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from building import generators, make_objective, make_sampler, make_target
 from torch import Tensor
 
 from gfn_vi.core.types import Need, Role
@@ -13,7 +14,6 @@ from gfn_vi.samplers.discrete.mlp import MlpSampler
 from gfn_vi.samplers.discrete.sampler import DiscreteSampler
 from gfn_vi.targets.grids.hypergrid import Hypergrid
 from gfn_vi.verification.batches import take_batches
-from truths.building import generators, make_objective, make_sampler, make_target
 from truths.expectations import evaluate_all, make_bench
 
 # Squared norms of some hundred float64 derivatives.

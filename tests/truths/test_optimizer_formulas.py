@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from building import generators
 from torch import Tensor, nn
 
 from gfn_vi.core.types import Role
 from gfn_vi.training.optimizers import Adam, ReplicaOptimizer, Sgd
 from gfn_vi.training.rate_schedules import Constant, PlateauOnLoss
-from truths.building import generators
 
 RATES = {"lr_forward": [0.1, 0.02], "lr_backward": 0.05, "lr_flow": 0.3, "lr_log_Z": [0.0, 1.0]}
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from building import make_trainer
 from torch import Tensor, nn
-
-from truths.building import make_trainer
 
 SIDE, DIMS, UPDATES = 4, 3, 40
 

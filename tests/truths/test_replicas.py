@@ -6,12 +6,12 @@ import math
 
 import pytest
 import torch
+from building import choices, generators, make_objective, make_sampler, make_target, make_trainer
 from torch import Tensor
 
 from gfn_vi.core.types import Need
 from gfn_vi.training.optimizers import Adam
 from gfn_vi.training.trainer import Trainer
-from truths.building import choices, generators, make_objective, make_sampler, make_target, make_trainer
 
 SMALL = ("target.side=5", "trainer.batch_size=12", "trainer.n_trajectories=240")
 MLP = ("sampler=mlp", "sampler.hidden=[12]")

@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from building import TARGETS, generators, make_sampler, make_target
+from measuring import measured as measured_by
 from scipy.stats import chisquare
 from torch import Tensor
 
@@ -26,8 +28,6 @@ from gfn_vi.evaluation.exact.tables import policies_on_graph, terminating_distri
 from gfn_vi.evaluation.sampled.metrics import SampledMetrics
 from gfn_vi.samplers.discrete.rollout import Path, graph_rollout, stepwise_rollout, table_rollout
 from gfn_vi.samplers.discrete.sampler import DiscreteSampler
-from truths.building import TARGETS, generators, make_sampler, make_target
-from truths.measuring import measured as measured_by
 
 KINDS = [("tabular", "learned"), ("tabular", "uniform"), ("mlp", "learned"), ("mlp", "uniform"), ("mlp", "tied")]
 # Float64 sums of at most 19 products of at most 5 factors: a few units in the last place.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from building import generators, make_objective, make_sampler, make_target
 
 from gfn_vi.samplers.discrete.sampler import DiscreteSampler
 from gfn_vi.training.optimizers import Sgd
 from gfn_vi.training.rate_schedules import Constant
-from truths.building import generators, make_objective, make_sampler, make_target
 
 ETA, RATE, STEPS = 0.3, 0.02, 50
 # 50 updates, each of which adds rounding errors of 1e-16 to parameters of order one and multiplies earlier ones by little.

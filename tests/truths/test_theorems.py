@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import torch
+from building import TARGETS, generators, make_exploration, make_sampler, make_target
+from measuring import measured
 from torch import Tensor
 
 from gfn_vi.core.errors import ConfigError
@@ -26,8 +28,6 @@ from gfn_vi.verification.table import by_dynamic_programming, by_enumeration
 from gfn_vi.verification.theorem_errors import TheoremErrors
 from gfn_vi.verification.theorems import Theorems
 from gfn_vi.verification.windows import Window, layers, node_flows, windows
-from truths.building import TARGETS, generators, make_exploration, make_sampler, make_target
-from truths.measuring import measured
 
 TOLERANCE = 1e-9
 EMPTY = {"uniform": (2, 3), "tied": (4,)}  # no parameters of P_B; none that are P_B's alone

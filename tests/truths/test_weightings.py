@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from building import generators, make_exploration, make_objective, make_sampler, make_target
 from torch import Tensor
 
 from gfn_vi.core.log_probability import effective_sample_size
 from gfn_vi.objectives.weightings import Plain, SelfNormalized, Truncated, Unweighted
-from truths.building import generators, make_exploration, make_objective, make_sampler, make_target
 
 BATCH = 8
 # A handful of float64 operations.

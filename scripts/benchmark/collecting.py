@@ -12,9 +12,9 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from benchmark.cases import Job
+from benchmark.overrides import composed
 from gfn_vi.analysis.reading.table import collect, write_table
-from gfn_vi.benchmark.cases import Job
-from gfn_vi.benchmark.overrides import composed
 from gfn_vi.run import run
 from gfn_vi.runs.directory import run_directory
 

@@ -1,6 +1,6 @@
 """One measurement of gfn_vi. Runs as a process of its own, so that its peak memory is that of the case:
 
-    python -m gfn_vi.benchmark.measure '<Job.to_dict() as JSON>'
+    PYTHONPATH=scripts python -m benchmark.measure '<Job.to_dict() as JSON>'
 
 prints the result as one line of JSON.
 """
@@ -17,12 +17,12 @@ from typing import Any
 
 import torch
 
+from benchmark.cases import BAD_SETTINGS, COLLECT, OUT_OF_MEMORY, Job, block_sizes
+from benchmark.dags import DagCase
+from benchmark.machine import lacks_memory
+from benchmark.overrides import composed
+from benchmark.phases import PHASES, Stopwatch, phases_timed
 from gfn_vi import __version__
-from gfn_vi.benchmark.cases import BAD_SETTINGS, COLLECT, OUT_OF_MEMORY, Job, block_sizes
-from gfn_vi.benchmark.dags import DagCase
-from gfn_vi.benchmark.machine import lacks_memory
-from gfn_vi.benchmark.overrides import composed
-from gfn_vi.benchmark.phases import PHASES, Stopwatch, phases_timed
 from gfn_vi.build import build_trainer
 from gfn_vi.core.errors import ConfigError
 from gfn_vi.core.protocols import DiscreteTarget
@@ -148,7 +148,7 @@ def measure(job: Job) -> dict[str, Any]:
     torch.set_num_threads(job.threads)
     result: dict[str, Any] = {"version": __version__, "torch": torch.__version__}
     if job.case.measurement == COLLECT:
-        from gfn_vi.benchmark.collecting import time_collection
+        from benchmark.collecting import time_collection
 
         return result | time_collection(job) | peak_memory_mb(torch.device("cpu"))
     trainer = build(job)

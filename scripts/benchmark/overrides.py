@@ -5,9 +5,9 @@ from __future__ import annotations
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 
+from benchmark.cases import Case, Job, settings
+from benchmark.dags import SAMPLERS, DagCase
 from gfn_vi import resolvers
-from gfn_vi.benchmark.cases import Case, Job, settings
-from gfn_vi.benchmark.dags import SAMPLERS, DagCase
 
 MEASUREMENT_OVERRIDES = {
     "exact_gradients": ("sampler.flow=true",),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from gfn_vi.benchmark.dags import DAG, DAG_CASES, DAG_SETTINGS, FORM, DagCase, parse_dag_case
+from benchmark.dags import DAG, DAG_CASES, DAG_SETTINGS, FORM, DagCase, parse_dag_case
 
 # The same for every implementation: rewards, networks, rates.
 SETTINGS: Mapping[str, Any] = {"r0": 0.1, "r1": 0.5, "r2": 2.0, "width": 256, "rate": 1e-3, "rate_log_z": 0.1}
@@ -36,17 +36,17 @@ class Case:
 
     @property
     def name(self) -> str:
-        """As on the command line."""
+        """Name on the command line."""
         return self.measurement or f"{self.dims}x{self.side}x{self.batch}"
 
     @property
     def kind(self) -> str:
-        """What is trained on; a measurement trains on nothing."""
+        """Name of what is trained on; a measurement trains on nothing and has its own."""
         return self.measurement or HYPERGRID
 
     @property
     def default_updates(self) -> int:
-        """That are timed."""
+        """Number of timed updates by default."""
         return 50
 
 
@@ -70,12 +70,12 @@ MEASUREMENTS: Mapping[str, Case] = {
 
 
 def settings(case: Case | DagCase) -> dict[str, Any]:
-    """What all implementations share."""
+    """Return the settings that all implementations share."""
     return dict(DAG_SETTINGS if isinstance(case, DagCase) else SETTINGS)
 
 
 def parse_cases(text: str) -> list[Case | DagCase]:
-    """Names separated by commas: "all" (but collect and DAGs), "dag", a measurement, one of the five or any other of a form."""
+    """Parse names with commas between: "all" (but collect and DAGs), "dag", a measurement, one of the five or others."""
     cases: list[Case | DagCase] = []
     for name in text.split(","):
         if name == "all":
@@ -127,21 +127,14 @@ class Job:
     seed: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """Flat: what a peer's script reads too."""
+        """Return a flat dictionary, which a peer's script reads too."""
         rest = {k: v for k, v in asdict(self).items() if k != "case"}
         return asdict(self.case) | rest | {"blocks": block_sizes(self.updates)} | settings(self.case)
 
     @staticmethod
     def from_dict(given: Mapping[str, Any]) -> Job:
-        """Back from JSON."""
+        """Return the job that `to_dict` has written."""
         kind = DagCase if "n_nodes" in given else Case
         case = kind(**{field.name: given[field.name] for field in fields(kind)})
         names = ("replicas", "updates", "warmup", "threads", "device", "runs", "seed")
         return Job(case, *(given[name] for name in names))
-
-
-def median(values: Sequence[float]) -> float:
-    """Of at least one value."""
-    ordered = sorted(values)
-    middle = len(ordered) // 2
-    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2

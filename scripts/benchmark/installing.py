@@ -1,4 +1,4 @@
-"""Other GFlowNet packages, each in an environment of its own under .peers/ of the clone, timed by scripts/peers/."""
+"""Other GFlowNet packages, each in an environment of its own under .peers/ of the clone, timed by scripts/benchmark/peers/."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from gfn_vi.benchmark.cases import HYPERGRID, Case, UsageError
-from gfn_vi.benchmark.dags import DAG, DagCase
+from benchmark.cases import HYPERGRID, Case, UsageError
+from benchmark.dags import DAG, DagCase
 
 CLONE = Path(__file__).resolve().parents[2]
 # 10 lines of pip say what went wrong.
@@ -20,7 +20,7 @@ ERROR_LINES = 10
 class Peer:
     """installs: requirements, one call of pip after the other; all but the first keep to what the earlier ones installed.
 
-    scripts: kind of a case -> the file in scripts/peers that times it.
+    scripts: kind of a case -> the file in scripts/benchmark/peers that times it.
     """
 
     name: str
@@ -29,17 +29,17 @@ class Peer:
 
     @property
     def folder(self) -> Path:
-        """Its virtual environment."""
+        """Folder of its virtual environment."""
         return CLONE / ".peers" / self.name
 
     @property
     def python(self) -> Path:
-        """Its interpreter."""
+        """Its Python interpreter."""
         return self.folder / "bin" / "python"
 
     def script(self, kind: str) -> Path:
-        """What times a case of that kind."""
-        return CLONE / "scripts" / "peers" / self.scripts[kind]
+        """Return the file that times a case of that kind."""
+        return Path(__file__).parent / "peers" / self.scripts[kind]
 
 
 PEERS: Mapping[str, Peer] = {
@@ -59,15 +59,12 @@ PEERS: Mapping[str, Peer] = {
 
 
 def peers_of(case: Case | DagCase) -> list[Peer]:
-    """Those that have what it trains on."""
+    """Return the peers that have what the case trains on."""
     return [peer for peer in PEERS.values() if case.kind in peer.scripts]
 
 
 def ensure_installed(peer: Peer) -> None:
     """Make the environment unless it is there with these very requirements. Raises UsageError with pip's last words."""
-    for script in map(peer.script, peer.scripts):
-        if not script.is_file():
-            raise UsageError(f"--peers works in a clone of the repository only: there is no {script}")
     wanted = "\n".join(requirement for install in peer.installs for requirement in install) + "\n"
     installed = peer.folder / "installed.txt"
     if installed.is_file() and installed.read_text() == wanted:

@@ -11,14 +11,17 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from pathlib import Path
+from statistics import median
 from typing import Any
 
-from gfn_vi.benchmark.cases import BAD_SETTINGS, OUT_OF_MEMORY, Job, UsageError, median
-from gfn_vi.benchmark.dags import DagCase
-from gfn_vi.benchmark.machine import DISTURBING_CORES, Disturbance, lacks_memory, only_free_memory, watch
-from gfn_vi.benchmark.peers import PEERS
+from benchmark.cases import BAD_SETTINGS, OUT_OF_MEMORY, Job, UsageError
+from benchmark.dags import DagCase
+from benchmark.installing import PEERS
+from benchmark.machine import DISTURBING_CORES, Disturbance, lacks_memory, only_free_memory, watch
 
 OURS = "gfn_vi"
+SCRIPTS = Path(__file__).resolve().parents[1]
 ERROR_LINES = 15
 # Of log-rewards: a peer computes them in float32.
 AGREEMENT = 1e-2
@@ -53,7 +56,8 @@ def label(name: str, job: Job) -> str:
 def _result_of(name: str, job: Job) -> Result:
     given, environment = job.to_dict(), dict(os.environ)
     if name == OURS:
-        return run_process(name, job, [sys.executable, "-m", "gfn_vi.benchmark.measure"], given, environment)
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(SCRIPTS), environment.get("PYTHONPATH")]))
+        return run_process(name, job, [sys.executable, "-m", "benchmark.measure"], given, environment)
     environment.pop("PYTHONPATH", None)
     environment["JAX_PLATFORMS"] = "cpu"
     # -O: without asserts, as a user in a hurry would run it
@@ -70,7 +74,7 @@ def write_table(job: Job, file: str) -> None:
     import numpy
     from hydra.utils import instantiate
 
-    from gfn_vi.benchmark.overrides import composed
+    from benchmark.overrides import composed
 
     numpy.savetxt(file, instantiate(composed(job).target.data).table().values.numpy())
 

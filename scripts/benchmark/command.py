@@ -25,8 +25,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gfn_vi.benchmark.cases import WARMUP, Case, Job, UsageError, parse_cases, settings
-from gfn_vi.benchmark.dags import FEWEST, FORM, DagCase
+from benchmark.cases import WARMUP, Case, Job, UsageError, parse_cases, settings
+from benchmark.dags import FEWEST, FORM, DagCase
 
 # Key -> (default, meaning); numbers are >= 1 unless LEAST says otherwise.
 KEYS = {
@@ -111,10 +111,10 @@ def measure_all(jobs: Mapping[Case | DagCase, list[Job]], rounds: int, peers: bo
     """Case by case, in every round all implementations one after the other; print as it goes, save after every case."""
     from dataclasses import replace
 
-    from gfn_vi.benchmark.machine import describe
-    from gfn_vi.benchmark.peers import ensure_installed, peers_of
-    from gfn_vi.benchmark.report import comparison_lines, result_lines
-    from gfn_vi.benchmark.runner import OURS, Result, compared, disagreements, run, summarized
+    from benchmark.installing import ensure_installed, peers_of
+    from benchmark.machine import describe
+    from benchmark.report import comparison_lines, result_lines
+    from benchmark.runner import OURS, Result, compared, disagreements, run, summarized
 
     if json_file is not None and not json_file.parent.is_dir():
         raise UsageError(f"--json {json_file}: there is no folder {json_file.parent}")

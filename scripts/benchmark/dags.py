@@ -40,12 +40,15 @@ class DagCase:
 
     @property
     def name(self) -> str:
-        """As on the command line."""
+        """Name on the command line."""
         return f"dag{self.n_nodes}x{self.batch}-{self.sampler}"
 
     @property
     def default_updates(self) -> int:
-        """Fewer where an update takes long; the same for all numbers of replicas, so that all are as far trained."""
+        """Number of timed updates by default: fewer where an update takes long.
+
+        The number of replicas does not matter, so that all are as far trained.
+        """
         horizon = self.n_nodes * (self.n_nodes - 1) // 2 + 1
         return min(MOST, max(FEWEST, round(STEPS / (self.batch * horizon))))
 
@@ -54,6 +57,6 @@ DAG_CASES = [DagCase(d, batch, sampler) for d in NODES for batch in BATCHES for 
 
 
 def parse_dag_case(name: str) -> DagCase | None:
-    """`dag5x64-mlp` and the like; None for anything else."""
+    """Return the case of a name like `dag5x64-mlp`; None for any other name."""
     found = re.fullmatch(rf"dag(\d+)x(\d+)-({'|'.join(SAMPLERS)})", name)
     return DagCase(int(found[1]), int(found[2]), found[3]) if found else None

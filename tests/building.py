@@ -1,4 +1,4 @@
-"""Parts for the tests: configs composed by Hydra as the command line does it, and small targets and samplers in float64."""
+"""Parts for all tests: configs composed by Hydra as the command line does it, and small targets and samplers in float64."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from hydra import compose, initialize_config_module
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -21,7 +22,7 @@ from gfn_vi.samplers.discrete.tabular import TabularSampler
 from gfn_vi.targets.grids.hypergrid import Hypergrid
 from gfn_vi.training.trainer import Trainer
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+CONFIGS = Path(__file__).parents[1] / "configs"
 BASELINES = ("none", "batch_mean", "leave_one_out", "global_log_z", "running_mean", "optimal")
 WEIGHTINGS = ("plain", "self_normalized", "truncated", "unweighted")
 PENALTIES = ("square", "huber", "log_cosh")
@@ -41,6 +42,24 @@ def choices(group: str) -> list[str]:
     return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
 
 
+# A YAML of configs/target holds the constructor's arguments and nothing else, which refuses a key for tests.
+# So a choice that is large as shipped, or has variants worth a test, has a file of its name here; others are taken as shipped.
+TARGET_VARIANTS = Path(__file__).parent / "targets"
+
+
+@cache
+def target_variants(choice: str) -> dict[str, tuple[str, ...]]:
+    """Variant of a choice of configs/target -> the overrides that make it, the choice included; `small` is among them."""
+    file = TARGET_VARIANTS / f"{choice}.yaml"
+    variants = yaml.safe_load(file.read_text()) if file.is_file() else {"small": []}
+    return {name: (f"target={choice}", *overrides) for name, overrides in variants.items()}
+
+
+def small_target(choice: str) -> tuple[str, ...]:
+    """Overrides of a target of that choice with few states."""
+    return target_variants(choice)["small"]
+
+
 @cache
 def _composed(*overrides: str) -> DictConfig:
     resolvers.register()
@@ -55,11 +74,11 @@ def composed(*overrides: str) -> DictConfig:
 
 @cache
 def make_target(name: str) -> EnumerableTarget:
-    """One of TARGETS: hypergrids with a different reward in every cell, and the shipped tiny_dag."""
+    """A name of GRIDS: a hypergrid with a different reward in every cell; a choice of configs/target: its small variant."""
     if name in GRIDS:
         n_dims, side = GRIDS[name]
         return Hypergrid(n_dims, side, r0=0.1, reward=bumpy, max_enumerated_states=1000)
-    return build.build_target(composed(f"target={name}"), torch.device("cpu"))
+    return build.build_target(composed(*small_target(name)), torch.device("cpu"))
 
 
 def make_objective(name: str, **nested: str) -> Any:

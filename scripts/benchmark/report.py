@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gfn_vi.benchmark.cases import (
+from benchmark.cases import (
     COLLECT,
     COLLECT_GOAL_RUNS,
     COLLECT_GOAL_SECONDS,
@@ -13,9 +13,9 @@ from gfn_vi.benchmark.cases import (
     LAST_CASE_GOAL_MB,
     MEASUREMENTS,
 )
-from gfn_vi.benchmark.dags import DAG_GOALS, parse_dag_case
-from gfn_vi.benchmark.machine import DISTURBING_CORES
-from gfn_vi.benchmark.runner import OURS
+from benchmark.dags import DAG_GOALS, parse_dag_case
+from benchmark.machine import DISTURBING_CORES
+from benchmark.runner import OURS
 
 Result = dict[str, Any]
 LAST_CASE = list(GOALS)[-1]
