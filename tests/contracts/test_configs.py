@@ -15,6 +15,8 @@ from truths.building import CONFIGS, composed, make_trainer
 
 from gfn_vi.run import build_sinks
 
+# Targets that have no side, or are small as shipped.
+OF_THEIR_OWN_SIZE = ("bit_sequences", "ising", "permutations", "tiny_dag")
 BATCHES = ("trainer.batch_size=8", "trainer.n_trajectories=16")
 SMALL = (*BATCHES, "target.side=4", "sampler.hidden=[8]")
 # A graph on four nodes takes the place of the small grid.
@@ -88,7 +90,7 @@ def grid_overrides(group: str, choice: str) -> list[str]:
     if folder in NEEDED:
         return [chosen, *NEEDED[folder], *SMALL]
     unweighted = ["objective=trajectory_balance"] if group == "exploration" else []
-    sizes = [s for s in SMALL if not (s.startswith("target.") and choice == "tiny_dag")]
+    sizes = [s for s in SMALL if not (s.startswith("target.") and choice in OF_THEIR_OWN_SIZE)]
     return [
         chosen,
         *unweighted,

@@ -22,6 +22,8 @@ VARIANTS = {
     **{name: (f"target={name}",) for name in choices("target")},
     "dag": ("target=dag", "data@target.data=erdos_renyi", "target.data.n_nodes=3"),  # as shipped it has 29281 states
     "dag_of_trees": ("target=dag", "data@target.data=erdos_renyi", "target.data.n_nodes=4", "target.max_parents=1"),
+    "bits_in_any_order": ("target=bit_sequences", "target.length=4", "target.word=2", "target.order=any"),
+    "spins_in_any_order": ("target=ising", "target.side=2", "target.order=any"),
     "line": ("target=hypergrid", "target.n_dims=1", "target.side=7"),
     "cube": ("target=hypergrid", "target.n_dims=3", "target.side=4"),
     "flat": ("target=hypergrid", "target.n_dims=4", "target.side=2"),
