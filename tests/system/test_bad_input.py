@@ -127,7 +127,8 @@ def test_output_folder_that_cannot_be_written(root: str, flags: list[str], tmp_p
 def test_other_modes_answer_in_one_line_too(flags: list[str], tmp_path: Path) -> None:
     outcome = train([*flags, "target=hypergird"], tmp_path / "here")
     assert outcome.code == 2
-    choices = "dag, hypergrid, hypergrid_32x32, hypergrid_3x3, hypergrid_64x64, hypergrid_8x8x8x8, tiny_dag"
+    grids = "hypergrid, hypergrid_32x32, hypergrid_3x3, hypergrid_64x64, hypergrid_8x8x8x8"
+    choices = f"bit_sequences, dag, {grids}, ising, permutations, tiny_dag"
     line = f"error: target=hypergird: no such choice; did you mean hypergrid?; choices: {choices}"
     assert outcome.err.splitlines() == [line]
 
