@@ -1,8 +1,8 @@
 """Check that tests fail when the code is wrong: python scripts/mutants.py [scripts/mutants.txt] [words to select lines by].
 
 Each line of the file is `path | old text | new text | tests`. One after the other the old text, which must occur exactly once, is
-replaced in a temporary copy of the tree (the checkout itself is never touched), and the tests (arguments of pytest, stopped at the
-first failure) are run there. A mutant whose tests pass has survived: a test is missing. Exit status 1 if any did.
+replaced in a temporary copy of the tree (the checkout itself is never touched), and the tests (arguments of pytest, stopped at
+the first failure) are run there. A mutant whose tests pass has survived: a test is missing. Exit status 1 if any did.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Mutant:
 
 
 def read(lines: list[str]) -> list[Mutant]:
-    """Return the mutants of a list without its comments and empty lines. Raises ValueError for a line of other than four parts."""
+    """Return the mutants of a list without its comments and empty lines. Raises ValueError unless a line has four parts."""
     found = []
     for line in lines:
         if line.strip() and not line.startswith("#"):
@@ -83,7 +83,7 @@ def survives(tree: Path, mutant: Mutant) -> bool:
 
 
 def main(arguments: list[str]) -> int:
-    """Print a line for each mutant; the number of survivors is not 0: exit status 1."""
+    """Print a line for each mutant; the exit status is 1 if any survived."""
     listed = Path(arguments[0]) if arguments else ROOT / "scripts" / "mutants.txt"
     mutants = [m for m in read(listed.read_text(encoding="utf-8").splitlines()) if all(word in str(m) for word in arguments[1:])]
     survivors = []
