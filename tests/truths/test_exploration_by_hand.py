@@ -15,7 +15,7 @@ from gfn_vi.exploration.tilted import EpsilonUniform, OnPolicy, StopBias, Temper
 from truths.building import generators, make_sampler, make_target
 
 # Three actions, the stop action last; a fourth is illegal.
-P = torch.tensor([0.5, 0.0, 0.3, 0.2]).double()
+P = torch.tensor([0.5, 0.0, 0.3, 0.2], dtype=torch.float64)
 MASK = torch.tensor([True, False, True, True])
 
 
@@ -27,7 +27,7 @@ def tilted(exploration: Any, seen: int = 0) -> Tensor:
 
 def test_tilts_of_one_step() -> None:
     cases = [
-        (EpsilonUniform(0.3), 0.7 * P + 0.1 * MASK),
+        (EpsilonUniform(0.3), 0.7 * P + 0.1 * MASK.double()),
         (EpsilonUniform(1.0), MASK.double() / 3),
         (Tempered(2.0), P.sqrt() / P.sqrt().sum()),
         (Tempered(0.5), P.square() / P.square().sum()),
