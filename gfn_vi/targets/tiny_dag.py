@@ -54,7 +54,8 @@ class TinyDag:
         self._forward_action = torch.tensor(
             [[children[a].index(b) for a in parents[b]] + [0] * (depth - len(parents[b])) for b in range(n)]
         )
-        self._log_reward = torch.tensor([math.log(rewards[i]) if stop[i] else -math.inf for i in range(n)]).double()
+        log_reward = [math.log(rewards[i]) if stop[i] else -math.inf for i in range(n)]
+        self._log_reward = torch.tensor(log_reward, dtype=torch.float64)
         self._graph, self._rank = self._build()
         self.horizon = self._graph.n_levels
 

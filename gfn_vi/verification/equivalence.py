@@ -25,8 +25,11 @@ from gfn_vi.verification.check import Check, compare
 ETA, RATE, BATCH = 0.1, 1e-3, 16
 
 
-def four(sampler: DiscreteSampler, rng: ReplicaGenerators, n_updates: int) -> Check:
-    """Both trainings from the sampler's parameters and log Z = 0; sides are the ways that theta and log Z went."""
+def trajectory_balance_is_reverse_kl(sampler: DiscreteSampler, rng: ReplicaGenerators, n_updates: int) -> Check:
+    """Check theorem 4 (eq. 12) by `n_updates` SGD updates of both trainings, from the sampler's parameters and log Z = 0.
+
+    The sides are the ways that theta and log Z went; nothing is compared where P_B shares parameters with P_F.
+    """
     if sampler.backward_kind == "tied":
         nothing = torch.zeros(sampler.n_replicas, dtype=torch.float64, device=sampler.log_Z.device)
         return Check(4, "TB = reverse KL: not where P_B and P_F share parameters", "training", nothing, nothing, nothing)

@@ -13,7 +13,7 @@ from gfn_vi.core.protocols import DiscreteTarget
 from gfn_vi.core.types import Role
 from gfn_vi.evaluation.exact.enumeration import Enumeration, enumerate_paths, enumerate_policies
 from gfn_vi.evaluation.exact.policies import PolicySampler
-from gfn_vi.verification.check import CLAIMS, Check, Sides, combined, compare, excess, worst
+from gfn_vi.verification.check import CLAIMS, SMALLEST_FAILURE, Check, Sides, combined, compare, excess, worst
 from gfn_vi.verification.theorems import LOG_Z_SHIFTS
 
 METHOD = "enumeration"
@@ -34,12 +34,12 @@ class Referee:
                 self.layer[key] = max(self.layer.get(key, 0), t)
         self.n_layers = 1 + max(self.layer.values())
 
-    def one(self) -> Check:
-        """E_{P_F}[d_theta u^2] = 2 d_theta KL(P_F, P_B), for every log Z (eq. 8)."""
+    def proposition_1_forward(self) -> Check:
+        """Check theorem 1 (proposition 1, eq. 8): E_{P_F}[d_theta u^2] = 2 d_theta KL(P_F, P_B), for every log Z."""
         return self._square_and_divergence(1, Role.FORWARD)
 
-    def two(self) -> Check:
-        """E_{P_B}[d_phi u^2] = 2 d_phi KL(P_B, P_F) (eq. 7)."""
+    def proposition_1_backward(self) -> Check:
+        """Check theorem 2 (proposition 1, eq. 7): E_{P_B}[d_phi u^2] = 2 d_phi KL(P_B, P_F), for every log Z."""
         return self._square_and_divergence(2, Role.BACKWARD)
 
     def _square_and_divergence(self, theorem: int, role: Role) -> Check:
@@ -51,8 +51,8 @@ class Referee:
         lefts = [self._gradient((p.detach().exp() * self._residual(own, shift).square()).sum(1)) for shift in LOG_Z_SHIFTS]
         return Check(theorem, CLAIMS[theorem], METHOD, *worst([compare(left, right) for left in lefts]))
 
-    def three(self) -> Check:
-        """E_{P_F}[d_phi u^2] = d_phi (E_{P_F}[log^2 P_B/P_F] + 2 (log Z - log Zhat) KL(P_F, P_B)) (eq. 9)."""
+    def surrogate_of_equation_9(self) -> Check:
+        """Check theorem 3 (eq. 9): E_{P_F}[d_phi u^2] = d_phi (E_{P_F}[log^2 P_B/P_F] + 2 (log Z - log Zhat) KL(P_F, P_B))."""
         own, found = self._only(Role.BACKWARD), []
         p, gap = own.log_pf.exp(), own.log_pf - own.log_target
         for shift in LOG_Z_SHIFTS:
@@ -61,8 +61,8 @@ class Referee:
             found.append(compare(left, self._gradient((p * (gap.square() + 2 * excess * gap)).sum(1))))
         return Check(3, CLAIMS[3], METHOD, *worst(found))
 
-    def five(self, junctions: Sequence[int], log_flow: Callable[[Key], float], name: str) -> Check:
-        """Proposition 2 with flows exp(log_flow(node)) at the inner junctions; a node is named by what it is made of."""
+    def proposition_2(self, junctions: Sequence[int], log_flow: Callable[[Key], float], name: str) -> Check:
+        """Check theorem 5 (proposition 2) with flows exp(log_flow(node)) at junctions; a node's name is what it is made of."""
         found: list[Sides] = []
         for a, b in pairwise(junctions):
             for role in (Role.FORWARD, Role.BACKWARD):
@@ -109,8 +109,8 @@ class Referee:
             found.append((nodes, *own))
         return found
 
-    def six(self) -> list[Check]:
-        """D_f(R/Zhat, P_T) <= D_f(P_B, P_F) for five divergences; the error is the excess."""
+    def data_processing(self) -> list[Check]:
+        """Check theorem 6, D_f(R/Zhat, P_T) <= D_f(P_B, P_F), for all of DIVERGENCES; the error is the excess at the left."""
         listed = self.listed
         with torch.no_grad():
             ends = listed.per_object(listed.log_target.exp()), listed.per_object(listed.log_pf.exp())
@@ -120,6 +120,21 @@ class Referee:
             Check(6, f"{name} <= the same of trajectories", METHOD, left, right, excess(left, right))
             for name, (left, right) in pairs.items()
         ]
+
+    def exchanged(self) -> list[Check]:
+        """Return a control that must fail: theorem 6 with its two sides exchanged, where it is not an equation.
+
+        Where P_F draws the ways to every object as P_B does (there may be one way only) both sides are the same: no control.
+        """
+        listed, first = self.listed, self.data_processing()[0]
+        ends, paths = first.left, first.right
+        with torch.no_grad():
+            log_forward_way = listed.log_pf - listed.per_object(listed.log_pf.exp()).log()[:, listed.terminal]
+            between_ways = (listed.log_target.exp() * (listed.log_pb - log_forward_way)).sum(1)
+        if not bool((between_ways > 2 * SMALLEST_FAILURE * ends).all()):
+            return []
+        claim = "sides of theorem 6 exchanged: KL(P_B, P_F) <= KL(R/Z, P_T)"
+        return [Check(0, claim, METHOD, paths, ends, excess(paths, ends), must_fail=True)]
 
     def _only(self, role: Role) -> Enumeration:
         """Differentiable through the log-probabilities of `role` alone."""
@@ -144,6 +159,7 @@ DIVERGENCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "KL(R/Z, P_T)": lambda p, q: (p * (p / q).log()).sum(1),
     "KL(P_T, R/Z)": lambda p, q: (q * (q / p).log()).sum(1),
     "chi2(P_T, R/Z)": lambda p, q: (q.square() / p).sum(1) - 1,
+    "H2(P_T, R/Z)": lambda p, q: 1 - (p * q).sqrt().sum(1),
     "JS(R/Z, P_T)": lambda p, q: ((p * (2 * p / (p + q)).log()).sum(1) + (q * (2 * q / (p + q)).log()).sum(1)) / 2,
     "TV(R/Z, P_T)": lambda p, q: (p - q).abs().sum(1) / 2,
 }

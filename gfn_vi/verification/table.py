@@ -10,14 +10,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from gfn_vi.core.protocols import DiscreteTarget, EnumerableTarget, Exploration
+from gfn_vi.core.protocols import EnumerableTarget, Exploration
 from gfn_vi.core.replicas import ReplicaGenerators
 from gfn_vi.evaluation.gradients.expected_gradients import ExactGradients
 from gfn_vi.samplers.discrete.sampler import DiscreteSampler
 from gfn_vi.verification.check import Check
-from gfn_vi.verification.equivalence import four
+from gfn_vi.verification.equivalence import trajectory_balance_is_reverse_kl
 from gfn_vi.verification.estimators import Estimators
 from gfn_vi.verification.junctions import junction_choices
+from gfn_vi.verification.quantities import sides_by_both_ways
 from gfn_vi.verification.referee import Key, Referee
 from gfn_vi.verification.theorems import Theorems
 
@@ -38,30 +39,32 @@ def by_dynamic_programming(
     """
     graph = target.state_graph()
     theorems = Theorems(ExactGradients(sampler, graph))
-    yield theorems.one()
-    yield theorems.two()
-    yield theorems.three()
-    yield four(sampler, rng, n_updates)
+    yield theorems.proposition_1_forward()
+    yield theorems.proposition_1_backward()
+    yield theorems.surrogate_of_equation_9()
+    yield trajectory_balance_is_reverse_kl(sampler, rng, n_updates)
     for name, layers in junctions.items():
-        yield theorems.five(layers, name)
-    yield from theorems.six()
+        yield theorems.proposition_2(layers, name)
+    yield from theorems.data_processing()
 
 
 def by_enumeration(
-    sampler: DiscreteSampler, target: DiscreteTarget, exploration: Exploration, batch_size: int, seed: int
+    sampler: DiscreteSampler, target: EnumerableTarget, exploration: Exploration, batch_size: int, seed: int
 ) -> Iterator[Check]:
     """Theorems 1, 2, 3, 5 and 6 by listing trajectories, then estimators and controls by listing batches."""
     referee = Referee(sampler, target)
-    yield referee.one()
-    yield referee.two()
-    yield referee.three()
+    yield referee.proposition_1_forward()
+    yield referee.proposition_1_backward()
+    yield referee.surrogate_of_equation_9()
 
     def log_flow(node: Key) -> float:
         return random.Random(f"{seed} {node}").gauss(0.0, 1.0)
 
     for name, layers in junction_choices(referee.n_layers, None, seed).items():
-        yield referee.five(layers, log_flow, name)
-    yield from referee.six()
+        yield referee.proposition_2(layers, log_flow, name)
+    yield from referee.data_processing()
+    yield sides_by_both_ways(Theorems(ExactGradients(sampler, target.state_graph())), referee)
+    yield from referee.exchanged()
     yield from Estimators(sampler, target, exploration, batch_size).checks()
 
 

@@ -33,12 +33,12 @@ class Theorems:
     def __init__(self, exact: ExactGradients) -> None:
         self.exact, self.graph = exact, exact.graph
 
-    def one(self) -> Check:
-        """E_{P_F}[d_theta u^2] = 2 d_theta KL(P_F, P_B), for every log Z (eq. 8)."""
+    def proposition_1_forward(self) -> Check:
+        """Check theorem 1 (proposition 1, eq. 8): E_{P_F}[d_theta u^2] = 2 d_theta KL(P_F, P_B), for every log Z."""
         return self._square_and_divergence(1, Role.FORWARD)
 
-    def two(self) -> Check:
-        """E_{P_B}[d_phi u^2] = 2 d_phi KL(P_B, P_F) (eq. 7)."""
+    def proposition_1_backward(self) -> Check:
+        """Check theorem 2 (proposition 1, eq. 7): E_{P_B}[d_phi u^2] = 2 d_phi KL(P_B, P_F), for every log Z."""
         return self._square_and_divergence(2, Role.BACKWARD)
 
     def _square_and_divergence(self, theorem: int, role: Role) -> Check:
@@ -49,8 +49,8 @@ class Theorems:
         lefts = [self._gradient(role, self._shifted(expectations, shift).residual_square()) for shift in LOG_Z_SHIFTS]
         return Check(theorem, CLAIMS[theorem], METHOD, *worst([compare(left, right) for left in lefts]))
 
-    def three(self) -> Check:
-        """E_{P_F}[d_phi u^2] = d_phi (E_{P_F}[log^2 P_B/P_F] + 2 (log Z - log Zhat) KL(P_F, P_B)) (eq. 9)."""
+    def surrogate_of_equation_9(self) -> Check:
+        """Check theorem 3 (eq. 9): E_{P_F}[d_phi u^2] = d_phi (E_{P_F}[log^2 P_B/P_F] + 2 (log Z - log Zhat) KL(P_F, P_B))."""
         expectations, found = self.exact.under("P_F"), []
         for shift in LOG_Z_SHIFTS:
             shifted = self._shifted(expectations, shift)
@@ -70,8 +70,8 @@ class Theorems:
         log_Z = graph.log_partition
         return second[0] + 2 * log_Z * first[0] + log_Z.square()
 
-    def five(self, junctions: Sequence[int], name: str) -> Check:
-        """SubTB is nested VI between the layers `junctions` (proposition 2): theta under p-hat, phi under p-check.
+    def proposition_2(self, junctions: Sequence[int], name: str) -> Check:
+        """Check theorem 5 (proposition 2), SubTB is nested VI between layers `junctions`: theta under p-hat, phi under p-check.
 
         Of many windows a sum with unequal weights is compared: one pull through the networks for all of them.
         """
@@ -82,8 +82,11 @@ class Theorems:
             found.append(compare(self._gradient(role, torch.as_tensor(square)), self._gradient(role, torch.as_tensor(2 * kl))))
         return Check(5, f"SubTB = nested VI, {name}", METHOD, *combined(found))
 
-    def six(self) -> list[Check]:
-        """D_f(R/Zhat, P_T) <= D_f(P_B, P_F): both KLs, chi-square and squared Hellinger; the error is the excess."""
+    def data_processing(self) -> list[Check]:
+        """Check theorem 6, D_f(R/Zhat, P_T) <= D_f(P_B, P_F), for both KLs, chi-square and squared Hellinger.
+
+        The error is the excess of the left side. It is one-sided: verification/quantities.py says whether the sides are right.
+        """
         expectations = self.exact.under("P_F")
         with torch.no_grad():
             terminating = terminating_probability(self.exact.policies)
