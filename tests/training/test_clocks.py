@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
+from building import make_trainer
 from torch import Tensor
-from truths.building import make_trainer
 
 from gfn_vi.training.rate_schedules import RateSchedule
 from gfn_vi.training.trainer import Trainer

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import torch
+from building import make_trainer
 from torch import nn
-from truths.building import make_trainer
 
 from gfn_vi.core.types import Role
 from gfn_vi.training.optimizers import Sgd

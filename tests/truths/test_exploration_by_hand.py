@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from building import generators, make_sampler, make_target
 from torch import Tensor
 
 from gfn_vi.core.schedules import Schedule
 from gfn_vi.exploration.replay import Replay
 from gfn_vi.exploration.tilted import EpsilonUniform, OnPolicy, StopBias, Tempered
-from truths.building import generators, make_sampler, make_target
 
 # Three actions, the stop action last; a fourth is illegal.
 P = torch.tensor([0.5, 0.0, 0.3, 0.2], dtype=torch.float64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from building import generators, make_sampler, make_target
 from torch import Tensor
 
 from gfn_vi.core.types import Trajectories
@@ -12,7 +13,6 @@ from gfn_vi.evaluation.sampled.metrics import SampledMetrics
 from gfn_vi.evaluation.sampled.modes_visited import ModesVisited
 from gfn_vi.samplers.discrete.sampler import DiscreteSampler
 from gfn_vi.targets.tiny_dag import TinyDag
-from truths.building import generators, make_sampler, make_target
 
 N = 6
 

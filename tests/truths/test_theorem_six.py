@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from building import generators, make_exploration, make_sampler, make_target
 from torch import Tensor
 
 from gfn_vi.evaluation.exact.enumeration import Enumeration
@@ -21,7 +22,6 @@ from gfn_vi.verification.quantities import sides_by_both_ways
 from gfn_vi.verification.referee import DIVERGENCES, Referee
 from gfn_vi.verification.table import by_enumeration
 from gfn_vi.verification.theorems import Theorems
-from truths.building import generators, make_exploration, make_sampler, make_target
 
 TOLERANCE = 1e-9
 

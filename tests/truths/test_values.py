@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from building import generators, make_objective, make_sampler, make_target
 
 from gfn_vi.core.types import Need, Role
 from gfn_vi.evaluation.exact.enumeration import as_trajectories
@@ -17,7 +18,6 @@ from gfn_vi.objectives.weightings import SelfNormalized
 from gfn_vi.targets.dags.bde import BDe
 from gfn_vi.targets.tiny_dag import TinyDag
 from gfn_vi.training.rate_schedules import PlateauOnLoss
-from truths.building import generators, make_objective, make_sampler, make_target
 from truths.claims import CLAIMS, VARIATIONAL
 from truths.expectations import evaluate_all, make_bench
 
