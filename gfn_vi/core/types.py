@@ -50,7 +50,7 @@ class Trajectories:
 
     @property
     def batch(self) -> int:
-        """B."""
+        """Number of trajectories B per replica."""
         return self.mask.shape[1]
 
     def terminal_states(self) -> Tensor:
@@ -58,7 +58,7 @@ class Trajectories:
         return self.states[:, :, -1]
 
     def select(self, index: Tensor) -> Trajectories:
-        """The trajectories index [R, b] long of each replica."""
+        """Return the trajectories of each replica that index [R, b] long names."""
 
         def pick(x: Tensor) -> Tensor:
             return x[torch.arange(x.shape[0], device=x.device)[:, None], index]
@@ -127,12 +127,12 @@ class Evaluation:
 
     @property
     def trajectory_log_pf(self) -> Tensor:
-        """log P_F(tau): [R, B]."""
+        """Return log P_F(tau) of each trajectory: [R, B]."""
         return self.log_pf.sum(-1)
 
     @property
     def trajectory_log_pb(self) -> Tensor:
-        """log P_B(tau | x): [R, B]."""
+        """Return log P_B(tau | x) of each trajectory: [R, B]."""
         return self.log_pb.sum(-1)
 
     def log_ratio(self) -> Tensor:
