@@ -25,20 +25,26 @@ class Headline:
 
     @property
     def sign(self) -> int:
-        """1 where smaller is better, -1 where larger is better: sign * value is to be minimized."""
+        """Return 1 where smaller is better and -1 where larger is better: sign * value is to be minimized."""
         return 1 if self.direction == "minimize" else -1
 
     def better(self, value: float, other: float) -> bool:
-        """Whether `value` is strictly better than `other`; a number is better than NaN."""
+        """Return whether `value` is strictly better than `other`; a number is better than NaN."""
         return not math.isnan(value) and (math.isnan(other) or self.sign * value < self.sign * other)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, as they are written to status.json; an infinite `worst` is a text there, since JSON has no infinity."""
+        """Return the fields as plain values, as they are written to status.json.
+
+        An infinite `worst` is a text there, since JSON has no infinity.
+        """
         return asdict(self) | {"worst": self.worst if math.isfinite(self.worst) else repr(self.worst)}
 
 
 def headline_from(entry: object, key: str) -> Headline:
-    """The headline of a mapping with the four fields. Raises ConfigError below `key` for a missing, unknown or wrong one."""
+    """Return the headline that a mapping with the four fields describes.
+
+    Raises ConfigError below `key` for a missing, unknown or wrong field.
+    """
     fields = ("metric", "direction", "worst", "words")
     require(isinstance(entry, Mapping) and set(entry) == set(fields), key, entry, f"expected the keys {', '.join(fields)}")
     assert isinstance(entry, Mapping)

@@ -43,7 +43,7 @@ def inverse_cdf(cdf: Tensor, noise: Tensor) -> Tensor:
 
 
 def log_mean_exp(values: Tensor, dim: int = -1) -> Tensor:
-    """log of the mean of exp(values) along `dim`."""
+    """Return log of the mean of exp(values) along `dim`."""
     return torch.logsumexp(values, dim) - math.log(values.shape[dim])
 
 

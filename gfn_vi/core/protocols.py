@@ -58,19 +58,19 @@ class DiscreteTarget(Target, Protocol):
         """Mode that each state belongs to, -1 for none: [...] long; called only where n_modes is known."""
 
     def initial(self, *leading: int) -> Tensor:
-        """The source state, repeated: [*leading, *state]."""
+        """Return the source state, repeated: [*leading, *state]."""
 
     def forward_mask(self, states: Tensor) -> Tensor:
-        """Legal actions: [..., A] bool."""
+        """Return the legal actions: [..., A] bool."""
 
     def backward_mask(self, states: Tensor) -> Tensor:
-        """Legal backward actions: [..., A'] bool; none at the source. The stop step is undone by none of them."""
+        """Return the legal backward actions: [..., A'] bool; none at the source. The stop step is undone by none of them."""
 
     def step(self, states: Tensor, actions: Tensor) -> Tensor:
-        """States after legal actions [...]; the stop action leaves the state as it is."""
+        """Return the states after legal actions [...]; the stop action leaves the state as it is."""
 
     def backstep(self, states: Tensor, backward_actions: Tensor) -> Tensor:
-        """Parents under legal backward actions [...]."""
+        """Return the parents under legal backward actions [...]."""
 
     def backward_action(self, states: Tensor, actions: Tensor) -> Tensor:
         """The backward action that undoes `actions` taken from `states`; any index in range for the stop action."""
@@ -79,10 +79,10 @@ class DiscreteTarget(Target, Protocol):
         """The action that leads from backstep(states, backward_actions) to `states`."""
 
     def features(self, states: Tensor) -> Tensor:
-        """[..., K] long or [..., n_features] float."""
+        """Return the features of states: [..., K] long or [..., n_features] float."""
 
     def log_reward(self, states: Tensor) -> Tensor:
-        """log R(x) in float64: [...]."""
+        """Return log R(x) in float64: [...]."""
 
     def to(self, device: Any) -> DiscreteTarget:
         """The same target with its tensors on `device`."""
@@ -97,7 +97,7 @@ class EnumerableTarget(DiscreteTarget, Protocol):
         """Whether state_graph() may be called."""
 
     def state_graph(self) -> StateGraph:
-        """All states and edges (built once)."""
+        """Return the graph of all states and edges; it is built once."""
 
     def state_index(self, states: Tensor) -> Tensor:
         """Row of each state in state_graph().states: [...] long."""
@@ -116,7 +116,7 @@ class GraphTarget(DiscreteTarget, Protocol):
     n_held_out: int
 
     def adjacency(self, states: Tensor) -> Tensor:
-        """Edges: [..., d, d] bool."""
+        """Return the adjacency matrix of each graph: [..., d, d] bool."""
 
     def paths(self, states: Tensor) -> Tensor:
         """Whether a directed path of one edge or more leads from i to j: [..., d, d] bool."""
@@ -161,13 +161,13 @@ class Sampler(Protocol):
         """log P_F(tau) under the tilted policy: [R, B]; without gradient."""
 
     def evaluate(self, trajectories: Trajectories, needs: frozenset[Need] = frozenset()) -> Evaluation:
-        """What the current parameters say; differentiable."""
+        """Return what the current parameters say of the trajectories; it is differentiable."""
 
     def parameter_groups(self) -> dict[Role, list[nn.Parameter]]:
-        """Every parameter exactly once."""
+        """Return the parameters of each role; every parameter occurs exactly once."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Parameters and buffers."""
+        """Return the parameters and buffers."""
 
     def load_state_dict(self, state: dict[str, Any]) -> Any:
         """Continue where `state` was taken."""
@@ -180,7 +180,7 @@ class Exploration(Protocol):
     is_on_policy: bool
 
     def collect(self, sampler: Sampler, batch: int, rng: ReplicaGenerators, seen: int) -> Trajectories:
-        """`batch` trajectories per replica."""
+        """Return `batch` trajectories per replica."""
 
     def log_density(self, sampler: Sampler, trajectories: Trajectories, seen: int) -> Tensor | None:
         """log-density [R, B] with which `collect` would now draw them; None if unknown."""
@@ -205,19 +205,19 @@ class Expectations(Protocol):
     log_Z: Tensor
 
     def log_ratio(self) -> Tensor:
-        """E[l]."""
+        """Return the expectation E[l]."""
 
     def residual_square(self) -> Tensor:
-        """E[u^2]."""
+        """Return the expectation E[u^2]."""
 
     def log_ratio_variance(self) -> Tensor:
-        """Var[l]."""
+        """Return the variance Var[l]."""
 
     def steps(self, penalty: Callable[[Tensor], Tensor]) -> Tensor:
         """E[sum over steps of penalty(log F(s) + log P_F - log F(s') - log P_B)], log F learned, log R after the stop step."""
 
     def steps_between_stops(self, penalty: Callable[[Tensor], Tensor]) -> Tensor:
-        """The same with F(s) = R(s) / P_F(stop | s): the stop step balances by itself."""
+        """Return what `steps` returns with F(s) = R(s) / P_F(stop | s): the stop step balances by itself."""
 
     def inflows(self, penalty: Callable[[Tensor], Tensor]) -> Tensor:
         """E[sum over visited states but s_0 of penalty(log inflow - log F) + penalty(log F + log P_F(stop) - log R)]."""
@@ -226,22 +226,22 @@ class Expectations(Protocol):
         """E[weighted mean over i < j of the squared residual between s_i and s_j], weights lamda^(j - i)."""
 
     def elbo(self) -> Tensor:
-        """-E_{P_F}[l]."""
+        """Return the evidence lower bound -E_{P_F}[l]."""
 
     def eubo(self) -> Tensor:
-        """-E_{P_B}[l]."""
+        """Return the evidence upper bound -E_{P_B}[l]."""
 
     def kl_forward_backward(self) -> Tensor:
-        """KL(P_F, P_B)."""
+        """Return the divergence KL(P_F, P_B)."""
 
     def kl_backward_forward(self) -> Tensor:
-        """KL(P_B, P_F)."""
+        """Return the divergence KL(P_B, P_F)."""
 
     def log_power(self, alpha: float) -> Tensor:
-        """log of the sum over trajectories of P_F^alpha (R P_B)^(1 - alpha)."""
+        """Return log of the sum over trajectories of P_F^alpha (R P_B)^(1 - alpha)."""
 
     def log_source_flow(self) -> Tensor:
-        """log R(s_0) - log P_F(stop | s_0)."""
+        """Return the log-flow of the source, log R(s_0) - log P_F(stop | s_0)."""
 
 
 class Objective(Protocol):
@@ -250,7 +250,7 @@ class Objective(Protocol):
     needs: frozenset[Need]
 
     def __call__(self, evaluation: Evaluation) -> Tensor:
-        """Loss [R]."""
+        """Return the loss of each replica: [R]."""
 
     def statistics(self, evaluation: Evaluation) -> dict[str, Tensor]:
         """What is worth recording of this batch (effective sample sizes, baselines), each [R]; changes nothing."""

@@ -43,21 +43,21 @@ class ReplicaGenerators:
         return len(self.generators)
 
     def uniform(self, *shape: int) -> Tensor:
-        """Uniform on [0, 1): [R, *shape]."""
+        """Draw uniform numbers on [0, 1): [R, *shape]."""
         out = torch.empty(len(self), *shape, dtype=self.dtype, device=self.device)
         for row, generator in zip(out, self.generators, strict=True):
             row.uniform_(generator=generator)
         return out
 
     def integers(self, high: int, *shape: int) -> Tensor:
-        """Uniform integers in [0, high): [R, *shape] long."""
+        """Draw uniform integers in [0, high): [R, *shape] long."""
         out = torch.empty(len(self), *shape, dtype=torch.long, device=self.device)
         for row, generator in zip(out, self.generators, strict=True):
             row.random_(0, high, generator=generator)
         return out
 
     def normal(self, *shape: int) -> Tensor:
-        """Standard normal: [R, *shape]."""
+        """Draw standard normal numbers: [R, *shape]."""
         out = torch.empty(len(self), *shape, dtype=self.dtype, device=self.device)
         for row, generator in zip(out, self.generators, strict=True):
             row.normal_(generator=generator)

@@ -37,5 +37,5 @@ class Schedule:
 
 
 def as_schedule(value: float | Schedule) -> Schedule:
-    """A plain number is a constant schedule."""
+    """Return a schedule as it is, and a plain number as a constant schedule."""
     return value if isinstance(value, Schedule) else Schedule(start=float(value))

@@ -10,12 +10,12 @@ RATES = ("lr_forward", "lr_backward", "lr_flow", "lr_log_Z")
 
 
 def is_whole(value: object) -> bool:
-    """Whether it is an integer; true and false are none."""
+    """Return whether a value is an integer; true and false are not."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def replica_seeds(seed: int | Sequence[int], replicas: int) -> list[int]:
-    """The seeds of R replicas: [R]. Raises ConfigError for anything but a whole number >= 0 or a list of R of them."""
+    """Return the seeds of R replicas: [R]. Raises ConfigError for anything but a whole number >= 0 or a list of R of them."""
     if isinstance(seed, Sequence) and not isinstance(seed, str):
         expected = f"expected one whole number >= 0 or a list of replicas={replicas} of them, one each"
         require(len(seed) == replicas and all(is_whole(s) and s >= 0 for s in seed), "seed", seed, expected)

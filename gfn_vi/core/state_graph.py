@@ -40,7 +40,7 @@ class StateGraph:
 
     @property
     def n_states(self) -> int:
-        """S."""
+        """Number of states S."""
         return self.states.shape[0]
 
     @property
@@ -50,12 +50,12 @@ class StateGraph:
 
     @cached_property
     def log_partition(self) -> Tensor:
-        """log of the sum of all rewards: scalar float64."""
+        """The log of the sum of all rewards, a scalar in float64."""
         return torch.logsumexp(self.log_reward, 0)
 
     @cached_property
     def log_target(self) -> Tensor:
-        """log of the normalized target: [S] float64."""
+        """The log-probability of each state under the normalized target: [S] float64."""
         return self.log_reward - self.log_partition
 
     @cached_property
@@ -125,7 +125,7 @@ class StateGraph:
         return out, len(names)
 
     def to(self, device: torch.device | str) -> StateGraph:
-        """A copy on `device`."""
+        """Return a copy on `device`."""
         return replace(
             self,
             states=self.states.to(device),

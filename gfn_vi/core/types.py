@@ -52,7 +52,7 @@ class Trajectories:
 
     @property
     def batch(self) -> int:
-        """B."""
+        """Number of trajectories B per replica."""
         return self.mask.shape[1]
 
     def terminal_states(self) -> Tensor:
@@ -130,12 +130,12 @@ class Evaluation:
 
     @property
     def trajectory_log_pf(self) -> Tensor:
-        """log P_F(tau): [R, B]."""
+        """Return log P_F(tau) of each trajectory: [R, B]."""
         return self.log_pf.sum(-1)
 
     @property
     def trajectory_log_pb(self) -> Tensor:
-        """log P_B(tau | x): [R, B]."""
+        """Return log P_B(tau | x) of each trajectory: [R, B]."""
         return self.log_pb.sum(-1)
 
     def log_ratio(self) -> Tensor:

@@ -11,7 +11,10 @@ DIGITS = 16
 
 
 def read(path: str, key: str) -> bytes:
-    """All of it; relative paths start in the working folder. Raises ConfigError(key) for what is no file or has no content."""
+    """Return the whole content of a file; relative paths start in the working folder.
+
+    Raises ConfigError(key) for what is no file or has no content.
+    """
     place = Path(path).expanduser()
     require(path != "" and not place.is_dir(), key, path, "this is a folder: expected a file")
     try:
@@ -25,5 +28,5 @@ def read(path: str, key: str) -> bytes:
 
 
 def digest(content: bytes) -> str:
-    """The first 16 hexadecimal digits of its SHA-256: another content, another run."""
+    """Return the first 16 hexadecimal digits of the content's SHA-256: another content, another run."""
     return hashlib.sha256(content).hexdigest()[:DIGITS]

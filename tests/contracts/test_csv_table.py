@@ -10,9 +10,9 @@ import torch
 
 from gfn_vi.core.errors import ConfigError
 from gfn_vi.targets.dags.csv_table import CsvTable
-from gfn_vi.targets.dags.data import ErdosRenyi, Table
+from gfn_vi.targets.dags.data import ErdosRenyiData, Table
 
-OTHERWISE = ErdosRenyi(3, 1.0, 1.0, 0.1, n_samples=7, n_held_out=2, seed=5)
+OTHERWISE = ErdosRenyiData(3, 1.0, 1.0, 0.1, n_samples=7, n_held_out=2, seed=5)
 GOOD = "a,b,c\n1,2,3\n2,-1.5,1e-3\n4,0,7\n5,6,8\n"
 
 

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from gfn_vi.core.errors import ConfigError
-from gfn_vi.targets.dags.data import ErdosRenyi, LinearGaussian, ScaleFree
+from gfn_vi.targets.dags.data import ErdosRenyiData, LinearGaussian, ScaleFree
 from gfn_vi.targets.dags.pgmpy_network import KNOWN, PgmpyNetwork
 
-KINDS = {"erdos_renyi": ErdosRenyi, "scale_free": ScaleFree}
+KINDS = {"erdos_renyi": ErdosRenyiData, "scale_free": ScaleFree}
 SEEDS = range(300)
 needs_pgmpy = pytest.mark.skipif(
     importlib.util.find_spec("pgmpy") is None, reason="NOT TESTED: pgmpy is not installed: pip install 'gfn_vi[networks]'"

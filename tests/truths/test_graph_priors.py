@@ -11,10 +11,10 @@ from building import choices, composed
 from torch import Tensor
 
 from gfn_vi.core.errors import ConfigError
-from gfn_vi.targets.dags.priors import Edge, ErdosRenyi, Fair, GraphPrior, Uniform
+from gfn_vi.targets.dags.priors import Edge, ErdosRenyiPrior, Fair, GraphPrior, Uniform
 
 EXACT = {"rtol": 1e-13, "atol": 1e-13}
-PRIORS: dict[str, GraphPrior] = {"uniform": Uniform(), "erdos_renyi": ErdosRenyi(0.8), "edge": Edge(0.3), "fair": Fair()}
+PRIORS: dict[str, GraphPrior] = {"uniform": Uniform(), "erdos_renyi": ErdosRenyiPrior(0.8), "edge": Edge(0.3), "fair": Fair()}
 
 
 def bits(d: int) -> Tensor:
@@ -49,7 +49,7 @@ def test_erdos_renyi_is_a_coin_for_every_other_node(d: int) -> None:
     """Sets have probabilities that sum to 1, with 2 edges_per_node parents in expectation: two orders of each pair."""
     sets = bits(d)
     p = number(0.8 * d / math.comb(d, 2))
-    found = ErdosRenyi(0.8)(sets.sum(-1), d)
+    found = ErdosRenyiPrior(0.8)(sets.sum(-1), d)
     torch.testing.assert_close(found, p.where(sets == 1, 1 - p).log().sum(-1), **EXACT)
     probabilities = found.exp()
     torch.testing.assert_close(probabilities.sum(), number(1.0), **EXACT)
@@ -70,8 +70,9 @@ def test_fair_makes_every_number_of_parents_equally_likely(d: int) -> None:
 
 
 @pytest.mark.parametrize(("prior", "message"), [
-    (lambda: ErdosRenyi(0.0), r"^target\.prior\.edges_per_node=0\.0: expected a number > 0"),
-    (lambda: ErdosRenyi(1.0)(torch.tensor([0]), 3), r"^target\.prior\.edges_per_node=1\.0: expected less than 1\.0: .* 3 nodes"),
+    (lambda: ErdosRenyiPrior(0.0), r"^target\.prior\.edges_per_node=0\.0: expected a number > 0"),
+    (lambda: ErdosRenyiPrior(1.0)(torch.tensor([0]), 3),
+     r"^target\.prior\.edges_per_node=1\.0: expected less than 1\.0: .* 3 nodes"),
     (lambda: Edge(-1.0), r"^target\.prior\.beta=-1\.0: expected a number > 0"),
 ])  # fmt: skip
 def test_what_is_no_prior_is_refused(prior: Any, message: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from building import generators, make_sampler, make_target
+from measuring import measured
 from torch import Tensor
 
 from gfn_vi.core.types import Trajectories
@@ -63,7 +64,7 @@ def test_a_mode_is_covered_by_half_of_its_mass(shares: list[float], covered: int
     sampler = make_sampler(space)
     with torch.no_grad():
         sampler.forward_table[0, 0, :3] = torch.tensor(shares).double().log() + 1e-12
-    assert ExactMetrics()(sampler, space, generators(0, 1))["modes_covered"].tolist() == [covered]
+    assert measured(ExactMetrics(), sampler, space, generators(0, 1))["modes_covered"].tolist() == [covered]
 
 
 def test_modes_visited_are_those_that_were_met_and_no_others() -> None:

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from building import generators, make_objective, make_sampler, make_target
+from measuring import measured
 
 from gfn_vi.core.types import Need, Role
 from gfn_vi.evaluation.exact.enumeration import as_trajectories
@@ -88,7 +89,7 @@ def test_a_policy_that_never_gets_to_an_object_has_infinite_forward_kl() -> None
     sampler = make_sampler(space, n_replicas=2)
     with torch.no_grad():
         sampler.forward_table[0, 0, 0] = -2000.0
-    found = ExactMetrics()(sampler, space, generators(0, 2))
+    found = measured(ExactMetrics(), sampler, space, generators(0, 2))
     assert found["kl_forward"].isinf().tolist() == [True, False]
     assert float(found["kl_forward"].min()) > 0
     assert all(bool(found[name].isfinite().all()) for name in ("jsd", "l1", "kl_reverse"))

@@ -25,7 +25,7 @@ from gfn_vi.evaluation.exact.dynamic_programming import (
     visit_probability,
 )
 from gfn_vi.evaluation.exact.subtrajectories import subtrajectory_square
-from gfn_vi.evaluation.exact.visits import Flows
+from gfn_vi.evaluation.exact.visits import Visits
 
 Penalty = Callable[[Tensor], Tensor]
 
@@ -33,7 +33,7 @@ Penalty = Callable[[Tensor], Tensor]
 class GraphExpectations:
     """Implements core.protocols.Expectations on a state graph: averages under `flows`, divergences between P_F and P_B."""
 
-    def __init__(self, policies: EdgePolicies, log_Z: Tensor, flows: Flows, log_flow: Tensor | None = None) -> None:
+    def __init__(self, policies: EdgePolicies, log_Z: Tensor, flows: Visits, log_flow: Tensor | None = None) -> None:
         """log_Z [R]; log_flow [S, R]: learned log F, for the objectives that need it."""
         self.policies, self.graph, self.log_Z, self.flows, self._log_flow = policies, policies.graph, log_Z, flows, log_flow
         self.gain = policies.log_pf - policies.log_pb

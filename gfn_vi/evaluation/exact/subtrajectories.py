@@ -16,10 +16,10 @@ from torch import Tensor
 
 from gfn_vi.evaluation.exact.dynamic_programming import at_source, backward_pass, forward_pass
 from gfn_vi.evaluation.exact.unrolling import unroll
-from gfn_vi.evaluation.exact.visits import Flows
+from gfn_vi.evaluation.exact.visits import Visits
 
 
-def subtrajectory_square(flows: Flows, gain: Tensor, end: Tensor, log_flow: Tensor, lamda: float) -> Tensor:
+def subtrajectory_square(flows: Visits, gain: Tensor, end: Tensor, log_flow: Tensor, lamda: float) -> Tensor:
     """[R]. gain [E, R]: log P_F - log P_B; end [S, R]: log P_F(stop) - log R where legal; log_flow [S, R]: log F."""
     unrolled = unroll(flows.graph)
     graph, state, edge = unrolled.graph, unrolled.state, unrolled.edge

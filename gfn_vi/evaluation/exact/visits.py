@@ -17,7 +17,7 @@ from gfn_vi.evaluation.exact.dynamic_programming import EdgePolicies, at_source,
 
 
 @dataclass(frozen=True)
-class Flows:
+class Visits:
     """start, visits, stops [S, R]; edges [E, R]: probabilities that a trajectory starts at, visits, ends at or takes them.
 
     Constants: expectations under these flows are differentiated in what is averaged, not in the flows.
@@ -45,16 +45,16 @@ def _conditional(joint: Tensor, given: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def forward_flows(policies: EdgePolicies, start: Tensor | None = None) -> Flows:
+def forward_flows(policies: EdgePolicies, start: Tensor | None = None) -> Visits:
     """P_F, or whatever policy `policies` holds in its place; start [S, R]: where it starts, the source if None."""
     graph = policies.graph
     begin = at_source(graph, policies.log_pf) if start is None else start
     visits = forward_pass(graph, policies.log_pf.exp(), begin)
-    return Flows(graph, begin, visits, visits[graph.source] * policies.log_pf.exp(), visits * policies.stop_probability)
+    return Visits(graph, begin, visits, visits[graph.source] * policies.log_pf.exp(), visits * policies.stop_probability)
 
 
 @torch.no_grad()
-def backward_flows(policies: EdgePolicies) -> Flows:
+def backward_flows(policies: EdgePolicies) -> Visits:
     """P_B: x from the normalized target, then backwards to a state without parents."""
     graph = policies.graph
     stops = graph.log_target.exp()[:, None].expand(-1, policies.log_pb.shape[1])
@@ -62,4 +62,4 @@ def backward_flows(policies: EdgePolicies) -> Flows:
     has_parent = torch.zeros(graph.n_states, dtype=torch.bool, device=visits.device)
     has_parent[graph.target] = True
     start = visits.masked_fill(has_parent[:, None], 0.0)
-    return Flows(graph, start, visits, visits[graph.target] * policies.log_pb.exp(), stops)
+    return Visits(graph, start, visits, visits[graph.target] * policies.log_pb.exp(), stops)

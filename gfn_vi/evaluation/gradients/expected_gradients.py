@@ -22,7 +22,7 @@ from gfn_vi.evaluation.exact.dynamic_programming import EdgePolicies
 from gfn_vi.evaluation.exact.expectations import GraphExpectations
 from gfn_vi.evaluation.exact.policies import PolicySampler
 from gfn_vi.evaluation.exact.tables import policies_on_graph, tabulated
-from gfn_vi.evaluation.exact.visits import Flows, backward_flows, forward_flows
+from gfn_vi.evaluation.exact.visits import Visits, backward_flows, forward_flows
 
 Measure = Literal["P_F", "P_B"] | Tilt
 Gradients = dict[Role, Tensor]
@@ -50,7 +50,7 @@ class ExactGradients:
         """Expectations over trajectories from P_F, P_B, or the tilted P_F that an exploration draws from."""
         return GraphExpectations(self.policies, self._leaves["log_Z"], self._flows(measure), self._leaves.get("log_flow"))
 
-    def _flows(self, measure: Measure) -> Flows:
+    def _flows(self, measure: Measure) -> Visits:
         if measure == "P_B":
             return backward_flows(self.policies)
         if measure == "P_F":

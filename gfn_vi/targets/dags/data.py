@@ -98,7 +98,7 @@ class LinearGaussian(ABC):
         return rows
 
 
-class ErdosRenyi(LinearGaussian):
+class ErdosRenyiData(LinearGaussian):
     """Every pair of nodes has an edge with the same probability, along a random order."""
 
     def __init__(

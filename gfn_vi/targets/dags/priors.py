@@ -33,7 +33,7 @@ class Uniform:
         return torch.zeros_like(n_parents, dtype=torch.float64)
 
 
-class ErdosRenyi:
+class ErdosRenyiPrior:
     """Each of the d - 1 others is a parent with the same probability."""
 
     def __init__(self, edges_per_node: float) -> None:

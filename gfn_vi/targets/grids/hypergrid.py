@@ -1,26 +1,29 @@
 """The hypergrid: states are integer points of a D-dimensional cube, an action adds 1 to a coordinate or stops.
 
-Bengio et al. (2021); rewards of the paper's section 4.1 and others in rewards.py. Action d < D increments coordinate d,
-action D stops; backward action d decrements coordinate d. Every state can stop.
+Bengio et al. (2021); rewards of arXiv 2210.00580, section 4.1, and others are in rewards.py. Action d < D increments
+coordinate d, action D stops; backward action d decrements coordinate d. Every state can stop.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from functools import cached_property
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from gfn_vi.core.errors import require
 from gfn_vi.core.state_graph import StateGraph, build_state_graph
+from gfn_vi.targets.base import BaseTarget
 
 
-class Hypergrid:
-    """`n_dims` coordinates in 0..side-1; R = r0 + reward(coordinates [..., D], side)."""
+class Hypergrid(BaseTarget):
+    """Grid of `n_dims` coordinates in 0..side-1, with R = r0 + reward(coordinates [..., D], side)."""
 
     every_state_stops = True
+    _derived: ClassVar[tuple[str, ...]] = ("_listed",)
 
     def __init__(
         self, n_dims: int, side: int, r0: float, reward: Callable[[Tensor, int], Tensor], max_enumerated_states: int
@@ -39,25 +42,18 @@ class Hypergrid:
         self.state_shape = (n_dims,)
         self.n_features = n_dims * side
         self.n_states = side**n_dims
-        self.device = torch.device("cpu")
         self._offsets = torch.arange(n_dims) * side
         self._unit = torch.cat([torch.eye(n_dims, dtype=torch.long), torch.zeros(1, n_dims, dtype=torch.long)])
         # for the mask: every coordinate, then one that is compared with a limit no state reaches
         self._columns = torch.tensor([*range(n_dims), 0])
         self._limits = torch.tensor([side - 1] * n_dims + [side])
-        self._graph: StateGraph | None = None
-        self._rank: Tensor | None = None
-
-    def initial(self, *leading: int) -> Tensor:
-        """The origin: [*leading, D] long."""
-        return torch.zeros(*leading, self.n_dims, dtype=torch.long, device=self.device)
 
     def forward_mask(self, states: Tensor) -> Tensor:
-        """A coordinate below side - 1 can grow; stopping is always legal."""
+        """Return the legal actions [..., D + 1] bool: a coordinate below side - 1 can grow, and stopping is always legal."""
         return states.index_select(-1, self._columns) < self._limits
 
     def backward_mask(self, states: Tensor) -> Tensor:
-        """A coordinate above 0 can shrink."""
+        """Return the legal backward actions [..., D] bool: a coordinate above 0 can shrink."""
         return states > 0
 
     def step(self, states: Tensor, actions: Tensor) -> Tensor:
@@ -69,19 +65,19 @@ class Hypergrid:
         return states - self._unit[backward_actions]
 
     def backward_action(self, states: Tensor, actions: Tensor) -> Tensor:
-        """The same coordinate; the stop action has none and maps to 0."""
+        """Return the coordinate that `actions` increment; the stop action has none and maps to 0."""
         return actions.where(actions < self.n_dims, 0)
 
     def forward_action(self, states: Tensor, backward_actions: Tensor) -> Tensor:
-        """The same coordinate."""
+        """Return the action that increments the coordinate which the backward action decrements: it has the same index."""
         return backward_actions
 
     def features(self, states: Tensor) -> Tensor:
-        """K-hot with K = D: index d * side + s_d."""
+        """Return the K-hot features with K = D, whose index is d * side + s_d: [..., D] long."""
         return states + self._offsets
 
     def log_reward(self, states: Tensor) -> Tensor:
-        """log R in float64: [...]."""
+        """Return log R of each state in float64: [...]."""
         return (self.r0 + self.reward(states, self.side)).log()
 
     @property
@@ -104,45 +100,41 @@ class Hypergrid:
         return self.n_states <= self.max_enumerated_states
 
     def state_graph(self) -> StateGraph:
-        """All side ** n_dims states, by the sum of their coordinates."""
+        """Return the graph of all side ** n_dims states, ordered by the sum of their coordinates.
+
+        Raises ConfigError where there are more than max_enumerated_states.
+        """
         require(
             self.enumerable,
             "target.max_enumerated_states",
             self.max_enumerated_states,
             f"side ** n_dims = {self.n_states} states are more than that; raise it if memory allows",
         )
-        if self._graph is None:
-            axes = [torch.arange(self.side, device=self.device)] * self.n_dims
-            states = torch.cartesian_prod(*axes).reshape(-1, self.n_dims)
-            source, action = (states < self.side - 1).nonzero(as_tuple=True)
-            target = source + self._strides()[action]
-            self._graph, self._rank = build_state_graph(
-                states,
-                source,
-                target,
-                action,
-                action,
-                self.log_reward(states),
-                self.n_actions,
-                self.n_backward_actions,
-            )
-        return self._graph
+        return self._listed[0]
 
     def state_index(self, states: Tensor) -> Tensor:
-        """Row in state_graph().states: [...] long."""
+        """Return the row of each state in state_graph().states: [...] long."""
         self.state_graph()
-        assert self._rank is not None
-        return self._rank[(states * self._strides()).sum(-1)]
+        return self._listed[1][(states * self._strides()).sum(-1)]
+
+    def to(self, device: Any) -> Self:
+        """Return the same grid with its tensors on `device`; the graph is built again there when it is asked for."""
+        moved = super().to(device)
+        # a reward with tensors of its own says how to move them
+        if hasattr(self.reward, "to"):
+            moved.reward = self.reward.to(device)
+        return moved
+
+    @cached_property
+    def _listed(self) -> tuple[StateGraph, Tensor]:
+        """The graph of all states, and the row in it [S] of the state that coordinates with these strides number."""
+        axes = [torch.arange(self.side, device=self.device)] * self.n_dims
+        states = torch.cartesian_prod(*axes).reshape(-1, self.n_dims)
+        source, action = (states < self.side - 1).nonzero(as_tuple=True)
+        target = source + self._strides()[action]
+        return build_state_graph(
+            states, source, target, action, action, self.log_reward(states), self.n_actions, self.n_backward_actions
+        )
 
     def _strides(self) -> Tensor:
         return self.side ** torch.arange(self.n_dims - 1, -1, -1, device=self.device)
-
-    def to(self, device: Any) -> Hypergrid:
-        """The same grid with its tensors on `device`; the graph is built again there when asked for."""
-        # a reward with tensors of its own says how to move them
-        reward = self.reward.to(device) if hasattr(self.reward, "to") else self.reward
-        moved = Hypergrid(self.n_dims, self.side, self.r0, reward, self.max_enumerated_states)
-        moved.device = torch.device(device)
-        for name in ("_offsets", "_unit", "_columns", "_limits"):
-            setattr(moved, name, getattr(self, name).to(device))
-        return moved
