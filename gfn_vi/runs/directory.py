@@ -117,6 +117,7 @@ class RunDirectory:
         self.path = Path(path)
         self._lock: filelock.BaseFileLock | None = None
         self._facts: dict[str, Any] = {}
+        self._headline: dict[str, Any] | None = None
 
     def open(self) -> RunDirectory:
         """Make the directory and become its only writer; the system frees the lock when the process dies.
@@ -135,7 +136,9 @@ class RunDirectory:
         except OSError as error:
             raise disk_error(self.path, error) from error
         self._lock = lock
-        started = (self.status() or {}).get("started")
+        before = self.status() or {}
+        started, headline = before.get("started"), before.get("headline")
+        self._headline = headline if isinstance(headline, dict) else None
         self._facts = {
             "versions": _versions(),
             "git_commit": _git_commit(),
@@ -222,14 +225,18 @@ class RunDirectory:
         error: str | None = None,
         seed: int | list[int] | None = None,
         wall_seconds: float | None = None,
+        headline: dict[str, Any] | None = None,
     ) -> None:
-        """status.json: how far the run is, with versions, git commit, host, pid and times (UTC, ISO 8601).
+        """Write status.json: how far the run is, with versions, git commit, host, pid and times (UTC, ISO 8601).
 
-        error: text of the traceback; wall_seconds: training time over all processes. `started` is that of the first
-        process that wrote this run. Raises RunError when the disk is full.
+        error: text of the traceback; wall_seconds: training time over all processes; headline: what the run is judged by, as
+        Headline.as_dict gives it, kept from the last write where it is not given. `started` is the time of the first process
+        that wrote this run. Raises RunError when the disk is full.
         """
         status = {"state": state, "step": step, "error": error, "seed": seed, "wall_seconds": wall_seconds}
-        self._replace("status.json", json.dumps(status | self._facts | {"updated": _now()}, indent=2) + "\n")
+        self._headline = headline if headline is not None else self._headline
+        about = {"headline": self._headline} if self._headline is not None else {}
+        self._replace("status.json", json.dumps(status | about | self._facts | {"updated": _now()}, indent=2) + "\n")
 
     def is_done(self) -> bool:
         """Whether nothing is left to do."""
