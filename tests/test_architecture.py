@@ -79,7 +79,7 @@ ALLOWED_OF_PACKAGE = {
     ),
     "sweeps": (
         *("gfn_vi.sweeps", "gfn_vi.core.errors", "gfn_vi.core.seeds", "gfn_vi.runs"),
-        *("gfn_vi.commands.guarded", "gfn_vi.commands.hydra_errors"),
+        *("gfn_vi.command_line.guarded", "gfn_vi.command_line.hydra_errors"),
     ),
     "benchmark": (
         *("gfn_vi.benchmark", "gfn_vi.build", "gfn_vi.core", "gfn_vi.evaluation", "gfn_vi.training"),

@@ -12,10 +12,10 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from gfn_vi.commands.guarded import EXIT_INTERRUPTED
+from gfn_vi.command_line.guarded import EXIT_INTERRUPTED
 from gfn_vi.core.errors import require
 from gfn_vi.runs.manifest import forget, plan
-from gfn_vi.runs.standing import look
+from gfn_vi.runs.state import look
 from gfn_vi.sweeps.fused_rates import fused
 from gfn_vi.sweeps.jobs import Job, jobs_of, parsed, written
 from gfn_vi.sweeps.launcher_checks import check_launcher

@@ -20,7 +20,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from gfn_vi.commands.guarded import EXIT_FAILED, EXIT_INTERRUPTED
+from gfn_vi.command_line.guarded import EXIT_FAILED, EXIT_INTERRUPTED
 from gfn_vi.core.errors import RunError, require
 from gfn_vi.core.seeds import replica_seeds
 from gfn_vi.run import recorded_jsd
