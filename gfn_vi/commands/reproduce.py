@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gfn_vi.command_line.guarded import EXIT_BAD_INPUT, EXIT_INTERRUPTED
 from gfn_vi.commands import figure
+from gfn_vi.terminal.guarded import EXIT_BAD_INPUT, EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
     from gfn_vi.analysis.statistics.claims import Claim

@@ -12,13 +12,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from gfn_vi.command_line.guarded import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, guarded
-from gfn_vi.command_line.hydra_errors import in_one_line
-
 # registers the resolvers of the configs and of the help text
 from gfn_vi.commands.train import find_user_modules
 from gfn_vi.core.errors import ConfigError, RunError, require
 from gfn_vi.runs.files import CHECKPOINT, CONFIG
+from gfn_vi.terminal.guarded import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, guarded
+from gfn_vi.terminal.hydra_errors import in_one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable

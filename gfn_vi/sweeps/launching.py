@@ -26,7 +26,6 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from gfn_vi.command_line.hydra_errors import in_one_line
 from gfn_vi.core.errors import RunError
 from gfn_vi.runs.directory import HeldError, RunDirectory
 from gfn_vi.runs.state import RunState, give_up, look
@@ -34,6 +33,7 @@ from gfn_vi.sweeps.interrupts import workers_save_first
 from gfn_vi.sweeps.jobs import Job
 from gfn_vi.sweeps.requeue import JobStoppedError
 from gfn_vi.sweeps.worker import InWorker, JobError
+from gfn_vi.terminal.hydra_errors import in_one_line
 
 # Launchers under which a job that dies takes no other along, by module.
 SEPARATE = ("hydra_plugins.hydra_submitit_launcher",)

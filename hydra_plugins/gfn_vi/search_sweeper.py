@@ -20,7 +20,6 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from gfn_vi.command_line.guarded import EXIT_FAILED, EXIT_INTERRUPTED
 from gfn_vi.core.errors import require
 from gfn_vi.core.seeds import replica_seeds
 from gfn_vi.runs.directory import run_name
@@ -29,6 +28,7 @@ from gfn_vi.sweeps.jobs import Job, identify, parsed, written
 from gfn_vi.sweeps.launcher_checks import check_launcher
 from gfn_vi.sweeps.launching import Launches, Outcome, make_launcher, say
 from gfn_vi.sweeps.summary import command
+from gfn_vi.terminal.guarded import EXIT_FAILED, EXIT_INTERRUPTED
 from hydra_plugins.gfn_vi.judging import Judge
 from hydra_plugins.gfn_vi.parallelism import jobs_at_a_time
 from hydra_plugins.gfn_vi.search_results import (
