@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from gfn_vi.core.command_line import command
-from gfn_vi.runs.headline import headline_value
+from gfn_vi.runs.files import CHECKPOINT, LOG
+from gfn_vi.runs.last_values import headline_value
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -93,7 +94,7 @@ def _train(config: DictConfig, trainer: Trainer, directory: RunDirectory, sinks:
     recorder = Recorder(directory.path, sinks, config.replicas)
     failed, stop = True, ""
     try:
-        state = load_checkpoint(directory.path / "checkpoint.pt")
+        state = load_checkpoint(directory.path / CHECKPOINT)
         if state is None:
             log.debug("starting, %d trajectories for each of %d replicas", trainer.budget.n_trajectories, config.replicas)
             recorder.rewind(0)
@@ -151,7 +152,7 @@ def _loop(config: DictConfig, trainer: Trainer, recorder: Recorder, directory: R
 
     def save() -> None:
         state = {"trainer": trainer.state_dict(), "metrics_bytes": recorder.position()}
-        save_checkpoint(directory.path / "checkpoint.pt", state)
+        save_checkpoint(directory.path / CHECKPOINT, state)
         directory.write_status("running", trainer.step, seed=_seed(config), wall_seconds=trainer.wall_seconds)
 
     with _stop_signals() as received:
@@ -228,7 +229,7 @@ class _CurrentStderr(logging.Handler):
 @contextmanager
 def _logging(directory: Path) -> Iterator[None]:
     """Log lines to <run>/run.log and to stderr."""
-    handlers: list[logging.Handler] = [logging.FileHandler(directory / "run.log"), _CurrentStderr()]
+    handlers: list[logging.Handler] = [logging.FileHandler(directory / LOG), _CurrentStderr()]
     handlers[1].setLevel(logging.INFO)  # what is below goes to the file only
     for handler in handlers:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))

@@ -1,8 +1,8 @@
 """The rules of the house that can be read off the source: who may import whom, and what nobody may write.
 
 Imports form a star: core <- {targets, samplers, exploration, objectives, evaluation, training, runs}; siblings never import
-each other. build and commands put the parts together; analysis reads files on disk and knows no torch. Start-up stays
-short because nothing that a command runs on import reaches a heavy package.
+each other. sweeps, analysis and run know runs, which alone knows a run's files; build and commands put the parts together.
+Nothing imports in a circle. Start-up stays short because nothing that a command runs on import reaches a heavy package.
 
 Every rule is a function Source -> violations. Each is tried on a small violation of itself first, so that a rule that
 sees nothing cannot pass, and then on every file.
@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGE = "gfn_vi"
+PACKAGE, PLUGINS = "gfn_vi", "hydra_plugins"
 
 HEAVY = ("torch", "wandb", "pandas", "seaborn", "matplotlib", "numpy")
 LOGGERS = ("wandb", "tensorboard", "torch.utils.tensorboard")
@@ -42,6 +42,12 @@ FORBIDDEN_FILES = ("utils.py", "common.py", "helpers.py")
 
 STANDARD = tuple(sys.stdlib_module_names)
 VERSION = (f"{PACKAGE}.__version__",)
+# The files of a run and the columns of its numbers: as in gfn_vi/runs/files.py, which a test below compares.
+RUN_FILES = (
+    *("config.yaml", "status.json", "metrics.csv", "arrays.npz", "run.log", "run.lock", "run.owner", "checkpoint.pt"),
+    "sweep.json",
+)
+COLUMNS = ("step", "trajectories", "reward_calls", "wall_seconds", "replica", "metric", "value")
 # Room -> what its files may import. analysis, commands and sweeps: see ALLOWED_OF_PACKAGE.
 ALLOWED = {
     "core": ("torch", "gfn_vi.core"),
@@ -51,36 +57,34 @@ ALLOWED = {
     "objectives": ("torch", "gfn_vi.core", "gfn_vi.objectives"),
     "evaluation": ("torch", "gfn_vi.core", "gfn_vi.evaluation"),
     "runs": (
-        *("torch", "gfn_vi.core", "gfn_vi.runs", "gfn_vi.sweeps"),
+        *("torch", "gfn_vi.core", "gfn_vi.runs"),
         *("filelock", "wandb", "tensorboard", "numpy", "omegaconf", "pandas", "pyarrow", "yaml"),
     ),
     "training": ("torch", "gfn_vi.core", "gfn_vi.training", "rich"),
-    "build": ("torch", "hydra", "omegaconf", "gfn_vi.core", "gfn_vi.training", "gfn_vi.signatures"),
+    "build": (
+        *("torch", "hydra", "omegaconf", "gfn_vi.core", "gfn_vi.training", "gfn_vi.signatures"),
+        *("gfn_vi.evaluation.base", "gfn_vi.evaluation.measurement"),
+    ),
     "verification": (
         *("torch", "rich", "gfn_vi.core", "gfn_vi.evaluation", "gfn_vi.verification"),
         *("gfn_vi.objectives", "gfn_vi.samplers.discrete.sampler", "gfn_vi.training"),
     ),
     "signatures": ("gfn_vi.core.errors",),
     "resolvers": ("omegaconf", "gfn_vi.core"),
-    "run": (
-        *("torch", "hydra", "omegaconf", "gfn_vi.core", "gfn_vi.training", "gfn_vi.build", "gfn_vi.arrays", "gfn_vi.runs"),
-        "gfn_vi.analysis.pictures.graphs",
-    ),
-    "arrays": ("torch", "numpy", "gfn_vi.core", "gfn_vi.evaluation", "gfn_vi.training.trainer"),
+    "run": (*("torch", "hydra", "omegaconf", "gfn_vi.core", "gfn_vi.training", "gfn_vi.build", "gfn_vi.runs"),),
     "__init__": (),
 }
 # Room -> what of gfn_vi its files may import; other packages are its own affair.
 ALLOWED_OF_PACKAGE = {
-    "analysis": ("gfn_vi.analysis", "gfn_vi.core.errors", "gfn_vi.runs"),
+    "analysis": ("gfn_vi.analysis", "gfn_vi.core.errors", "gfn_vi.core.headline", "gfn_vi.runs"),
     "commands": (
-        *("gfn_vi.commands", "gfn_vi.build", "gfn_vi.run", "gfn_vi.signatures", "gfn_vi.resolvers"),
+        *("gfn_vi.commands", "gfn_vi.terminal", "gfn_vi.build", "gfn_vi.run", "gfn_vi.signatures", "gfn_vi.resolvers"),
         *("gfn_vi.core", "gfn_vi.runs", "gfn_vi.analysis", "gfn_vi.verification", "gfn_vi.sweeps"),
         "gfn_vi.evaluation.exact.dynamic_programming",
     ),
-    "sweeps": (
-        *("gfn_vi.sweeps", "gfn_vi.core.errors", "gfn_vi.core.seeds", "gfn_vi.runs"),
-        *("gfn_vi.commands.guarded", "gfn_vi.commands.hydra_errors"),
-    ),
+    "sweeps": ("gfn_vi.sweeps", "gfn_vi.core.errors", "gfn_vi.core.seeds", "gfn_vi.runs", "gfn_vi.terminal"),
+    "terminal": ("gfn_vi.terminal", "gfn_vi.core.errors", "gfn_vi.signatures"),
+    PLUGINS: ("gfn_vi.sweeps", "gfn_vi.core", "gfn_vi.runs", "gfn_vi.terminal", "gfn_vi.analysis.statistics"),
 }
 
 
@@ -102,7 +106,9 @@ class Source:
 
     @property
     def room(self) -> str:
-        """The folder below gfn_vi, or the module's name where there is none."""
+        """The folder below gfn_vi, or the module's name where there is none; hydra_plugins is one room."""
+        if self.path.is_relative_to(self.root / PLUGINS):
+            return PLUGINS
         return self.path.relative_to(self.root / PACKAGE).with_suffix("").parts[0]
 
     @cached_property
@@ -218,7 +224,7 @@ def lazy_targets(source: Source) -> list[str]:
 
 def launchers_are_plugins(source: Source) -> list[str]:
     """Ray and submitit come with their Hydra plugins; Optuna is for hydra_plugins/ only."""
-    wrong = [i for i in source.imports if within(i.name, FORBIDDEN_PACKAGES)]
+    wrong = [i for i in source.imports if source.room != PLUGINS and within(i.name, FORBIDDEN_PACKAGES)]
     return [source.at(i.line, f"{i.name}: nothing in gfn_vi knows launchers or searches") for i in wrong]
 
 
@@ -234,6 +240,41 @@ def telling_file_names(source: Source) -> list[str]:
     if source.path.name in FORBIDDEN_FILES:
         return [source.at(1, f"{source.path.name} says nothing: name the file after what is in it")]
     return []
+
+
+def runs_alone_know_their_files(source: Source) -> list[str]:
+    """Nobody but gfn_vi/runs spells a run's file or lists the columns of metrics.csv; a message may speak of them."""
+    if source.room == "runs":
+        return []
+    violations = []
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.split("/")[-1] in RUN_FILES:
+            violations.append(source.at(node.lineno, f"{node.value}: take the name from gfn_vi.runs.files"))
+        if isinstance(node, ast.Tuple | ast.List | ast.Set | ast.Dict):
+            items = node.keys if isinstance(node, ast.Dict) else node.elts
+            if len({item.value for item in items if isinstance(item, ast.Constant)} & set(COLUMNS)) > 4:
+                violations.append(source.at(node.lineno, "a list of columns: take them from gfn_vi.runs.files"))
+    return violations
+
+
+def no_circles(source: Source) -> list[str]:
+    """No module imports itself through others, not even inside a function."""
+    chain = circle(source.root, source.path, source.path, set())
+    return [] if chain is None else [source.at(1, f"imports itself: {' -> '.join(chain)}")]
+
+
+def circle(root: Path, path: Path, end: Path, seen: set[Path]) -> list[str] | None:
+    """One chain of imports from path to end; None without one. Packages that a name only passes through are not followed."""
+    for found in load(root, path).imports:
+        for file in files_run_by(root, found.name)[-1:]:
+            if file == end and path != end:
+                return [found.name]
+            if file not in seen and file != end:
+                seen.add(file)
+                below = circle(root, file, end, seen)
+                if below is not None:
+                    return [found.name, *below]
+    return None
 
 
 def no_silent_repair(source: Source) -> list[str]:
@@ -282,6 +323,10 @@ BROKEN: dict[Rule, list[dict[str, str]]] = {
         {"analysis/a.py": "from gfn_vi.core.types import Trajectories"},
         {"build.py": "from gfn_vi.targets.grids.hypergrid import Hypergrid"},
         {"commands/a.py": "from gfn_vi.objectives import variational"},
+        {"runs/a.py": "from gfn_vi.sweeps.jobs import Job"},
+        {"sweeps/a.py": "from gfn_vi.commands import train"},
+        {"run.py": "def f():\n    from gfn_vi.analysis.pictures import graphs"},
+        {"hydra_plugins/a.py": "from gfn_vi.run import run"},
         {"tools/a.py": ""},
     ],
     torch_free_analysis: [
@@ -310,6 +355,20 @@ BROKEN: dict[Rule, list[dict[str, str]]] = {
     ],
     core_init_is_empty: [{"core/__init__.py": "from gfn_vi.core.types import Trajectories"}],
     telling_file_names: [{"targets/utils.py": ""}, {"common.py": ""}],
+    runs_alone_know_their_files: [
+        {"run.py": "path = folder / 'metrics.csv'"},
+        {"hydra_plugins/a.py": "path = f'{run}/status.json'"},
+        {"analysis/a.py": "names = ['step', 'trajectories', 'replica', 'metric', 'value']"},
+        {"analysis/a.py": "types = {'step': 1, 'trajectories': 1, 'replica': 2, 'metric': 3, 'value': 4}"},
+    ],
+    no_circles: [
+        {"core/a.py": "from gfn_vi.core import b", "core/b.py": "from gfn_vi.core import a"},
+        {
+            "core/a.py": "def f():\n    from gfn_vi.core.b import g",
+            "core/b.py": "from gfn_vi.core.c import g",
+            "core/c.py": "from gfn_vi.core.a import f",
+        },
+    ],
     no_silent_repair: [
         {"core/a.py": "try:\n    x = 1\nexcept:\n    pass"},
         {"core/a.py": "loss = loss.nan_to_num()"},
@@ -331,7 +390,9 @@ SOUND = {
     "core/errors.py": "import math",
     "core/a.py": "import torch\ndef f(seed):\n    return torch.Generator().manual_seed(seed)",
     "targets/a.py": "from gfn_vi.core.a import f\nfrom gfn_vi.targets import b\ndef g():\n    import pandas",
-    "runs/a.py": "from gfn_vi import __version__\ndef f():\n    import wandb",
+    "runs/a.py": "from gfn_vi import __version__\nSTATUS = 'status.json'\ndef f():\n    import wandb",
+    "sweeps/a.py": "from gfn_vi.runs.a import f\nmessage = 'its config.yaml is damaged'\nkeys = ['run', 'metric', 'value']",
+    "hydra_plugins/a.py": "from gfn_vi.sweeps.a import keys\ndef f():\n    import optuna",
     "analysis/a.py": "import pandas\nfrom gfn_vi.core.errors import RunError",
     "commands/a.py": "import hydra\nfrom gfn_vi.core import errors\ndef main(**kwargs):\n    from gfn_vi import build",
 }
@@ -343,14 +404,14 @@ def load(root: Path, path: Path) -> Source:
 
 
 def write(root: Path, files: dict[str, str]) -> list[Source]:
-    paths = [root / PACKAGE / name for name in files]
+    paths = [root / name if name.startswith(PLUGINS) else root / PACKAGE / name for name in files]
     for path, text in zip(paths, files.values(), strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     return [Source(root, path) for path in paths]
 
 
-FILES = sorted((ROOT / PACKAGE).rglob("*.py"))
+FILES = sorted(path for package in (PACKAGE, PLUGINS) for path in (ROOT / package).rglob("*.py"))
 
 
 @pytest.mark.parametrize(
@@ -378,3 +439,11 @@ def test_file_keeps_the_rule(rule: Rule, path: Path) -> None:
 def test_every_room_has_files_to_check() -> None:
     rooms = {load(ROOT, path).room for path in FILES}
     assert rooms == set(ALLOWED) | set(ALLOWED_OF_PACKAGE)
+
+
+def test_the_names_of_files_are_those_that_runs_spells() -> None:
+    from gfn_vi.runs import files
+
+    spelled = {value for name, value in vars(files).items() if name.isupper() and isinstance(value, str)}
+    assert spelled == set(RUN_FILES)
+    assert files.COLUMNS == COLUMNS

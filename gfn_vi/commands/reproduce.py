@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gfn_vi.commands import figure
-from gfn_vi.commands.guarded import EXIT_BAD_INPUT, EXIT_INTERRUPTED
+from gfn_vi.terminal.guarded import EXIT_BAD_INPUT, EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
     from gfn_vi.analysis.statistics.claims import Claim

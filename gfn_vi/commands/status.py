@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from gfn_vi.analysis.pages.status_view import OTHER_LINES, PLAIN_ROWS, Snapshot, plain, snapshot, table
 from gfn_vi.runs.folders import TableError
-from gfn_vi.runs.states import SweepStates
+from gfn_vi.runs.sweep_states import SweepStates
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -12,12 +12,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from gfn_vi.commands.guarded import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, guarded
-from gfn_vi.commands.hydra_errors import in_one_line
-
 # registers the resolvers of the configs and of the help text
 from gfn_vi.commands.train import find_user_modules
 from gfn_vi.core.errors import ConfigError, RunError, require
+from gfn_vi.runs.files import CHECKPOINT, CONFIG
+from gfn_vi.terminal.guarded import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, guarded
+from gfn_vi.terminal.hydra_errors import in_one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,7 +73,7 @@ def check_numbers(config: DictConfig) -> None:
 
 def adopt_run(config: DictConfig) -> None:
     """Put the run's target in the place of the one composed; its sampler is for that target only."""
-    path = Path(str(config.run)) / "config.yaml"
+    path = Path(str(config.run)) / CONFIG
     require(path.is_file(), "run", config.run, "expected the directory of a run: there is no config.yaml in it")
     try:
         saved: Any = OmegaConf.load(path)
@@ -162,7 +162,7 @@ def trained_or_random(config: DictConfig, target: EnumerableTarget, device: torc
     trained = config.copy()
     for key in ("sampler", "objective", "replicas"):
         trained[key] = config[f"run_{key}"]
-    state = load_checkpoint(Path(str(config.run)) / "checkpoint.pt")
+    state = load_checkpoint(Path(str(config.run)) / CHECKPOINT)
     require(state is not None, "run", config.run, "it has no checkpoint yet: let it train for a minute, or to its end")
     assert state is not None
     sampler = build_sampler(trained, target, device, dtype, trained.replicas, Need.FLOW in build_objective(trained).needs)

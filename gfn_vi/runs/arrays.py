@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-ARRAYS = "arrays.npz"
+from gfn_vi.runs.files import ARRAYS
 
 
 def save_arrays(directory: Path, arrays: Mapping[str, Tensor | Sequence[str]]) -> None:

@@ -27,6 +27,7 @@ import filelock
 
 from gfn_vi.core.errors import ConfigError, RunError, require
 from gfn_vi.runs.durable_files import disk_error, replace_durably
+from gfn_vi.runs.files import CONFIG, LOCK, OWNER, STATUS
 from gfn_vi.runs.identity import INFRASTRUCTURE_KEYS
 
 MAX_LABEL = 120
@@ -146,7 +147,7 @@ class RunDirectory:
         """
         if self._lock is not None:
             return self
-        lock = filelock.FileLock(self.path / "run.lock")
+        lock = filelock.FileLock(self.path / LOCK)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=LOCK_SECONDS, poll_interval=LOCK_POLL_SECONDS)
@@ -156,7 +157,9 @@ class RunDirectory:
         except OSError as error:
             raise disk_error(self.path, error) from error
         self._lock = lock
-        started = (self.status() or {}).get("started")
+        before = self.status() or {}
+        started, headline = before.get("started"), before.get("headline")
+        self._headline = headline if isinstance(headline, dict) else None
         self._facts = {
             "versions": _versions(),
             "git_commit": _git_commit(),
@@ -170,7 +173,7 @@ class RunDirectory:
         """Let others write. Does nothing when not open."""
         if self._lock is not None:
             with contextlib.suppress(OSError):
-                (self.path / "run.owner").unlink(missing_ok=True)
+                (self.path / OWNER).unlink(missing_ok=True)
             self._lock.release()
             self._lock = None
 
@@ -182,7 +185,7 @@ class RunDirectory:
 
     def _write_owner(self, lock: filelock.BaseFileLock) -> None:
         try:
-            (self.path / "run.owner").write_text(f"pid {os.getpid()} on host {socket.gethostname()}\n")
+            (self.path / OWNER).write_text(f"pid {os.getpid()} on host {socket.gethostname()}\n")
         except OSError:
             lock.release()
             raise
@@ -190,7 +193,7 @@ class RunDirectory:
     def owner(self) -> str:
         """Who writes it or wrote it when killed, in words ("pid 7 on host a"); "pid unknown" where nobody left a name."""
         try:
-            text = (self.path / "run.owner").read_text().strip()
+            text = (self.path / OWNER).read_text().strip()
         except (OSError, UnicodeDecodeError):
             text = ""
         return text or "pid unknown"
@@ -201,7 +204,7 @@ class RunDirectory:
         False for a directory that is not there. Raises RunError where nobody can tell: the lock cannot be read, or the
         file system cannot lock.
         """
-        path = self.path / "run.lock"
+        path = self.path / LOCK
         try:
             descriptor = os.open(path, os.O_RDONLY)
         except (FileNotFoundError, NotADirectoryError):
@@ -226,12 +229,12 @@ class RunDirectory:
 
     def write_config(self, yaml_text: str) -> None:
         """config.yaml: the resolved configuration. Raises RunError when the disk is full."""
-        self._replace("config.yaml", yaml_text)
+        self._replace(CONFIG, yaml_text)
 
     def status(self) -> dict[str, Any] | None:
         """What status.json says; None if it is missing or damaged."""
         try:
-            content = json.loads((self.path / "status.json").read_bytes())
+            content = json.loads((self.path / STATUS).read_bytes())
         except (OSError, ValueError):
             return None
         return content if isinstance(content, dict) else None
@@ -245,16 +248,16 @@ class RunDirectory:
         wall_seconds: float | None = None,
         headline: dict[str, Any] | None = None,
     ) -> None:
-        """status.json: how far the run is, with versions, git commit, host, pid and times (UTC, ISO 8601).
+        """Write status.json: how far the run is, with versions, git commit, host, pid and times (UTC, ISO 8601).
 
-        error: text of the traceback; wall_seconds: training time over all processes; headline:
-        what the run is judged by, kept in later writes. `started` is that of the first
-        process that wrote this run. Raises RunError when the disk is full.
+        error: text of the traceback; wall_seconds: training time over all processes; headline: what the run is judged by, as
+        Headline.as_dict gives it, kept from the last write where it is not given. `started` is the time of the first process
+        that wrote this run. Raises RunError when the disk is full.
         """
-        self._headline = headline or self._headline
-        status: dict[str, Any] = {"state": state, "step": step, "error": error, "seed": seed, "wall_seconds": wall_seconds}
-        status["headline"] = self._headline
-        self._replace("status.json", json.dumps(status | self._facts | {"updated": _now()}, indent=2) + "\n")
+        status = {"state": state, "step": step, "error": error, "seed": seed, "wall_seconds": wall_seconds}
+        self._headline = headline if headline is not None else self._headline
+        about = {"headline": self._headline} if self._headline is not None else {}
+        self._replace(STATUS, json.dumps(status | about | self._facts | {"updated": _now()}, indent=2) + "\n")
 
     def is_done(self) -> bool:
         """Whether nothing is left to do."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-RUN_FILES = ("config.yaml", "metrics.csv", "status.json")
+from gfn_vi.runs.files import RUN_FILES
 
 
 class TableError(ValueError):

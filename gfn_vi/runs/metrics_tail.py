@@ -1,4 +1,4 @@
-"""The end of a metrics.csv that may be growing: its last record and the last JSD, without reading what came before."""
+"""The end of a metrics.csv that may be growing: its last record and the last headline, without reading what came before."""
 
 from __future__ import annotations
 
@@ -9,26 +9,35 @@ import re
 import statistics
 from pathlib import Path
 
+from gfn_vi.core.headline import Headline
+
 FIRST_BYTES, MOST_BYTES = 1 << 14, 1 << 20
-WORST_JSD = math.log(2)
-# step, trajectories, reward_calls, wall_seconds, replica, metric, value
-_JSD = re.compile(rb"^\d+,(\d+),\d+,[^,]+,(\d+),jsd,([^,\n]+)$", re.MULTILINE)
 
 
 class MetricsTail:
-    """trajectories and wall_seconds of the last record, jsd (median over replicas; non-finite ones count as the worst)."""
+    """Trajectories and wall_seconds of the last record; the headline's last value and its standard error, if it has one.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    value and standard_error are medians over replicas; a replica that is not finite counts as the headline's worst.
+    """
+
+    trajectories: int
+    wall_seconds: float | None
+    value: float | None
+    standard_error: float | None
+
+    def __init__(self, path: Path, headline: Headline | None) -> None:
+        self.path, self.headline = path, headline
+        metric = re.escape(headline.metric if headline is not None else "").encode()
+        # step, trajectories, reward_calls, wall_seconds, replica, metric, value (runs/files.py)
+        row = rb"^\d+,(\d+),\d+,[^,]+,(\d+),%s,([^,\n]+)$"
+        self._rows = re.compile(row % metric, re.MULTILINE)
+        self._errors = re.compile(row % (metric + b"_se"), re.MULTILINE)
         self._forget()
 
     def _forget(self) -> None:
-        self.trajectories, self.wall_seconds, self.jsd = 0, None, None
+        self.trajectories, self.wall_seconds, self.value, self.standard_error = 0, None, None, None
         self.changed = 0.0  # when the file was written last, seconds since the epoch
         self._end = 0  # bytes that have been read
-
-    wall_seconds: float | None
-    jsd: float | None
 
     def read(self) -> None:
         """Look at what was appended since the last call; a file that has become shorter is read anew."""
@@ -43,12 +52,19 @@ class MetricsTail:
                     start = max(self._end, facts.st_size - amount)
                     file.seek(start)
                     data = file.read(facts.st_size - start)
-                    if start == self._end or _holds_all_of_a_jsd(data) or amount >= MOST_BYTES:
+                    if start == self._end or self._holds_a_whole_record(data) or amount >= MOST_BYTES:
                         self._take(data, start)
                         break
                     amount *= 4
         except OSError:  # not there yet, or no longer
             self._forget()
+
+    def _holds_a_whole_record(self, data: bytes) -> bool:
+        """Whether a whole line of another metric comes before the first headline: no replica of that record was cut off."""
+        if self.headline is None:
+            return data.count(b"\n") > 1
+        name = f",{self.headline.metric},".encode()
+        return data.find(name) > data.find(b"\n", data.find(b"\n") + 1) > 0
 
     def _take(self, data: bytes, start: int) -> None:
         """Whole lines only: the first may be cut at its front, the last may still be being written."""
@@ -61,21 +77,21 @@ class MetricsTail:
         last = whole[:-1].rpartition(b"\n")[2].split(b",")
         with contextlib.suppress(IndexError, ValueError):  # only the header so far, or a damaged file
             self.trajectories, self.wall_seconds = int(last[1]), float(last[3])
-        found = _JSD.findall(whole)
-        if found:
-            values = {replica: _number(value) for trajectories, replica, value in found if trajectories == found[-1][0]}
-            self.jsd = statistics.median(values.values())
+        if self.headline is not None and (values := _last(self._rows.findall(whole), self.headline.worst)):
+            self.value = statistics.median(values)
+            errors = _last(self._errors.findall(whole), math.nan)
+            self.standard_error = statistics.median(errors) if errors else None
 
 
-def _holds_all_of_a_jsd(data: bytes) -> bool:
-    """Whether a whole line of another metric comes before the first JSD: no replica of that record was cut off."""
-    second_line_ends = data.find(b"\n", data.find(b"\n") + 1)
-    return data.find(b",jsd,", second_line_ends) > second_line_ends > 0 and data.find(b",jsd,") > second_line_ends
+def _last(found: list[tuple[bytes, bytes, bytes]], worst: float) -> list[float]:
+    """The values of the last record, one per replica; `worst` for one that is not finite."""
+    values = {replica: _number(value, worst) for trajectories, replica, value in found if trajectories == found[-1][0]}
+    return list(values.values())
 
 
-def _number(text: bytes) -> float:
+def _number(text: bytes, worst: float) -> float:
     try:
         value = float(text)
     except ValueError:
-        return WORST_JSD
-    return value if math.isfinite(value) else WORST_JSD
+        return worst
+    return value if math.isfinite(value) else worst

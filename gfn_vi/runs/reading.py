@@ -21,19 +21,13 @@ import pyarrow as pa
 import pyarrow.csv
 import yaml
 
-from gfn_vi.core.errors import RunError
-from gfn_vi.runs.directory import RunDirectory
+from gfn_vi.core.headline import Headline
+from gfn_vi.runs.files import ARRAYS, COLUMNS, CONFIG, METRICS
 from gfn_vi.runs.folders import TableError
+from gfn_vi.runs.state import look_tolerantly
 
-METRIC_TYPES = {
-    "step": pa.int64(),
-    "trajectories": pa.int64(),
-    "reward_calls": pa.int64(),
-    "wall_seconds": pa.float64(),
-    "replica": pa.int32(),
-    "metric": pa.dictionary(pa.int32(), pa.string()),
-    "value": pa.float64(),
-}
+_TYPES = (pa.int64(), pa.int64(), pa.int64(), pa.float64(), pa.int32(), pa.dictionary(pa.int32(), pa.string()), pa.float64())
+METRIC_TYPES = dict(zip(COLUMNS, _TYPES, strict=True))
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is 10 times faster, and sweeps have thousands of runs
 
 
@@ -42,60 +36,48 @@ class Run:
     """What could be read of one run directory."""
 
     name: str
-    state: str  # of status.json: running, done, failed, interrupted; "unknown" without one
-    label: str  # under which the run is counted: its state, or what is wrong with it (killed, diverged, damaged, ...)
+    state: str  # as runs/state.py knows it, but "done" also where a replica became non-finite
+    label: str  # under which the run is counted: its state, or which of its files is damaged or missing
     error: str | None = None  # the error that the run itself reported
     config: dict[str, Any] = field(default_factory=dict)  # flat, dotted keys
     metrics: pa.Table | None = None  # columns of METRIC_TYPES
+    headline: Headline | None = None  # what the run is judged by
 
 
 def read_run(path: Path) -> Run:
     """Read a run directory, whatever its state."""
     parts: dict[str, Any] = {}
     problems: dict[str, str] = {}
-    for name, read in (("status.json", _status), ("config.yaml", _config), ("metrics.csv", _metrics)):
+    for name, read in ((CONFIG, _config), (METRICS, _metrics)):
         try:
             parts[name] = read((path / name).read_bytes())
         except FileNotFoundError:
             problems[name] = "missing"
-        except (OSError, ValueError, yaml.YAMLError, pa.ArrowException):  # JSON and Unicode: ValueErrors
+        except (OSError, ValueError, yaml.YAMLError, pa.ArrowException):  # Unicode: a ValueError
             problems[name] = "damaged"
-    status = parts.get("status.json", {})
-    state, error = str(status.get("state", "unknown")), status.get("error")
-    metrics, config = parts.get("metrics.csv"), parts.get("config.yaml", {})
+    metrics, config = parts.get(METRICS), parts.get(CONFIG, {})
     if metrics is None:
-        problems.setdefault("metrics.csv", "missing")
-    label = _label(state, problems)
-    if label == "running":
-        label = _confirmed(RunDirectory(path))
-    if label == "done" and error:  # a replica became non-finite
-        label = "diverged"
-    return Run(path.name, state, label, error, config, metrics if "config.yaml" in parts else None)
-
-
-def _confirmed(directory: RunDirectory) -> str:
-    """The label of a run that said running: killed without a writer; asked again, because it may have ended in between."""
-    try:
-        is_written = directory.is_being_written()
-    except RunError:  # nobody can tell
-        return "with damaged run.lock"
-    return "killed" if not is_written and (directory.status() or {}).get("state") == "running" else "running"
+        problems.setdefault(METRICS, "missing")
+    found = look_tolerantly(path)
+    return Run(
+        path.name,
+        "done" if found.is_finished else found.state,
+        _label(found.state, problems),
+        found.error,
+        config,
+        metrics if CONFIG in parts else None,
+        found.headline,
+    )
 
 
 def _label(state: str, problems: Mapping[str, str]) -> str:
-    """Damage first, then a state that explains what is missing, then what is missing."""
-    damaged = [name for name, problem in problems.items() if problem == "damaged"]
+    """Damaged numbers first, then a state that explains what is missing, then what is missing."""
+    damaged = [name for name in (CONFIG, METRICS) if problems.get(name) == "damaged"]
     if damaged:
         return f"with damaged {damaged[0]}"
-    if problems and state in ("done", "unknown"):
-        for name in ("config.yaml", "metrics.csv", "status.json"):
-            if name in problems:
-                return f"without {name.split('.')[0]}"
+    if problems and state == "done":
+        return f"without {next(iter(problems)).split('.')[0]}"
     return state
-
-
-def _status(data: bytes) -> dict[str, Any]:
-    return _mapping(json.loads(data))
 
 
 def _config(data: bytes) -> dict[str, Any]:
@@ -151,7 +133,7 @@ class RunArrays(Mapping[str, dict[str, np.ndarray]]):
         self.folder = folder
 
     def __getitem__(self, run: str) -> dict[str, np.ndarray]:
-        path = self.folder / run / "arrays.npz"
+        path = self.folder / run / ARRAYS
         if not path.is_file():
             raise KeyError(run)
         try:
@@ -161,7 +143,7 @@ class RunArrays(Mapping[str, dict[str, np.ndarray]]):
             raise TableError(f"{path} is damaged ({error}); delete the folder {path.parent} and run it again") from error
 
     def __iter__(self) -> Iterator[str]:
-        return (path.parent.name for path in sorted(self.folder.glob("*/arrays.npz")))
+        return (path.parent.name for path in sorted(self.folder.glob(f"*/{ARRAYS}")))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

@@ -15,10 +15,9 @@ from torch import Tensor
 
 from gfn_vi.core.errors import RunError
 from gfn_vi.runs.durable_files import disk_error
+from gfn_vi.runs.files import COLUMNS, METRICS
 
 logger = logging.getLogger(__name__)
-
-COLUMNS = ("step", "trajectories", "reward_calls", "wall_seconds", "replica", "metric", "value")
 
 
 class Sink(Protocol):
@@ -45,7 +44,7 @@ class Recorder:
     """
 
     def __init__(self, directory: str | os.PathLike[str], sinks: Sequence[Sink], replicas: int) -> None:
-        self.path = Path(directory) / "metrics.csv"
+        self.path = Path(directory) / METRICS
         self._sinks = list(sinks)
         self._replicas = replicas
         try:

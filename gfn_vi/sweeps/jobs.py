@@ -25,10 +25,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from gfn_vi.commands.hydra_errors import in_one_line
 from gfn_vi.core.errors import ConfigError, RunError
 from gfn_vi.runs.directory import identity_of, run_directory
 from gfn_vi.runs.label import labelled
+from gfn_vi.terminal.hydra_errors import in_one_line
 
 
 @dataclass(frozen=True)

@@ -26,14 +26,14 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from gfn_vi.commands.hydra_errors import in_one_line
 from gfn_vi.core.errors import RunError
 from gfn_vi.runs.directory import HeldError, RunDirectory
-from gfn_vi.runs.standing import Standing, give_up, look
+from gfn_vi.runs.state import RunState, give_up, look
 from gfn_vi.sweeps.interrupts import workers_save_first
 from gfn_vi.sweeps.jobs import Job
 from gfn_vi.sweeps.requeue import JobStoppedError
 from gfn_vi.sweeps.worker import InWorker, JobError
+from gfn_vi.terminal.hydra_errors import in_one_line
 
 # Launchers under which a job that dies takes no other along, by module.
 SEPARATE = ("hydra_plugins.hydra_submitit_launcher",)
@@ -124,7 +124,7 @@ class Launches:
         with workers_save_first([], say):
             time.sleep(SECONDS_BETWEEN_LOOKS)
 
-    def _launch(self, before: dict[Job, Standing]) -> list[Outcome]:
+    def _launch(self, before: dict[Job, RunState]) -> list[Outcome]:
         """One launch of jobs that stood as `before`; the outcomes of those that are finished."""
         batch = list(before)
         first, self._launched = self._launched, self._launched + len(batch)
@@ -136,7 +136,7 @@ class Launches:
         results = [self._judged(job, before[job], answer) for job, answer in zip(batch, returned, strict=True)]
         return [outcome for outcome in results if outcome is not None]
 
-    def _after_a_loss(self, before: dict[Job, Standing], error: Exception) -> list[Outcome]:
+    def _after_a_loss(self, before: dict[Job, RunState], error: Exception) -> list[Outcome]:
         """The launcher gave up and has no answers; what the jobs have written tells which of them had started."""
         after = {job: look(job.directory) for job in before}
         changed = [job for job in before if after[job].version != before[job].version]
@@ -145,13 +145,13 @@ class Launches:
             raise RunError(f"{type(self._launcher).__name__} cannot start jobs: {_line(error)}") from error
         say("a worker died" if is_loss else f"the launcher gave up: {_line(error)}")
         outcomes = [_finished(job, standing) for job, standing in after.items() if standing.is_finished]
-        outcomes += [Outcome(job, "failed", after[job].error) for job in changed if after[job].state == "failed"]
+        outcomes += [Outcome(job, "failed", after[job].error_line) for job in changed if after[job].state == "failed"]
         suspects = [job for job in changed if after[job].state in ("killed", "interrupted")]
         if not suspects and not outcomes:  # the worker died before its job wrote anything: it was one of the first
             suspects = list(before)[:1]
         return outcomes + [outcome for job in suspects if (outcome := self._lost(job)) is not None]
 
-    def _judged(self, job: Job, before: Standing, answer: JobReturn) -> Outcome | None:
+    def _judged(self, job: Job, before: RunState, answer: JobReturn) -> Outcome | None:
         """How a job ended that the launcher has an answer of; None: it is not finished."""
         value, error = _unpacked(answer)
         after = look(job.directory) if error is not None else _settled(job)
@@ -185,11 +185,11 @@ class Launches:
             return Outcome(job, "failed", str(error))
 
 
-def _finished(job: Job, standing: Standing, value: float | None = None) -> Outcome:
-    return Outcome(job, "diverged" if standing.state == "diverged" else "done", standing.error, value)
+def _finished(job: Job, standing: RunState, value: float | None = None) -> Outcome:
+    return Outcome(job, "diverged" if standing.state == "diverged" else "done", standing.error_line or None, value)
 
 
-def _settled(job: Job) -> Standing:
+def _settled(job: Job) -> RunState:
     """Where a job stands that ended well, as soon as its directory says so."""
     deadline = time.monotonic() + SECONDS_TO_SETTLE
     while True:

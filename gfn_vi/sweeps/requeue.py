@@ -17,8 +17,8 @@ class JobStoppedError(Exception):
 
 
 @contextmanager
-def saved_before_it_is_queued_again() -> Iterator[None]:
-    """While a job runs, a warning is a Ctrl-C, after which submitit has its turn: it leaves with SystemExit.
+def warnings_save_and_requeue() -> Iterator[None]:
+    """While a job runs, answer a warning with a Ctrl-C; submitit then has its turn and leaves with SystemExit.
 
     Does nothing where nobody has prepared for a warning, and outside the main thread.
     """

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from hydra.core.config_loader import ConfigLoader
 
-from gfn_vi.commands.guarded import EXIT_BAD_INPUT, EXIT_FAILED
-from gfn_vi.runs.standing import Standing
+from gfn_vi.runs.state import RunState
 from gfn_vi.sweeps.jobs import Job, differences
 from gfn_vi.sweeps.launching import Outcome, say
+from gfn_vi.terminal.guarded import EXIT_BAD_INPUT, EXIT_FAILED
 
 WORDS = {"missing": "to do"}  # state -> how it is counted
-ORDER = ("done", "diverged", "running", "interrupted", "killed", "failed", "missing")
+ORDER = ("done", "diverged", "running", "interrupted", "killed", "damaged", "failed", "missing")
 
 
 def counted(states: Iterable[str]) -> str:
@@ -26,7 +26,7 @@ def counted(states: Iterable[str]) -> str:
     return f"{runs(counts.total())}: {found}"
 
 
-def announce(standings: Sequence[Standing]) -> None:
+def announce(standings: Sequence[RunState]) -> None:
     """Say where the runs stand, unless nothing is left to do: then the end says it."""
     if not all(standing.is_finished for standing in standings):
         say(counted(standing.state for standing in standings))

@@ -16,7 +16,7 @@ from types import FrameType
 
 from omegaconf import DictConfig
 
-from gfn_vi.sweeps.requeue import JobStoppedError, saved_before_it_is_queued_again
+from gfn_vi.sweeps.requeue import JobStoppedError, warnings_save_and_requeue
 
 SECONDS_BETWEEN_LOOKS = 0.5
 
@@ -48,7 +48,7 @@ class InWorker:
             config.progress = False
         _WORKER.is_busy = True
         try:
-            with saved_before_it_is_queued_again():
+            with warnings_save_and_requeue():
                 return self._run(config)
         finally:
             _WORKER.is_busy = False

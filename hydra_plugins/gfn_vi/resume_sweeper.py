@@ -12,15 +12,15 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from gfn_vi.commands.guarded import EXIT_INTERRUPTED
 from gfn_vi.core.errors import require
 from gfn_vi.runs.manifest import forget, plan
-from gfn_vi.runs.standing import look
+from gfn_vi.runs.state import look
 from gfn_vi.sweeps.fused_rates import fused
 from gfn_vi.sweeps.jobs import Job, jobs_of, parsed, written
 from gfn_vi.sweeps.launcher_checks import check_launcher
 from gfn_vi.sweeps.launching import Launches, Outcome, make_launcher, say
 from gfn_vi.sweeps.summary import announce, conclude, counted
+from gfn_vi.terminal.guarded import EXIT_INTERRUPTED
 
 
 class ResumeSweeper(Sweeper):

@@ -21,7 +21,8 @@ N_BEST = 10  # trials in search.yaml; all are in trials.csv
 
 
 class Finalist(NamedTuple):  # no dataclass: Hydra executes this module outside sys.modules, where dataclasses look
-    """A trial that was trained longer. area: mean JSD over training, infinite if it diverged, None if it failed."""
+    """A trial that was trained longer. area: mean of the headline over training, its negative where more is
+    better; infinite if it diverged, None if it failed."""
 
     trial: FrozenTrial
     run: str
@@ -63,7 +64,7 @@ def write_trials(study: Study, folder: Path) -> None:
     writer.writerow(["number", "state", "value", "run", "error", *keys])
     for t in trials:
         told = [t.user_attrs.get("run"), t.user_attrs.get("error")]
-        writer.writerow([t.number, t.state.name.lower(), t.value, *told, *(t.params.get(key) for key in keys)])
+        writer.writerow([t.number, t.state.name.lower(), measured(t), *told, *(t.params.get(key) for key in keys)])
     replace_durably(folder / "trials.csv", lambda file: file.write(text.getvalue().encode()))
 
 
@@ -77,10 +78,8 @@ def write_results(
         "storage": storage,
         "tuning_seeds": list(tuning_seeds),
         "n_complete": len(complete(study)),
-        "best": [_described(t) | {"jsd": t.value, "run": t.user_attrs.get("run")} for t in complete(study)[:N_BEST]],
-        "finalists": [
-            _described(f.trial) | {"area_under_jsd": f.area, "run": f.run, "error": f.error} for f in [*best, *_lost(finalists)]
-        ],
+        "best": [_described(t) | {metric_of(t): measured(t), "run": t.user_attrs.get("run")} for t in complete(study)[:N_BEST]],
+        "finalists": [_of_finalist(finalist) for finalist in [*best, *_lost(finalists)]],
         "chosen": None if command is None else _described(best[0].trial) | {"run": best[0].run, "command": command},
     }
     path = folder / "search.yaml"
@@ -88,8 +87,27 @@ def write_results(
     return path
 
 
+def metric_of(trial: FrozenTrial) -> str:
+    """The name of the metric that the trial's run is judged by."""
+    return str(trial.user_attrs.get("metric", "headline"))
+
+
+def measured(trial: FrozenTrial) -> float | None:
+    """The trial's value in the metric's own units and sign; the study holds the negative of what is to be maximized."""
+    return None if trial.value is None else trial.user_attrs.get("sign", 1) * trial.value
+
+
+def _area(finalist: Finalist) -> float | None:
+    return None if finalist.area is None else finalist.trial.user_attrs.get("sign", 1) * finalist.area
+
+
 def _described(trial: FrozenTrial) -> dict[str, Any]:
     return {"trial": trial.number, "parameters": dict(trial.params)}
+
+
+def _of_finalist(finalist: Finalist) -> dict[str, Any]:
+    area = {f"area_under_{metric_of(finalist.trial)}": _area(finalist)}
+    return _described(finalist.trial) | area | {"run": finalist.run, "error": finalist.error}
 
 
 def _lost(finalists: Sequence[Finalist]) -> list[Finalist]:
@@ -97,14 +115,16 @@ def _lost(finalists: Sequence[Finalist]) -> list[Finalist]:
 
 
 def as_table(study: Study, finalists: Sequence[Finalist]) -> str:
-    """The best trials in lines: number, JSD, area of finalists, parameters."""
-    areas = {f.trial.number: f.area for f in finalists}
+    """The best trials in lines: number, headline, area of finalists, parameters."""
+    areas = {f.trial.number: _area(f) for f in finalists}
     trials = complete(study)[:N_BEST]
     keys = sorted({key for trial in trials for key in trial.params})
-    rows = [["trial", "jsd", "area", *keys]]
+    rows = [["trial", metric_of(trials[0]) if trials else "headline", "area", *keys]]
     for t in trials:
         area = areas.get(t.number)
-        rows.append([str(t.number), _short(t.value), "" if area is None else _short(area), *(_short(t.params[k]) for k in keys)])
+        rows.append(
+            [str(t.number), _short(measured(t)), "" if area is None else _short(area), *(_short(t.params[k]) for k in keys)]
+        )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
 

@@ -1,6 +1,6 @@
-"""The sweeper of searches: Optuna proposes settings, their final exact JSD is told, the best are trained longer and compared.
+"""The sweeper of searches: Optuna proposes settings, is told the final headline of their runs; the best are trained longer.
 
-Two stages, as in the paper: short runs on tuning seeds, then of the best ones the least area under the JSD curve. The
+Two stages, as in the paper: short runs on tuning seeds, then of the best ones the best area under the headline's curve. The
 study is on disk: the same command again does what is missing of n_trials. Runs are those of any sweep: one that is done
 is not trained again, one that was killed goes on.
 """
@@ -20,17 +20,16 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from gfn_vi.commands.guarded import EXIT_FAILED, EXIT_INTERRUPTED
-from gfn_vi.core.errors import RunError, require
+from gfn_vi.core.errors import require
 from gfn_vi.core.seeds import replica_seeds
 from gfn_vi.runs.directory import run_name
-from gfn_vi.runs.headline import headline_value
 from gfn_vi.runs.manifest import forget, plan
-from gfn_vi.signatures import located
 from gfn_vi.sweeps.jobs import Job, identify, parsed, written
 from gfn_vi.sweeps.launcher_checks import check_launcher
 from gfn_vi.sweeps.launching import Launches, Outcome, make_launcher, say
 from gfn_vi.sweeps.summary import command
+from gfn_vi.terminal.guarded import EXIT_FAILED, EXIT_INTERRUPTED
+from hydra_plugins.gfn_vi.judging import Judge
 from hydra_plugins.gfn_vi.parallelism import jobs_at_a_time
 from hydra_plugins.gfn_vi.search_results import (
     Finalist,
@@ -59,6 +58,8 @@ class SearchSweeper(Sweeper):
     def __init__(
         self,
         params: Mapping[str, Any],
+        metric: str | None,
+        direction: str | None,
         n_trials: int,
         n_jobs: int | None,
         sampler: str,
@@ -72,6 +73,7 @@ class SearchSweeper(Sweeper):
         max_losses: int,
     ) -> None:
         self.params, self.n_trials, self.n_jobs = params, n_trials, n_jobs
+        self.judge = Judge(metric, direction)
         self.sampler, self.sampler_arguments, self.sampler_seed = sampler, sampler_arguments, sampler_seed
         self.storage, self.finalists = storage, finalists
         self.finalist_overrides, self.report_overrides = list(finalist_overrides), report_overrides
@@ -97,12 +99,11 @@ class SearchSweeper(Sweeper):
         make_sampler(self.sampler, self.sampler_seed, self.sampler_arguments)
         check_launcher(self.config.hydra.launcher)
         first = identify(loader, self.config, [*space.fixed, *overrides_of(space.first())], "the search")
-        _require_exact_jsd(first.config["evaluation"]["metrics"])
         if not first.config["tuning_seeds"]:
             seeds = replica_seeds(first.config["seed"], first.config["replicas"])
             space.fixed.append(f"tuning_seeds=[{','.join(map(str, seeds))}]")
             first = identify(loader, self.config, [*space.fixed, *overrides_of(space.first())])
-        folder, name = first.directory.parent, _study_name(first, space)
+        folder, name = first.directory.parent, _study_name(first, space, self.judge)
         try:
             with only_search(folder, name):
                 status = self._search(space, folder, name, first.config)
@@ -165,13 +166,13 @@ class SearchSweeper(Sweeper):
             forget(o.job for o in outcomes if o.is_input and not o.job.directory.exists())
             with storage_errors(storage):
                 for trial, outcome in zip(trials, outcomes, strict=True):
-                    is_told = _tell(study, trial, outcome)
+                    is_told = _tell(study, trial, outcome, self.judge)
                     done, failed = done + is_told, failed + (not is_told)
                 write_trials(study, folder)
         return failed
 
     def _second_stage(self, study: Study, space: Space) -> list[Finalist]:
-        from gfn_vi.analysis.statistics.areas import jsd_area
+        from gfn_vi.analysis.statistics.areas import headline_area
 
         trials = best_settings(study, self.finalists)
         jobs = [self._job(space, trial.params, self.finalist_overrides) for trial in trials]
@@ -183,7 +184,8 @@ class SearchSweeper(Sweeper):
         for trial, outcome in zip(trials, self._launches().run(jobs), strict=True):
             directory, why, area = outcome.job.directory, _why(outcome), None
             if outcome.state == "done":
-                area = jsd_area(directory)
+                headline = self.judge.headline(directory)
+                area = headline.sign * headline_area(directory, headline)
             elif outcome.state == "diverged":  # one that diverged late may have a small area
                 area = math.inf
                 say(f"finalist {trial.number} diverged, which counts as the worst: {why}\n    {directory}")
@@ -213,18 +215,6 @@ class SearchSweeper(Sweeper):
         return Launches(self.launcher, None, self.max_losses)
 
 
-def _require_exact_jsd(metrics: Mapping[str, Any]) -> None:
-    """Raise ConfigError where what a search minimizes is not measured; a target too large for it is found by its first trial."""
-    targets = [metric["_target_"] for metric in metrics.values() if metric and metric.get("_target_")]
-    is_exact = any(getattr(located(target, "evaluation.metrics"), "kind", "") == "exact" for target in targets)
-    require(
-        is_exact,
-        "evaluation.metrics",
-        targets,
-        "the search minimizes the exact JSD, which these do not compute; use evaluation=exact",
-    )
-
-
 def _on_other_seeds(config: Mapping[str, Any]) -> list[str]:
     """Overrides that report in a folder of its own, on seeds that follow each other and are no tuning seeds."""
     tuned = config["tuning_seeds"]
@@ -237,25 +227,27 @@ def _require_count(key: str, value: object, least: int) -> None:
     require(is_count, f"hydra.sweeper.{key}", value, f"expected a whole number >= {least}")
 
 
-def _study_name(first: Job, space: Space) -> str:
-    """Of what makes trials comparable: the configuration apart from what is searched, and the space."""
+def _study_name(first: Job, space: Space, judge: Judge) -> str:
+    """A name made of what makes trials comparable: the configuration without what is searched, the space, a named metric."""
     identity = f"{run_name(first.config)} {sorted((key, repr(d)) for key, d in space.searched.items())}"
+    if judge.metric is not None or judge.direction is not None:
+        identity += f" {judge.metric} {judge.direction}"
     return f"search-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
 
 
-def _tell(study: Study, trial: Trial, outcome: Outcome) -> bool:
+def _tell(study: Study, trial: Trial, outcome: Outcome, judge: Judge) -> bool:
     """Tell the study how a trial ended: its value, infinity where it diverged, or that it failed (False)."""
     if outcome.state not in ("done", "diverged"):
         trial.set_user_attr("error", _why(outcome))
         say(f"trial {trial.number} failed: {outcome.job.directory}\n    {_why(outcome)}")
         record(study, trial, None)
         return False
-    value = headline_value(outcome.job.directory)
-    if value is None:
-        raise RunError(f"{outcome.job.directory} has no exact JSD to search by: use evaluation=exact on an enumerable target")
+    headline, loss = judge.headline(outcome.job.directory), judge.loss(outcome.job.directory)
+    trial.set_user_attr("metric", headline.metric)
+    trial.set_user_attr("sign", headline.sign)
     if outcome.error:
         trial.set_user_attr("error", outcome.error)
-    record(study, trial, value)
+    record(study, trial, loss)
     return True
 
 

@@ -50,7 +50,9 @@ def write_run(
     path = folder / f"{arm}-s{seed}-{zlib.crc32(f'{arm} {seed} {config}'.encode()):08x}"
     path.mkdir(parents=True)
     (path / "config.yaml").write_text(yaml.safe_dump(run_config(arm, seed, replicas) | config))
-    (path / "status.json").write_text(json.dumps({"state": state, "step": n_points, "error": None, "seed": seed}))
+    headline = {"metric": "jsd", "direction": "minimize", "worst": float(np.log(2)), "words": "exact JSD"}
+    status = {"state": state, "step": n_points, "error": None, "seed": seed, "headline": headline}
+    (path / "status.json").write_text(json.dumps(status))
     states, target = target_distribution()
     lines, learned = [HEADER], []
     for replica in range(replicas):

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from gfn_vi.analysis.statistics.areas import jsd_area
+from gfn_vi.analysis.statistics.areas import headline_area
+from gfn_vi.core.headline import Headline
 from gfn_vi.runs.folders import TableError
+
+JSD = Headline("jsd", "minimize", math.log(2), "exact JSD")
 
 
 def write(path: Path, rows: Sequence[tuple[int, int, str, float]]) -> Path:
@@ -28,7 +31,7 @@ CURVE = [(0, 0, "jsd", 0.6), (10, 0, "jsd", 0.2), (40, 0, "jsd", 0.0), (10, 0, "
 
 def test_it_is_the_mean_height_over_unequal_steps(tmp_path: Path) -> None:
     """(10 x 0.4 + 30 x 0.1) / 40."""
-    assert jsd_area(write(tmp_path, CURVE)) == pytest.approx(0.175, rel=1e-12)
+    assert headline_area(write(tmp_path, CURVE), JSD) == pytest.approx(0.175, rel=1e-12)
 
 
 def test_replicas_are_averaged_and_a_frozen_one_is_worst_from_there_on(tmp_path: Path) -> None:
@@ -36,16 +39,16 @@ def test_replicas_are_averaged_and_a_frozen_one_is_worst_from_there_on(tmp_path:
     other = [(x, 1, metric, value) for x, _, metric, value in CURVE if metric == "jsd"]
     frozen = [(5, 1, "frozen", 0.0), (8, 1, "frozen", 1.0), (20, 1, "frozen", 1.0)]
     worst = (10 * (0.6 + math.log(2)) / 2 + 30 * math.log(2)) / 40
-    assert jsd_area(write(tmp_path, [*CURVE, *other, *frozen])) == pytest.approx((0.175 + worst) / 2, rel=1e-12)
+    assert headline_area(write(tmp_path, [*CURVE, *other, *frozen]), JSD) == pytest.approx((0.175 + worst) / 2, rel=1e-12)
 
 
 def test_values_that_are_not_finite_are_worst(tmp_path: Path) -> None:
     """The last point alone."""
     broken = [(x, r, m, math.nan if (x, m) == (40, "jsd") else value) for x, r, m, value in CURVE]
-    assert jsd_area(write(tmp_path, broken)) == pytest.approx((10 * 0.4 + 30 * (0.2 + math.log(2)) / 2) / 40, rel=1e-12)
+    assert headline_area(write(tmp_path, broken), JSD) == pytest.approx((10 * 0.4 + 30 * (0.2 + math.log(2)) / 2) / 40, rel=1e-12)
 
 
 def test_a_run_without_a_curve_is_refused(tmp_path: Path) -> None:
     """One point is none."""
-    with pytest.raises(TableError, match="no curve of the exact JSD"):
-        jsd_area(write(tmp_path, CURVE[:1]))
+    with pytest.raises(TableError, match=r"no curve of jsd \(exact JSD\)"):
+        headline_area(write(tmp_path, CURVE[:1]), JSD)

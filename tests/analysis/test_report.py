@@ -20,7 +20,7 @@ from gfn_vi.analysis.reading.table import collect, table_hash
 from gfn_vi.analysis.statistics.final_values import final_sections, final_values
 from gfn_vi.commands import figure as figure_command
 from gfn_vi.commands import report as report_command
-from gfn_vi.runs.states import RunState
+from gfn_vi.runs.state import RunState
 
 CLONE = Path(__file__).resolve().parents[2]
 FIGURE = CLONE / "experiments/quickstart/figure.py"

@@ -17,11 +17,14 @@ from rich.console import Console
 
 from gfn_vi.analysis.pages.status_view import choose_rows, clock, plain, short_labels, snapshot, table
 from gfn_vi.commands import status as status_command
+from gfn_vi.core.headline import Headline
 from gfn_vi.runs.directory import RunDirectory
 from gfn_vi.runs.metrics_tail import FIRST_BYTES, MetricsTail
-from gfn_vi.runs.states import Progress, RunState, SweepStates, count, seconds_left
+from gfn_vi.runs.state import RunState
+from gfn_vi.runs.sweep_states import Progress, SweepStates, count, seconds_left
 
 CLONE = Path(__file__).resolve().parents[2]
+JSD = Headline("jsd", "minimize", math.log(2), "exact JSD")
 HEADER = "step,trajectories,reward_calls,wall_seconds,replica,metric,value\n"
 TRACEBACK = 'Traceback (most recent call last):\n  File "a.py", line 1\nValueError: no\n\n'
 MakeRun = Callable[..., Path]
@@ -103,19 +106,19 @@ def test_error_line_is_the_last_that_says_something() -> None:
 def test_tail_follows_a_growing_file(tmp_path: Path) -> None:
     """A line that is still being written waits; a file that was cut back by a resumed run is read anew."""
     path = tmp_path / "metrics.csv"
-    tail = MetricsTail(path)
+    tail = MetricsTail(path, JSD)
     tail.read()
-    assert (tail.trajectories, tail.jsd) == (0, None)
+    assert (tail.trajectories, tail.value) == (0, None)
     first = HEADER + record(0, "jsd", 0.5, 0.3) + record(640, "loss", 1.0, 2.0)
     path.write_text(first + "20,1280,1280,12")
     tail.read()
-    assert (tail.trajectories, tail.wall_seconds, tail.jsd) == (640, 6.4, 0.4)
+    assert (tail.trajectories, tail.wall_seconds, tail.value) == (640, 6.4, 0.4)
     path.write_text(first + record(1280, "jsd", 0.1, 0.2))
     tail.read()
-    assert (tail.trajectories, tail.jsd) == (1280, pytest.approx(0.15))
+    assert (tail.trajectories, tail.value) == (1280, pytest.approx(0.15))
     path.write_text(HEADER + record(0, "jsd", 0.5, 0.3))
     tail.read()
-    assert (tail.trajectories, tail.jsd) == (0, 0.4)
+    assert (tail.trajectories, tail.value) == (0, 0.4)
 
 
 def test_tail_finds_the_last_jsd_far_from_the_end(tmp_path: Path) -> None:
@@ -124,11 +127,26 @@ def test_tail_finds_the_last_jsd_far_from_the_end(tmp_path: Path) -> None:
         path = tmp_path / f"{n}.csv"
         noise = "".join(record(64 * step, "loss", 1.0, 2.0, 3.0) for step in range(3, 3 + n))
         path.write_text(HEADER + record(64, "loss", *[1.0] * 900) + record(128, "jsd", 0.2, math.nan, 0.1) + noise)
-        tail = MetricsTail(path)
+        tail = MetricsTail(path, JSD)
         tail.read()
-        assert tail.jsd == 0.2
+        assert tail.value == 0.2
         assert tail.trajectories == 64 * (2 + n)
     assert path.stat().st_size > 3 * FIRST_BYTES
+
+
+def test_a_sampled_headline_has_its_error(make_run: MakeRun) -> None:
+    """A target too large to list is no blank: the column is named after its metric, higher is better."""
+    path = make_run()
+    elbo = {"metric": "sampled_elbo", "direction": "maximize", "worst": "-inf", "words": "sampled ELBO (nats)"}
+    rows = record(512, "sampled_elbo", -3.0, math.nan, -2.0) + record(512, "sampled_elbo_se", 0.1, 0.3, 0.2)
+    (path / "metrics.csv").write_text(HEADER + rows)
+    say(path, headline=elbo)
+    _, names, row, about = plain(snapshot(SweepStates(path.parent), 50)).splitlines()
+    assert names.split()[4] == "sampled_elbo"
+    assert row.split()[4] == "-3+-0.2"
+    assert about == "sampled_elbo: sampled ELBO (nats), higher is better; a replica that is not finite counts as -inf"
+    other = make_run("forward_kl")
+    assert plain(snapshot(SweepStates(other.parent), 50)).splitlines()[1].split()[4] == "headline"
 
 
 def test_progress_of_a_running_run(make_run: MakeRun) -> None:
@@ -139,7 +157,7 @@ def test_progress_of_a_running_run(make_run: MakeRun) -> None:
     states = SweepStates(path.parent)
     with RunDirectory(path):
         progress = states.progress(*states.look())
-    assert (progress.trajectories, progress.total, progress.share, progress.jsd) == (512, 1024, 0.5, 0.25)
+    assert (progress.trajectories, progress.total, progress.share, progress.value) == (512, 1024, 0.5, 0.25)
     assert progress.seconds is not None
     assert progress.seconds_left is not None
     assert progress.seconds + progress.seconds_left == pytest.approx(10.24)
@@ -187,14 +205,15 @@ def test_plain_columns_stay_where_they_are(make_run: MakeRun) -> None:
     """Seven columns without spaces, then the name of the run, then its error."""
     done, failed = make_run("reverse_kl"), make_run("forward_kl")
     say(failed, state="failed", error=TRACEBACK, wall_seconds=65.0)
-    head, names, *rows = plain(snapshot(SweepStates(done.parent), 50)).splitlines()
+    head, names, *rows, about = plain(snapshot(SweepStates(done.parent), 50)).splitlines()
     assert head == "quickstart: 2 runs: 1 done, 1 failed"
-    assert names.split() == ["state", "share", "trajectories", "of", "JSD", "spent", "left", "run", "error"]
+    assert names.split() == ["state", "share", "trajectories", "of", "jsd", "spent", "left", "run", "error"]
     assert [row.split()[0] for row in rows] == ["failed", "done"]
     assert rows[0].split()[5] == "1:05"
     assert rows[0].split()[7:] == [failed.name, "ValueError:", "no"]
     assert rows[1].split()[7:] == [done.name]
     assert rows[0].index(failed.name) == rows[1].index(done.name)
+    assert about == "jsd: exact JSD, lower is better; a replica that is not finite counts as 0.693"
 
 
 def test_table_fits_the_screen_with_many_runs_and_errors(make_run: MakeRun) -> None:
@@ -234,7 +253,7 @@ def test_nothing_heavy_is_imported(make_run: MakeRun) -> None:
     code = "import sys; from gfn_vi.commands.status import main; main(sys.argv[1:]); print(*sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True, cwd=CLONE)
     loaded = set(answer.stdout.splitlines()[-1].split())
-    assert "gfn_vi.runs.states" in loaded
+    assert "gfn_vi.runs.sweep_states" in loaded
     assert not loaded & {"torch", "pandas", "pyarrow", "numpy", "hydra", "omegaconf", "matplotlib"}
 
 

@@ -20,6 +20,7 @@ SEARCH = (
     *(word for word in SMALL if not word.startswith("sampler")),
     *("trainer.n_trajectories=128", "optimizer.lr_forward=tag(log,interval(1e-4,1e-1))"),
     "optimizer.lr_log_Z=0.01,0.1",
+    *("hydra.sweeper.metric=jsd", "hydra.sweeper.direction=minimize"),
 )
 
 
@@ -69,6 +70,17 @@ def test_a_search_trains_its_best_longer_and_says_how_to_report(tmp_path: Path) 
     assert config["experiment_name"] == "rates_report"
     assert config["trainer"]["n_trajectories"] == 256
     assert config["optimizer"]["lr_forward"] == found["chosen"]["parameters"]["optimizer.lr_forward"]
+
+
+def test_a_search_without_an_exact_distribution_maximizes_a_named_metric(tmp_path: Path) -> None:
+    """The table has the metric's own sign, and the best trial is the one with the most."""
+    by_elbo = ("evaluation=sampled", "hydra.sweeper.metric=sampled_elbo", "hydra.sweeper.direction=maximize")
+    done = search(tmp_path, *by_elbo, "hydra.sweeper.n_trials=3", "hydra.sweeper.finalists=0")
+    assert done.code == 0, done.err
+    values = {int(row["number"]): float(row["value"]) for row in trials(tmp_path)}
+    best = results(tmp_path)["best"]
+    assert [trial["sampled_elbo"] for trial in best] == sorted(values.values(), reverse=True)
+    assert best[0]["trial"] == max(values, key=values.__getitem__)
 
 
 def final_jsd(run: Path) -> float:
@@ -224,7 +236,8 @@ REFUSED = {
     "+hydra.sweeper.sampler_arguments.foo=1": ("hydra.sweeper.sampler_arguments", "foo"),
     "optimizer.lr_forward=interval(2.0,1.0)": ("optimizer.lr_forward=interval(2.0,1.0)", "cannot be searched"),
     "hydra.sweeper.storage=foo://bar": ("foo://bar", "hydra.sweeper.storage"),
-    "evaluation=sampled": ("exact JSD", "evaluation=exact"),
+    "evaluation=sampled": ("has not recorded jsd", "hydra.sweeper.metric"),
+    "hydra.sweeper.direction=up": ("hydra.sweeper.direction=up", "minimize, maximize"),
     "+target.foo=1,2": ("target.foo", "no such key"),
 }
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hydra.errors import MissingConfigException
 
-from gfn_vi.commands.hydra_errors import in_one_line
+from gfn_vi.terminal.hydra_errors import in_one_line
 from system.command import SMALL, ended, files_below, records, spawn, train, wait_until
 
 SHORT = (*SMALL, "trainer.n_trajectories=16")

@@ -327,3 +327,19 @@ def test_naming_a_run_does_not_import_torch():
     """)
     shown = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert shown.stdout == "False\n"
+
+
+def test_headline_stays_when_later_writes_do_not_give_it(tmp_path):
+    """Also for another process, as a resumed run is one; a new headline takes its place."""
+    path = tmp_path / "run"
+    first, second = ({"metric": name, "direction": "minimize", "worst": "inf", "words": name} for name in ("jsd", "loss"))
+    with RunDirectory(path) as directory:
+        directory.write_status("running", 0)
+        assert "headline" not in directory.status()
+        directory.write_status("running", 0, headline=first)
+        directory.write_status("interrupted", 3)
+    with RunDirectory(path) as directory:
+        directory.write_status("running", 3)
+        assert directory.status()["headline"] == first
+        directory.write_status("done", 9, headline=second)
+    assert RunDirectory(path).status()["headline"] == second

@@ -26,7 +26,8 @@ from gfn_vi.analysis.reading.table import collect, table_hash
 from gfn_vi.analysis.statistics.final_values import METRICS, STATISTICS, Section, final_sections, in_words
 from gfn_vi.analysis.statistics.summary import grouped_curves, summary
 from gfn_vi.runs.folders import TableError
-from gfn_vi.runs.states import ACTIVE, BROKEN, RunState, SweepStates, count
+from gfn_vi.runs.state import BROKEN, RunState
+from gfn_vi.runs.sweep_states import SweepStates, count
 
 PAGE, CLAIMS = "report.html", "claims.csv"
 MOST_DETAILS = 100  # runs with a paragraph each; of more, the number
@@ -74,7 +75,7 @@ def render(folder: Path, figure: Path | None, draw: str | None) -> str:
         "draw": draw,
     }
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = (files("gfn_vi.analysis") / "report.html.j2").read_text(encoding="utf-8")
+    template = (files("gfn_vi.analysis.pages") / "report.html.j2").read_text(encoding="utf-8")
     return environment.from_string(template).render(content) + "\n"
 
 
@@ -94,7 +95,7 @@ def _content(folder: Path, runs: Sequence[RunState], table: pd.DataFrame | None)
         "n_troubles": len(broken),
         "missing": [_trouble(run, labels[run.name]) for run in runs if run.state == "missing"][:MOST_DETAILS],
         "n_missing": sum(run.state == "missing" for run in runs),
-        "running": [labels[run.name] for run in runs if run.state in ACTIVE],
+        "running": [labels[run.name] for run in runs if run.state == "running"],
         "silent": _silent(runs, table),
         "sweep_command": sweep_command(runs),
         "folder": shlex.quote(str(folder)),
@@ -160,7 +161,7 @@ def _trouble(run: RunState, label: str) -> Trouble:
 def _silent(runs: Sequence[RunState], table: pd.DataFrame | None) -> list[str]:
     """Runs that are done and have no numbers in the table: their files are damaged or gone."""
     heard = set() if table is None else set(table["run"].unique())
-    return [run.name for run in runs if run.state in ("done", "diverged") and run.name not in heard]
+    return [run.name for run in runs if run.is_finished and run.name not in heard]
 
 
 def _claims(folder: Path) -> list[dict[str, str]]:

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gfn_vi.runs.states import ACTIVE, BROKEN, FINISHED, STATES, Progress, RunState, SweepStates, count, seconds_left
+from gfn_vi.core.headline import Headline
+from gfn_vi.runs.state import BROKEN, STATES, RunState
+from gfn_vi.runs.sweep_states import Progress, SweepStates, count, seconds_left
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -24,9 +26,9 @@ COLORS = {
 HASH = 9  # characters of a run's name: a dash and 8 hexadecimal digits
 PLAIN_ROWS = 200
 ERROR_LINES = 4
-OTHER_LINES = 7 + ERROR_LINES  # of a table, besides its rows
-PLAIN = "{:<11} {:>5} {:>12} {:>12} {:>9} {:>9} {:>9}  {}"
-PLAIN_HEADER = PLAIN.format("state", "share", "trajectories", "of", "JSD", "spent", "left", "run  error")
+OTHER_LINES = 8 + ERROR_LINES  # of a table, besides its rows
+PLAIN = "{:<11} {:>5} {:>12} {:>12} {:>15} {:>9} {:>9}  {}"
+HEADLINE = "headline"  # the column of runs that are judged by different metrics
 
 
 @dataclass(frozen=True)
@@ -41,12 +43,12 @@ class Snapshot:
 
     @property
     def running(self) -> bool:
-        return any(run.state in ACTIVE for run in self.runs)
+        return any(run.state == "running" for run in self.runs)
 
     @property
     def to_do(self) -> bool:
         """Whether something runs, or would be started by the sweep's command."""
-        return any(run.state not in FINISHED for run in self.runs)
+        return any(not run.is_finished for run in self.runs)
 
     @property
     def all_done(self) -> bool:
@@ -57,7 +59,7 @@ def snapshot(states: SweepStates, n_rows: int) -> Snapshot:
     """Look once; at most n_rows rows: of more runs those that run or broke, and how many others there are."""
     runs = states.look()
     shown = choose_rows(runs, n_rows)
-    wanted = {run.name: run for run in [*shown, *(run for run in runs if run.state in ACTIVE)]}
+    wanted = {run.name: run for run in [*shown, *(run for run in runs if run.state == "running")]}
     progress = {name: states.progress(run) for name, run in wanted.items()}
     return Snapshot(states.folder.resolve().name, runs, shown, progress, short_labels(runs))
 
@@ -66,7 +68,7 @@ def choose_rows(runs: Sequence[RunState], n_rows: int) -> list[RunState]:
     """All runs if they fit, else those that run or broke, as many as fit; in the order of `runs`."""
     if len(runs) <= n_rows:
         return list(runs)
-    telling = [run for run in runs if run.state in (*ACTIVE, *BROKEN, "interrupted")]
+    telling = [run for run in runs if run.state in ("running", *BROKEN, "interrupted")]
     first = sorted(telling, key=lambda run: STATES.index(run.state))[: max(n_rows - 1, 1)]  # sorted keeps the order within
     names = {run.name for run in first}
     return [run for run in telling if run.name in names]
@@ -114,12 +116,42 @@ def number(value: float | None, form: str, unknown: str = "-") -> str:
     return unknown if value is None else format(value, form)
 
 
-def headline(seen: Snapshot) -> str:
+def summary_line(seen: Snapshot) -> str:
     """ "quickstart: 6 runs: 4 done, 1 running, 1 missing; 0:20 left"."""
     counts = ", ".join(f"{n} {state}" for state, n in count(seen.runs).items())
     text = f"{seen.title}: {len(seen.runs)} run{'s' * (len(seen.runs) != 1)}: {counts}"
     left = seconds_left(seen.runs, seen.progress)
     return text if left is None else f"{text}; about {clock(left)} left"
+
+
+def headlines(seen: Snapshot) -> list[Headline]:
+    """What the runs are judged by, each once, in the order of the runs."""
+    return list(dict.fromkeys(run.headline for run in seen.runs if run.headline is not None))
+
+
+def judged_by(seen: Snapshot) -> str:
+    """The metric that all runs are judged by; a general word where there is none or there are several."""
+    metrics = {headline.metric for headline in headlines(seen)}
+    return metrics.pop() if len(metrics) == 1 else HEADLINE
+
+
+def judged(seen: Snapshot, run: RunState, unknown: str) -> str:
+    """The headline's last value, with its standard error where it is sampled and its name where runs differ in it."""
+    progress = seen.progress[run.name]
+    if run.headline is None or progress.value is None:
+        return unknown
+    error = "" if progress.standard_error is None else f"+-{progress.standard_error:.1g}"
+    name = f"{run.headline.metric}=" if judged_by(seen) == HEADLINE else ""
+    return f"{name}{progress.value:.3g}{error}"
+
+
+def headline_lines(seen: Snapshot) -> list[str]:
+    """ "jsd: exact JSD, lower is better; a replica that is not finite counts as 0.693", a line for each metric."""
+    return [
+        f"{h.metric}: {h.words}, {'lower' if h.direction == 'minimize' else 'higher'} is better; "
+        f"a replica that is not finite counts as {h.worst:.3g}"
+        for h in headlines(seen)
+    ]
 
 
 def rest_line(seen: Snapshot) -> str:
@@ -146,17 +178,18 @@ def label_list(labels: Sequence[str], most: int = 1) -> str:
 
 def plain(seen: Snapshot) -> str:
     """A headline, a header, one line per run."""
-    lines = [headline(seen), PLAIN_HEADER]
+    names = PLAIN.format("state", "share", "trajectories", "of", judged_by(seen), "spent", "left", "run  error")
+    lines = [summary_line(seen), names]
     for run in seen.shown:
         p = seen.progress[run.name]
         share = "-" if p.share is None else f"{p.share:.0%}"
-        numbers = (str(p.trajectories), number(p.total, "d"), number(p.jsd, ".3g"), clock(p.seconds), clock(p.seconds_left))
+        numbers = (str(p.trajectories), number(p.total, "d"), judged(seen, run, "-"), clock(p.seconds), clock(p.seconds_left))
         lines.append(PLAIN.format(run.state, share, *numbers, f"{run.name}  {run.error_line}".rstrip()))
-    return "\n".join([*lines, *filter(None, [rest_line(seen)])])
+    return "\n".join([*lines, *filter(None, [rest_line(seen), *headline_lines(seen)])])
 
 
 # Column -> the narrowest screen that has it.
-WIDTHS = {"run": 0, "state": 0, "progress": 100, "": 0, "trajectories": 70, "JSD": 56, "spent": 70, "left": 0}
+WIDTHS = {"run": 0, "state": 0, "progress": 100, "": 0, "trajectories": 70, HEADLINE: 56, "spent": 70, "left": 0}
 
 
 def table(seen: Snapshot, width: int, remark: str) -> RenderableType:
@@ -170,13 +203,15 @@ def table(seen: Snapshot, width: int, remark: str) -> RenderableType:
     grid = Table(box=None, pad_edge=False, header_style="bright_black", padding=(0, 2, 0, 0))
     for name in columns:
         left = name in ("run", "state", "progress")
-        grid.add_column(name, justify="left" if left else "right", no_wrap=name != "run")
+        grid.add_column(judged_by(seen) if name == HEADLINE else name, justify="left" if left else "right", no_wrap=name != "run")
     for run in seen.shown:
-        cells = _cells(run, seen.labels[run.name], seen.progress[run.name])
+        cells = _cells(run, seen.labels[run.name], seen.progress[run.name], judged(seen, run, ""))
         grid.add_row(*(cells[name] for name in columns))
-    parts: list[RenderableType] = [Text(headline(seen), style="bold"), Padding(grid, (1, 0, 0, 0))]
+    parts: list[RenderableType] = [Text(summary_line(seen), style="bold"), Padding(grid, (1, 0, 0, 0))]
     if rest := rest_line(seen):
         parts.append(Text(rest, style="bright_black"))
+    for line in headline_lines(seen):
+        parts.append(Text(line, style="bright_black", no_wrap=True, overflow="ellipsis"))
     if remark:
         parts.append(Text(remark, style="bright_black"))
     told = errors(seen)
@@ -189,7 +224,7 @@ def table(seen: Snapshot, width: int, remark: str) -> RenderableType:
     return Group(*parts)
 
 
-def _cells(run: RunState, label: str, progress: Progress) -> dict[str, RenderableType]:
+def _cells(run: RunState, label: str, progress: Progress, value: str) -> dict[str, RenderableType]:
     """Column -> cell; empty where nothing is known."""
     from rich.progress_bar import ProgressBar
     from rich.text import Text
@@ -199,7 +234,7 @@ def _cells(run: RunState, label: str, progress: Progress) -> dict[str, Renderabl
     texts = {
         "": "" if share is None else f"{share:.0%}",
         "trajectories": f"{progress.trajectories:,}" if progress.total else "",
-        "JSD": number(progress.jsd, ".3g", ""),
+        HEADLINE: value,
         "spent": clock(progress.seconds, ""),
         "left": clock(progress.seconds_left, ""),
     }

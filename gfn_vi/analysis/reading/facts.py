@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gfn_vi.runs.directory import RunDirectory
-from gfn_vi.runs.states import RunState
+from gfn_vi.runs.state import RunState
 
 
 def facts(folder: Path, runs: Sequence[RunState]) -> dict[str, str]:

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from gfn_vi.commands.hydra_errors import in_one_line
 from gfn_vi.core.errors import ConfigError, RunError
+from gfn_vi.terminal.hydra_errors import in_one_line
 
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 

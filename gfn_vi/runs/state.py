@@ -1,0 +1,141 @@
+"""The state of one run, read from its directory: the only answer to it, and the only witness when a worker dies.
+
+A run is done, diverged (done, but a replica became non-finite), running (a living process holds its lock), interrupted (the
+same command goes on), failed, killed (it began, but nobody holds its lock), damaged (status.json or the lock cannot be read:
+the same command runs it again) or missing (nothing of it is there).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from gfn_vi.core.errors import RunError
+from gfn_vi.core.headline import Headline
+from gfn_vi.runs.directory import RunDirectory
+from gfn_vi.runs.files import LOG, RUN_FILES, STATUS
+from gfn_vi.runs.headline import headline_of
+
+State = Literal["running", "failed", "killed", "diverged", "damaged", "interrupted", "missing", "done"]
+STATES: tuple[State, ...] = get_args(State)
+FINISHED = ("done", "diverged")  # the sweep's command leaves them alone
+BROKEN = ("failed", "killed", "diverged", "damaged")
+LAST_BYTES = 4096  # of the log, for its last line
+
+
+@dataclass(frozen=True)
+class RunState:
+    """One run as its directory and the manifest of its sweep tell it."""
+
+    name: str
+    state: State
+    overrides: tuple[str, ...] = ()  # of the manifest
+    error: str | None = None  # text of the traceback, or which replicas became non-finite
+    step: int = 0
+    wall_seconds: float | None = None  # when status.json was written
+    headline: Headline | None = None  # what it is judged by
+    version: tuple[int, int] | None = field(default=None, compare=False)  # another one after every write of status.json
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.state in FINISHED
+
+    @property
+    def error_line(self) -> str:
+        """The last line of the error that says something; "" without one."""
+        return last_line(self.error or "") or ""
+
+
+def look(path: Path) -> RunState:
+    """Return the state of the run in this directory. Raises RunError where its lock cannot be looked at.
+
+    A run that says done is done. Of any other, the lock is asked before status.json is read again, so that what is read is no
+    older than the answer.
+    """
+    told = _told(path)
+    if told.is_finished:
+        return told
+    is_written = RunDirectory(path).is_being_written()
+    told = _told(path)
+    if told.is_finished:
+        return told
+    if is_written:
+        return RunState(path.name, "running", (), None, told.step, told.wall_seconds, told.headline, told.version)
+    if told.state != "running":
+        return told
+    gone = f"its process is gone ({RunDirectory(path).owner()})"
+    return RunState(path.name, "killed", (), gone, told.step, told.wall_seconds, told.headline, told.version)
+
+
+def look_tolerantly(path: Path) -> RunState:
+    """Return the state of the run; damaged where nobody can tell whether it is being written."""
+    try:
+        return look(path)
+    except RunError as error:
+        told = _told(path)
+        return RunState(path.name, "damaged", (), str(error), told.step, told.wall_seconds, told.headline, told.version)
+
+
+def version_of(path: Path) -> tuple[int, int] | None:
+    """Another pair of numbers after every write of status.json; None without a readable one."""
+    try:
+        found = (path / STATUS).stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+def _told(path: Path) -> RunState:
+    """What the files say, whoever writes them."""
+    version = version_of(path)
+    try:
+        content: Any = json.loads((path / STATUS).read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        if any((path / name).exists() for name in RUN_FILES):
+            return RunState(path.name, "killed", (), f"killed before it wrote {STATUS}", version=version)
+        return RunState(path.name, "missing", version=version)
+    except (OSError, ValueError):
+        content = None
+    state = content.get("state") if isinstance(content, dict) else None
+    if state not in ("running", "done", "failed", "interrupted"):
+        return RunState(path.name, "damaged", (), f"{STATUS} is damaged: the same command runs it again", version=version)
+    error, step, seconds = content.get("error"), content.get("step"), content.get("wall_seconds")
+    return RunState(
+        path.name,
+        "diverged" if state == "done" and error else state,
+        (),
+        str(error) if error else None,
+        step if isinstance(step, int) else 0,
+        float(seconds) if isinstance(seconds, int | float) else None,
+        headline_of(content),
+        version,
+    )
+
+
+def last_line(text: str) -> str | None:
+    """The last line that says something."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else None
+
+
+def give_up(path: Path, losses: int) -> str:
+    """Record that the workers of this run died; returns the error. Raises HeldError if somebody writes it now."""
+    died = "its worker died" if losses == 1 else f"its worker died {losses} times"
+    error = f"{died} (killed, or out of memory); the last line of its log: {_last_log_line(path) or 'none'}"
+    with RunDirectory(path) as run:
+        status = run.status() or {}
+        run.write_status("failed", status.get("step") or 0, error, status.get("seed"), status.get("wall_seconds"))
+    return error
+
+
+def _last_log_line(path: Path) -> str | None:
+    try:
+        with open(path / LOG, "rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - LAST_BYTES))
+            return last_line(file.read().decode(errors="replace"))
+    except OSError:
+        return None

@@ -1,0 +1,138 @@
+"""What every run of a folder is doing, from the files on disk; cheap enough to ask every second for thousands of runs.
+
+A status.json of a finished run is read again only if it has changed, metrics.csv only at its end.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from gfn_vi.core.headline import Headline
+from gfn_vi.runs.files import CONFIG, METRICS, RUN_FILES
+from gfn_vi.runs.folders import NoRunsError, require_folder
+from gfn_vi.runs.manifest import read_manifest
+from gfn_vi.runs.metrics_tail import MetricsTail
+from gfn_vi.runs.state import STATES, RunState, look_tolerantly, version_of
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is. trajectories and total: per replica; None: not known."""
+
+    trajectories: int
+    total: int | None
+    value: float | None  # of the headline, median over replicas
+    seconds: float | None  # spent on it
+    seconds_left: float | None
+    standard_error: float | None = None  # of a headline that is sampled, median over replicas
+
+    @property
+    def share(self) -> float | None:
+        """Between 0 and 1."""
+        return min(self.trajectories / self.total, 1.0) if self.total else None
+
+
+class SweepStates:
+    """The runs of one folder, looked at again and again."""
+
+    def __init__(self, folder: Path) -> None:
+        require_folder(folder)
+        self.folder = folder
+        self._finished: dict[str, RunState] = {}
+        self._tails: dict[tuple[str, Headline | None], MetricsTail] = {}
+        self._totals: dict[str, tuple[int, int]] = {}
+
+    def look(self) -> list[RunState]:
+        """All runs by name; NoRunsError if there are none."""
+        planned = read_manifest(self.folder)
+        with os.scandir(self.folder) as entries:
+            present = {entry.name for entry in entries if entry.is_dir()}
+        names = sorted(present | set(planned))
+        runs = [run for name in names if (run := self._state(name, planned)) is not None]
+        if not runs:
+            raise NoRunsError(f"{self.folder}: no runs found (folders that hold {', '.join(RUN_FILES)})")
+        return runs
+
+    def progress(self, run: RunState) -> Progress:
+        """How far the run is, from the end of its metrics.csv."""
+        total, batch = self._total(run.name)
+        tail = self._tails.setdefault((run.name, run.headline), MetricsTail(self.folder / run.name / METRICS, run.headline))
+        tail.read()
+        seen = max(tail.trajectories, run.step * batch)
+        if run.state != "running":
+            spent = [seconds for seconds in (run.wall_seconds, tail.wall_seconds) if seconds is not None]
+            return Progress(seen, total or None, tail.value, max(spent, default=None), None, tail.standard_error)
+        since = max(time.time() - tail.changed, 0.0) if tail.changed else 0.0
+        left = None
+        if tail.trajectories and tail.wall_seconds and total:
+            speed = tail.trajectories / tail.wall_seconds
+            left = max((total - tail.trajectories) / speed - since, 0.0)
+        spent_so_far = (tail.wall_seconds or 0.0) + since
+        return Progress(seen, total or None, tail.value, spent_so_far, left, tail.standard_error)
+
+    def _state(self, name: str, planned: Mapping[str, tuple[str, ...]]) -> RunState | None:
+        """The state of the run; None for a folder that is no run."""
+        path, known = self.folder / name, self._finished.get(name)
+        if known is None or known.version != version_of(path):
+            known = look_tolerantly(path)
+            if known.is_finished:
+                self._finished[name] = known
+        if known.state == "missing" and name not in planned:
+            return None
+        return replace(known, overrides=planned.get(name, ()))
+
+    def _total(self, name: str) -> tuple[int, int]:
+        """(trajectories per replica in whole batches, batch size); zeros if config.yaml does not tell."""
+        if name not in self._totals:
+            try:
+                trainer = _section((self.folder / name / CONFIG).read_text(encoding="utf-8"), "trainer")
+                batch, n = int(trainer["batch_size"]), int(trainer["n_trajectories"])
+                self._totals[name] = (-(-n // batch) * batch, batch)
+            except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
+                return (0, 0)
+        return self._totals[name]
+
+
+def count(runs: Sequence[RunState]) -> dict[str, int]:
+    """State -> number of runs, in the order of STATES, those that occur."""
+    counts = Counter(run.state for run in runs)
+    return {state: counts[state] for state in reversed(STATES) if counts[state]}
+
+
+def seconds_left(runs: Sequence[RunState], progress: Mapping[str, Progress]) -> float | None:
+    """Until all that runs and all that is missing is done, at the present number of runs at a time; None: not known.
+
+    progress: of the running runs, by name. A run that has not started takes as long as those that are done took.
+    """
+    running = [progress[run.name] for run in runs if run.state == "running"]
+    waiting = sum(run.state == "missing" for run in runs)
+    took = [run.wall_seconds for run in runs if run.is_finished and run.wall_seconds]
+    took = took or [p.seconds + p.seconds_left for p in running if p.seconds is not None and p.seconds_left is not None]
+    left = [p.seconds_left for p in running if p.seconds_left is not None]
+    if not running or not took:
+        return None
+    usual = sum(took) / len(took)
+    work = sum(left) + usual * (len(running) - len(left) + waiting)
+    return max([work / len(running), *left])
+
+
+@lru_cache(maxsize=1024)
+def _parsed(text: str) -> Any:
+    import yaml
+
+    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
+def _section(text: str, key: str) -> Mapping[str, Any]:
+    """The mapping under a top-level key, without parsing the rest."""
+    found = re.search(rf"^{key}:.*(?:\n[ \t].*)*", text, re.MULTILINE)
+    content = _parsed(found.group())[key] if found else None
+    return content if isinstance(content, Mapping) else {}
