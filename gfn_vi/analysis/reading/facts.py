@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gfn_vi.core.command_line import command
 from gfn_vi.runs.directory import RunDirectory
 from gfn_vi.runs.states import RunState
 
@@ -76,9 +77,9 @@ def sweep_command(runs: Sequence[RunState]) -> str | None:
         if combinations != len(planned) or any(key not in everywhere for key in varying):
             return None
         words += [f"{key}={','.join(values[key])}" for key in varying]
-    return shlex.join(["python", "scripts/train.py", "-m", *words])
+    return f"{command('train')} {shlex.join(['-m', *words])}"
 
 
 def run_command(run: RunState) -> str | None:
     """The command of one run; None where the manifest does not know it."""
-    return shlex.join(["python", "scripts/train.py", *run.overrides]) if run.overrides else None
+    return f"{command('train')} {shlex.join(run.overrides)}" if run.overrides else None
