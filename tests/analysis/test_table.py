@@ -242,7 +242,7 @@ def test_any_yaml_is_read(make_run: MakeRun, text: str) -> None:
 
 def test_analysis_never_imports_torch() -> None:
     """Reading results needs no torch; the commands load nothing heavy before they know what to do."""
-    modules = ", ".join(f"gfn_vi.analysis.{name}" for name in ("runs", "table", "statistics", "style"))
+    modules = ", ".join(f"gfn_vi.analysis.{name}" for name in ("reading.table", "statistics.summary", "pictures.style"))
     light = "gfn_vi.commands.figure, gfn_vi.commands.collect"
     for statement, forbidden in ((modules, ["torch"]), (light, ["torch", "pandas", "numpy", "matplotlib", "yaml"])):
         code = f"import {statement}, sys, json; print(json.dumps([m for m in {forbidden} if m in sys.modules]))"

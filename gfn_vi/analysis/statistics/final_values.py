@@ -12,7 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from gfn_vi.analysis.reading.choices import columns_of_choices
 from gfn_vi.analysis.reading.differences import NOT_SET, PREFIX, short
+from gfn_vi.analysis.reading.seeds import SEED_KEYS
 from gfn_vi.analysis.statistics.estimates import interval, probability_of_improvement, with_worst
 
 # Metric -> (what it is, whether lower is better, the worst value: what a replica that became non-finite counts as).
@@ -21,7 +23,7 @@ METRICS = {
     "modes_covered": ("modes covered", False, 0.0),
 }
 STATISTICS = {"median": "median", "iqm": "interquartile mean", "mean": "mean"}
-SEED_KEYS = frozenset(f"{PREFIX}{key}" for key in ("seed", "replicas", "tuning_seeds", "target.data.seed"))
+SEED_COLUMNS = frozenset(f"{PREFIX}{key}" for key in SEED_KEYS)
 MOST_GROUPS, MOST_COMPARED = 60, 16
 
 
@@ -54,16 +56,21 @@ def final_values(table: pd.DataFrame, metric: str, worst: float) -> dict[str, np
     if rows.empty:
         return {}
     last = rows[rows["step"] == rows.groupby("run", observed=True)["step"].transform("max")]
-    keys = [name for name in last.columns if name.startswith(PREFIX) and name not in SEED_KEYS]
-    labels = group_labels(last[["arm", *keys]])
+    labels = group_labels(last[["arm", *telling_keys(table)]])
     frozen = table[(table["metric"] == "frozen") & (table["value"] != 0)][["run", "replica"]].drop_duplicates()
     stopped = pd.MultiIndex.from_frame(last[["run", "replica"]]).isin(pd.MultiIndex.from_frame(frozen))
     values = pd.Series(with_worst(np.where(stopped, np.nan, last["value"]), worst), last.index)
     return {str(name): of_group.to_numpy() for name, of_group in values.groupby(labels)}
 
 
+def telling_keys(table: pd.DataFrame) -> list[str]:
+    """Return the columns in which groups may differ: choices, and keys of the configuration that are no seeds."""
+    keys = [name for name in map(str, table.columns) if name.startswith(PREFIX) and name not in SEED_COLUMNS]
+    return [*columns_of_choices(table), *keys]
+
+
 def group_labels(configs: pd.DataFrame) -> pd.Series:
-    """For each row its arm, and of the config.* columns as few as tell the groups of that arm apart."""
+    """Return for each row its arm, and of the other columns as few as tell the groups of that arm apart."""
     texts = configs.astype(object).map(lambda value: NOT_SET if pd.isna(value) else short(value))
     distinct = texts.drop_duplicates()
     labels: dict[tuple[str, ...], str] = {}
@@ -77,11 +84,19 @@ def group_labels(configs: pd.DataFrame) -> pd.Series:
 
 
 def telling_columns(distinct: pd.DataFrame) -> list[str]:
-    """Columns in which the rows differ: one if one is enough (a name, then the target before anything else), or all of them."""
+    """Return the columns in which the rows differ: one if one is enough, or the choices if they are, or all of them.
+
+    Of several that are enough a choice goes first, then a name, then the target.
+    """
     differing = [str(name) for name in distinct.columns if distinct[name].nunique(dropna=False) > 1]
-    for name in sorted(differing, key=lambda name: (not name.endswith("_name"), not name.startswith(f"{PREFIX}target."))):
-        if distinct[name].nunique(dropna=False) == len(distinct):
-            return [name]
+    choices = [name for name in differing if not name.startswith(PREFIX)]
+
+    def rank(name: str) -> tuple[bool, bool, bool]:
+        return name not in choices, not name.endswith("_name"), not name.startswith(f"{PREFIX}target.")
+
+    for names in [*([name] for name in sorted(differing, key=rank)), choices]:
+        if names and len(distinct[names].drop_duplicates()) == len(distinct):
+            return names
     return differing
 
 

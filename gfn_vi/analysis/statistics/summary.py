@@ -13,9 +13,8 @@ from typing import Any
 import pandas as pd
 
 from gfn_vi.analysis.reading.curves import Curve, curves
-from gfn_vi.analysis.reading.differences import PREFIX
 from gfn_vi.analysis.statistics.estimates import area_under_curve, interval, probability_of_improvement
-from gfn_vi.analysis.statistics.final_values import METRICS, SEED_KEYS, STATISTICS, group_labels
+from gfn_vi.analysis.statistics.final_values import METRICS, STATISTICS, group_labels, telling_keys
 
 DIGITS = "%.4g"
 
@@ -24,8 +23,7 @@ def grouped_curves(table: pd.DataFrame, metric: str) -> dict[str, Curve]:
     """Group -> curve of the metric over its finished runs, the worst value in place of what is not finite."""
     replica = ["run", "replica"]  # and not the run alone: rates may differ between its replicas
     found = table[(table["state"] == "done") & (table["metric"] == metric)].drop_duplicates(replica)
-    keys = [name for name in table.columns if name.startswith(PREFIX) and name not in SEED_KEYS]
-    labels = pd.Series(group_labels(found[["arm", *keys]]).to_numpy(), pd.MultiIndex.from_frame(found[replica]))
+    labels = pd.Series(group_labels(found[["arm", *telling_keys(table)]]).to_numpy(), pd.MultiIndex.from_frame(found[replica]))
     rows = table.assign(group=labels.reindex(pd.MultiIndex.from_frame(table[replica])).to_numpy())
     return curves(rows[rows["group"].notna()], metric, by="group", worst=METRICS[metric][2])
 
