@@ -76,6 +76,31 @@ def test_another_room_tells_nothing(make_run: MakeRun) -> None:
     assert not {name for name in keys(table) if name.startswith("config.objective")}
 
 
+@pytest.mark.parametrize(
+    ("choices", "left"),
+    [
+        (({"kind": "a"}, {"kind": "b"}), set()),  # nobody sees where it is: it may be in any list and be any class
+        (({"inner": "a"}, {"inner": "b"}), set()),  # the node `inner` of the objective, and what is in lists beside it
+        (({"reward": "a"}, {"reward": "b"}), {"config.objective.forward", "config.objective.inner._target_"}),  # of the target
+    ],
+)
+def test_where_a_choice_is(make_run: MakeRun, choices: tuple[dict[str, str], ...], left: set[str]) -> None:
+    """Lists and classes of a node are told by choices below that node, and by those whose place is not known."""
+    for own, name in zip(choices, "ab", strict=True):
+        config = variational(name, inner={"_target_": f"gfn_vi.{name}"})
+        folder = make_run(ARM, n_points=2, **config | {"choices": {"objective": "mine"} | own}).parent
+    assert keys(table_of(folder)) == left
+
+
+def test_choices_name_groups_before_keys_do(make_run: MakeRun) -> None:
+    """One choice if it is enough, or all of them, even where a key would be."""
+    for number, (name, penalty) in enumerate((("a", "x"), ("a", "y"), ("b", "x"))):
+        folder = make_run(ARM, n_points=2, **variational(name, penalty), budget_name=number).parent
+    assert set(final_values(table_of(folder), "jsd", 1.0)) == {
+        *("objective=a penalty=x", "objective=a penalty=y", "objective=b penalty=x"),
+    }
+
+
 def test_two_names_of_one_configuration_are_one_run(make_run: MakeRun, tmp_path: Path) -> None:
     """The finished one counts; of several seeds under two names the group is one."""
     named = variational("reverse_kl")

@@ -84,17 +84,15 @@ def group_labels(configs: pd.DataFrame) -> pd.Series:
 
 
 def telling_columns(distinct: pd.DataFrame) -> list[str]:
-    """Return the columns in which the rows differ: one if one is enough, or the choices if they are, or all of them.
+    """Return the columns in which the rows differ: one if one is enough, or all of them; choices before anything else.
 
-    Of several that are enough a choice goes first, then a name, then the target.
+    Of several keys that are enough a name goes first, then the target.
     """
     differing = [str(name) for name in distinct.columns if distinct[name].nunique(dropna=False) > 1]
     choices = [name for name in differing if not name.startswith(PREFIX)]
-
-    def rank(name: str) -> tuple[bool, bool, bool]:
-        return name not in choices, not name.endswith("_name"), not name.startswith(f"{PREFIX}target.")
-
-    for names in [*([name] for name in sorted(differing, key=rank)), choices]:
+    keys = [name for name in differing if name.startswith(PREFIX)]
+    keys.sort(key=lambda name: (not name.endswith("_name"), not name.startswith(f"{PREFIX}target.")))
+    for names in [*([name] for name in choices), choices, *([name] for name in keys)]:
         if names and len(distinct[names].drop_duplicates()) == len(distinct):
             return names
     return differing
