@@ -39,6 +39,14 @@ def test_replicas_are_averaged_and_a_frozen_one_is_worst_from_there_on(tmp_path:
     assert jsd_area(write(tmp_path, [*CURVE, *other, *frozen])) == pytest.approx((0.175 + worst) / 2, rel=1e-12)
 
 
+def test_a_replica_is_frozen_at_the_evaluation_that_says_so(tmp_path: Path) -> None:
+    """The value recorded at the very trajectories at which it froze is the worst one already, the one before still counts."""
+    frozen = [(x, 0, "frozen", float(x >= 10)) for x in (0, 10, 40)]
+    rows = [row for row in CURVE if row[2] != "frozen"]
+    expected = (10 * (0.6 + math.log(2)) / 2 + 30 * math.log(2)) / 40
+    assert jsd_area(write(tmp_path, [*rows, *frozen])) == pytest.approx(expected, rel=1e-12)
+
+
 def test_values_that_are_not_finite_are_worst(tmp_path: Path) -> None:
     """The last point alone."""
     broken = [(x, r, m, math.nan if (x, m) == (40, "jsd") else value) for x, r, m, value in CURVE]
