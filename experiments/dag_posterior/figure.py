@@ -31,12 +31,15 @@ from gfn_vi.experiments.dag_posterior.table2 import (
     marginal_rows,
     settings,
 )
+from gfn_vi.experiments.measures import JSD
 from gfn_vi.experiments.paper_arms import OFF_POLICY
 from gfn_vi.runs.folders import TableError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
+
+HEADLINES = (JSD,)
 
 CONFIG_KEYS = (SIZE.removeprefix("config."),)
 COLORS = dict(zip(OBJECTIVES, (style.palette(6)[n] for n in (0, 1, 5, 2, 3, 4)), strict=True))  # as in the figures of grids

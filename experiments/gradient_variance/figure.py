@@ -16,11 +16,14 @@ import pandas as pd
 
 from gfn_vi.analysis.pictures import style
 from gfn_vi.analysis.reading.table import require_columns
+from gfn_vi.experiments.measures import JSD
 from gfn_vi.runs.reading import TableError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
+
+HEADLINES = (JSD,)
 
 COLUMNS = ("state", "arm", "seed", "trajectories", "metric", "value")
 ESTIMATORS = {

@@ -14,9 +14,12 @@ import pandas as pd
 
 from gfn_vi.analysis.pictures import style
 from gfn_vi.analysis.reading.curves import X_LABELS, curves, draw_curve, n_failed
+from gfn_vi.experiments.measures import JSD
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+HEADLINES = (JSD,)
 
 OBJECTIVES = {"reverse_kl": "Reverse KL", "forward_kl": "Forward KL", "reverse_wake_sleep": "Reverse wake-sleep"}
 SIDES = {"": "On-policy", "_off_policy": "Off-policy"}

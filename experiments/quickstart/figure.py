@@ -17,11 +17,14 @@ from gfn_vi.analysis.pictures import style
 from gfn_vi.analysis.pictures.learned import TARGET, draw_pictures, learned_pictures
 from gfn_vi.analysis.reading.curves import X_LABELS, curves, draw_curve, n_failed
 from gfn_vi.analysis.reading.table import require_columns
+from gfn_vi.experiments.measures import JSD
 from gfn_vi.runs.folders import TableError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
+
+HEADLINES = (JSD,)
 
 ARMS = {
     "trajectory_balance": "TB",

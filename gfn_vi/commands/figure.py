@@ -95,6 +95,7 @@ def draw(experiment: Path, folder: Path, drawn_by: str, options: Mapping[str, st
     for runs that are missing or cannot be drawn.
     """
     from gfn_vi.analysis.pictures import style
+    from gfn_vi.analysis.reading.facts import headlines
     from gfn_vi.analysis.reading.seeds import check_seeds
     from gfn_vi.analysis.reading.table import collect, table_hash, write_table
     from gfn_vi.analysis.statistics.summary import write_summary
@@ -114,7 +115,8 @@ def draw(experiment: Path, folder: Path, drawn_by: str, options: Mapping[str, st
             write_table(table, folder)
             drawn = style.save(figure, folder / "figure", table_hash(table), drawn_by)
         own = module.tables(table, RunArrays(folder)) if hasattr(module, "tables") else {}
-        return [*write_summary(table, folder), *write_texts(own, folder), *drawn]
+        judged_by = getattr(module, "HEADLINES", ()) or headlines(folder, table["run"].unique())
+        return [*write_summary(table, folder, judged_by), *write_texts(own, folder), *drawn]
     except NoRunsError as error:
         suffix = folder.name.removeprefix(experiment.name)
         preset = f" preset={suffix[1:]}" if suffix else ""

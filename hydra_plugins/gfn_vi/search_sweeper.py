@@ -22,6 +22,7 @@ from omegaconf import DictConfig
 
 from gfn_vi.commands.guarded import EXIT_FAILED, EXIT_INTERRUPTED
 from gfn_vi.core.errors import RunError, require
+from gfn_vi.core.headline import Headline
 from gfn_vi.core.seeds import replica_seeds
 from gfn_vi.run import recorded_jsd
 from gfn_vi.runs.directory import run_name
@@ -171,7 +172,7 @@ class SearchSweeper(Sweeper):
         return failed
 
     def _second_stage(self, study: Study, space: Space) -> list[Finalist]:
-        from gfn_vi.analysis.statistics.areas import jsd_area
+        from gfn_vi.analysis.statistics.areas import headline_area
 
         trials = best_settings(study, self.finalists)
         jobs = [self._job(space, trial.params, self.finalist_overrides) for trial in trials]
@@ -183,7 +184,7 @@ class SearchSweeper(Sweeper):
         for trial, outcome in zip(trials, self._launches().run(jobs), strict=True):
             directory, why, area = outcome.job.directory, _why(outcome), None
             if outcome.state == "done":
-                area = jsd_area(directory)
+                area = headline_area(directory, Headline("jsd", "minimize", math.log(2), "exact JSD"))
             elif outcome.state == "diverged":  # one that diverged late may have a small area
                 area = math.inf
                 say(f"finalist {trial.number} diverged, which counts as the worst: {why}\n    {directory}")

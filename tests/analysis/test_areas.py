@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gfn_vi.analysis.statistics.areas import jsd_area
+from gfn_vi.analysis.statistics.areas import headline_area
+from gfn_vi.core.headline import Headline
 from gfn_vi.runs.folders import TableError
 
 
@@ -23,12 +24,13 @@ def write(path: Path, rows: Sequence[tuple[int, int, str, float]]) -> Path:
     return path
 
 
+JSD = Headline("jsd", "minimize", math.log(2), "exact JSD")
 CURVE = [(0, 0, "jsd", 0.6), (10, 0, "jsd", 0.2), (40, 0, "jsd", 0.0), (10, 0, "loss", 7.0), (10, 0, "frozen", 0.0)]
 
 
 def test_it_is_the_mean_height_over_unequal_steps(tmp_path: Path) -> None:
     """(10 x 0.4 + 30 x 0.1) / 40."""
-    assert jsd_area(write(tmp_path, CURVE)) == pytest.approx(0.175, rel=1e-12)
+    assert headline_area(write(tmp_path, CURVE), JSD) == pytest.approx(0.175, rel=1e-12)
 
 
 def test_replicas_are_averaged_and_a_frozen_one_is_worst_from_there_on(tmp_path: Path) -> None:
@@ -36,7 +38,7 @@ def test_replicas_are_averaged_and_a_frozen_one_is_worst_from_there_on(tmp_path:
     other = [(x, 1, metric, value) for x, _, metric, value in CURVE if metric == "jsd"]
     frozen = [(5, 1, "frozen", 0.0), (8, 1, "frozen", 1.0), (20, 1, "frozen", 1.0)]
     worst = (10 * (0.6 + math.log(2)) / 2 + 30 * math.log(2)) / 40
-    assert jsd_area(write(tmp_path, [*CURVE, *other, *frozen])) == pytest.approx((0.175 + worst) / 2, rel=1e-12)
+    assert headline_area(write(tmp_path, [*CURVE, *other, *frozen]), JSD) == pytest.approx((0.175 + worst) / 2, rel=1e-12)
 
 
 def test_a_replica_is_frozen_at_the_evaluation_that_says_so(tmp_path: Path) -> None:
@@ -44,16 +46,26 @@ def test_a_replica_is_frozen_at_the_evaluation_that_says_so(tmp_path: Path) -> N
     frozen = [(x, 0, "frozen", float(x >= 10)) for x in (0, 10, 40)]
     rows = [row for row in CURVE if row[2] != "frozen"]
     expected = (10 * (0.6 + math.log(2)) / 2 + 30 * math.log(2)) / 40
-    assert jsd_area(write(tmp_path, [*rows, *frozen])) == pytest.approx(expected, rel=1e-12)
+    assert headline_area(write(tmp_path, [*rows, *frozen]), JSD) == pytest.approx(expected, rel=1e-12)
 
 
 def test_values_that_are_not_finite_are_worst(tmp_path: Path) -> None:
     """The last point alone."""
     broken = [(x, r, m, math.nan if (x, m) == (40, "jsd") else value) for x, r, m, value in CURVE]
-    assert jsd_area(write(tmp_path, broken)) == pytest.approx((10 * 0.4 + 30 * (0.2 + math.log(2)) / 2) / 40, rel=1e-12)
+    assert headline_area(write(tmp_path, broken), JSD) == pytest.approx((10 * 0.4 + 30 * (0.2 + math.log(2)) / 2) / 40, rel=1e-12)
 
 
 def test_a_run_without_a_curve_is_refused(tmp_path: Path) -> None:
     """One point is none."""
     with pytest.raises(TableError, match="no curve of the exact JSD"):
-        jsd_area(write(tmp_path, CURVE[:1]))
+        headline_area(write(tmp_path, CURVE[:1]), JSD)
+
+
+def test_a_run_says_itself_what_it_is_judged_by(tmp_path: Path) -> None:
+    """The metric and its worst value; a run that does not say has no area."""
+    rows = [(0, 0, "ess", 0.25), (10, 0, "ess", math.nan)]
+    with pytest.raises(TableError, match="does not say which metric it is judged by"):
+        headline_area(write(tmp_path, rows))
+    judged_by = Headline("ess", "maximize", 0.05, "effective sample size").as_dict()
+    (tmp_path / "status.json").write_text(json.dumps({"state": "done", "headline": judged_by}))
+    assert headline_area(tmp_path) == pytest.approx(0.15, rel=1e-12)

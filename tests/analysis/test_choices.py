@@ -12,6 +12,7 @@ from gfn_vi.analysis.reading.differences import differences
 from gfn_vi.analysis.reading.table import collect
 from gfn_vi.analysis.statistics.final_values import final_values
 from gfn_vi.analysis.statistics.summary import grouped_curves
+from gfn_vi.experiments.measures import JSD
 from gfn_vi.runs.reading import Run
 
 MakeRun = Callable[..., Path]
@@ -49,7 +50,7 @@ def test_a_sweep_over_objectives_and_penalties_has_readable_columns(make_run: Ma
     }
     labels = {f"objective={name} penalty={penalty}" for name in ("reverse_kl", "forward_kl") for penalty in ("none", "square")}
     assert set(final_values(table, "jsd", 1.0)) == labels
-    assert set(grouped_curves(table, "jsd")) == labels
+    assert set(grouped_curves(table, JSD)) == labels
     assert differences(table).keys == ["objective", "penalty"]
     assert "config.objective.forward" in table_of(folder, keys=["objective.forward"])
 
@@ -115,7 +116,7 @@ def test_two_names_of_one_configuration_are_one_run(make_run: MakeRun, tmp_path:
     assert table["target"].nunique() == 1
     (values,) = final_values(table, "jsd", 1.0).values()
     assert len(values) == 4
-    assert len(grouped_curves(table, "jsd")) == 1
+    assert len(grouped_curves(table, JSD)) == 1
 
 
 def test_older_runs_have_no_choices(make_run: MakeRun) -> None:

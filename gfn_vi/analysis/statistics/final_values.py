@@ -6,7 +6,7 @@ Replicas belong together if their runs differ in nothing but seeds: an arm, or a
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,12 +16,9 @@ from gfn_vi.analysis.reading.choices import columns_of_choices
 from gfn_vi.analysis.reading.differences import NOT_SET, PREFIX, short
 from gfn_vi.analysis.reading.seeds import SEED_KEYS
 from gfn_vi.analysis.statistics.estimates import interval, probability_of_improvement, with_worst
+from gfn_vi.core.headline import Headline
 
-# Metric -> (what it is, whether lower is better, the worst value: what a replica that became non-finite counts as).
-METRICS = {
-    "jsd": ("exact Jensen-Shannon divergence (nats)", True, math.log(2)),
-    "modes_covered": ("modes covered", False, 0.0),
-}
+MODES = Headline("modes_covered", "maximize", 0.0, "modes covered")  # beside the headline, where a run has recorded them
 STATISTICS = {"median": "median", "iqm": "interquartile mean", "mean": "mean"}
 SEED_COLUMNS = frozenset(f"{PREFIX}{key}" for key in SEED_KEYS)
 MOST_GROUPS, MOST_COMPARED = 60, 16
@@ -38,14 +35,20 @@ class Section:
     narrow: bool = False  # many columns: cells may break
 
 
-def final_sections(table: pd.DataFrame) -> list[Section]:
-    """For each metric that finished runs recorded: final values by group; for the JSD also which group beats which."""
+def measures(headlines: Iterable[Headline]) -> list[Headline]:
+    """Return what tables show: the headlines of the runs, then the modes that they cover."""
+    return [*(headline for headline in headlines if headline.metric != MODES.metric), MODES]
+
+
+def final_sections(table: pd.DataFrame, headlines: Sequence[Headline]) -> list[Section]:
+    """Return for each measure that finished runs recorded its final values by group, for a headline also who beats whom."""
     sections = []
-    for metric, (words, lower_is_better, worst) in METRICS.items():
-        groups = final_values(table, metric, worst)
+    for measure in measures(headlines):
+        words, lower_is_better = measure.words, measure.direction == "minimize"
+        groups = final_values(table, measure.metric, measure.worst)
         if groups:
             sections.append(_values(groups, f"Final {words}", lower_is_better))
-        if metric == "jsd" and 1 < len(groups) <= MOST_COMPARED and min(len(v) for v in groups.values()) > 1:
+        if measure in headlines and 1 < len(groups) <= MOST_COMPARED and min(len(v) for v in groups.values()) > 1:
             sections.append(_comparison(groups, words, lower_is_better))
     return sections
 
@@ -122,7 +125,7 @@ def in_words(low: float, estimate: float, high: float) -> str:
 
 
 def _comparison(groups: Mapping[str, np.ndarray], words: str, lower_is_better: bool) -> Section:
-    names = sorted(groups, key=lambda name: float(np.median(groups[name])))
+    names = sorted(groups, key=lambda name: float(np.median(groups[name])) * (1 if lower_is_better else -1))
     text = (
         "The probability that a replica of the row ends better than one of the column, with its 95% bootstrap interval: "
         "above 1/2 the row is better; an interval that holds 1/2 does not decide."
