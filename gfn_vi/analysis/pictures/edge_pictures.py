@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gfn_vi.analysis.pictures import style
-from gfn_vi.analysis.pictures.graphs import Graphs, agreement
+from gfn_vi.analysis.pictures.graph_arrays import Graphs, agreement
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -19,7 +19,7 @@ import numpy as np
 from gfn_vi.analysis.pictures import style
 from gfn_vi.analysis.pictures.circles import circle_order, on_circle
 from gfn_vi.analysis.pictures.edge_pictures import short_names
-from gfn_vi.analysis.pictures.graphs import Graphs
+from gfn_vi.analysis.pictures.graph_arrays import Graphs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
