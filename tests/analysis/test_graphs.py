@@ -21,8 +21,8 @@ from system.command import only_run, train
 from gfn_vi.analysis.pictures import style
 from gfn_vi.analysis.pictures.circles import circle_order, on_circle
 from gfn_vi.analysis.pictures.edge_pictures import edge_figure, short_names
-from gfn_vi.analysis.pictures.graph_pictures import equivalence_classes, top_figure
 from gfn_vi.analysis.pictures.graph_arrays import read_graphs
+from gfn_vi.analysis.pictures.graph_pictures import equivalence_classes, top_figure
 from gfn_vi.analysis.pictures.graphs import edge_lines, edge_rows, report
 from gfn_vi.commands.graphs import main
 from gfn_vi.runs.folders import TableError
