@@ -14,11 +14,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from gfn_vi.experiments.dag_posterior.latex import table_text
+from gfn_vi.experiments.dag_posterior.table2 import (
+    ARMS,
+    OBJECTIVES,
+    SIDES,
+    SIZE,
+    WORST,
+    csv_text,
+    jsd_rows,
+    marginal_rows,
+    settings,
+)
+from gfn_vi.experiments.measures import JSD
+from gfn_vi.experiments.paper_arms import OFF_POLICY
 
-from gfn_vi.analysis.arms import OFF_POLICY
 from gfn_vi.analysis.pictures import style
-from gfn_vi.analysis.posterior_latex import table_text
-from gfn_vi.analysis.posterior_table import ARMS, OBJECTIVES, SIDES, SIZE, WORST, csv_text, jsd_rows, marginal_rows, settings
 from gfn_vi.analysis.reading.budgets import smallest_totals
 from gfn_vi.analysis.reading.curves import X_LABELS, Curve, curves, draw_curve, n_failed
 from gfn_vi.analysis.reading.table import require_columns, table_hash
@@ -27,6 +38,8 @@ from gfn_vi.runs.folders import TableError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
+
+HEADLINES = (JSD,)
 
 CONFIG_KEYS = (SIZE.removeprefix("config."),)
 COLORS = dict(zip(OBJECTIVES, (style.palette(6)[n] for n in (0, 1, 5, 2, 3, 4)), strict=True))  # as in the figures of grids

@@ -5,14 +5,15 @@ None of them is a claim of the paper. With five replicas, a third of one of the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+from gfn_vi.experiments.deviations.conditions import NONE, conditions, published
+from gfn_vi.experiments.paper_arms import OFF_POLICY
 
-from gfn_vi.analysis.arms import OFF_POLICY
-from gfn_vi.analysis.deviations import NONE, conditions, published
-from gfn_vi.analysis.statistics.claims import Claim, better, in_words, judged
+from gfn_vi.analysis.statistics.claims import Claim, UnfinishedError, better, in_words, judged
 from gfn_vi.analysis.statistics.estimates import probability_of_improvement
 from gfn_vi.analysis.statistics.ranking import kendall_tau, ranking, turned_over
 
@@ -57,15 +58,23 @@ def _effect(deviation: str, arm: str, values: np.ndarray, correct: np.ndarray) -
 
 
 def _order(correct: Values, as_published: Values) -> tuple[str, bool | None]:
+    _require_two(correct)
     shared = {arm: as_published[arm] for arm in correct}
     tau, turned = kendall_tau(correct, shared), turned_over(correct, shared)
     told = "; ".join(f"{x} before {y}" for x, y in turned) or "no pair"
     bounds = "" if np.isnan(tau.low) else f" ({tau.low:.2f} to {tau.high:.2f})"
-    agrees = False if turned else True if tau.low == 1 else None
+    agrees = False if turned else True if math.isclose(tau.low, 1) else None  # equal orders have a tau one rounding below 1
     return f"Kendall's tau {tau.estimate:.2f}{bounds}; decided as it should be and turned over: {told}", agrees
 
 
+def _require_two(settings: Values) -> None:
+    """Raise UnfinishedError where there is no order, since fewer than two settings are finished in both conditions."""
+    if len(settings) < 2:
+        raise UnfinishedError("two settings, each as it should be and as published")
+
+
 def _winner(correct: Values, as_published: Values) -> tuple[str, bool | None]:
+    _require_two(correct)
     first, then = ranking(correct)[0], ranking({arm: as_published[arm] for arm in correct})[0]
     winners = f"as it should be {first} {in_words(correct[first])}, as published {then} {in_words(as_published[then])}"
     told = f"lowest median JSD: {winners}"

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from gfn_vi.experiments.deviations.conditions import DEVIATION, FACTOR, NONE, conditions, published
+from gfn_vi.experiments.measures import JSD
+from gfn_vi.experiments.paper_arms import OBJECTIVES, OFF_POLICY
 
-from gfn_vi.analysis.arms import OBJECTIVES, OFF_POLICY
-from gfn_vi.analysis.deviations import DEVIATION, FACTOR, NONE, conditions, published
 from gfn_vi.analysis.pictures import style
 from gfn_vi.analysis.statistics.estimates import interval
 from gfn_vi.analysis.statistics.ranking import kendall_tau, ranking, turned_over
@@ -22,6 +23,8 @@ from gfn_vi.analysis.statistics.ranking import kendall_tau, ranking, turned_over
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+HEADLINES = (JSD,)
 
 LABELS = OBJECTIVES | {arm + OFF_POLICY: f"{label}, off-policy" for arm, label in OBJECTIVES.items()}
 CONFIG_KEYS = tuple(name.removeprefix("config.") for name in (DEVIATION, FACTOR))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from gfn_vi.experiments.measures import JSD
 
 from gfn_vi.analysis.pictures import style
 from gfn_vi.analysis.reading.table import require_columns
@@ -21,6 +22,8 @@ from gfn_vi.runs.reading import TableError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
+
+HEADLINES = (JSD,)
 
 COLUMNS = ("state", "arm", "seed", "trajectories", "metric", "value")
 ESTIMATORS = {

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from gfn_vi.experiments.measures import JSD
 
 from gfn_vi.analysis.pictures import style
 from gfn_vi.analysis.reading.curves import X_LABELS, curves, draw_curve, n_failed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+HEADLINES = (JSD,)
 
 OBJECTIVES = {"reverse_kl": "Reverse KL", "forward_kl": "Forward KL", "reverse_wake_sleep": "Reverse wake-sleep"}
 SIDES = {"": "On-policy", "_off_policy": "Off-policy"}

@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from gfn_vi.experiments.measures import JSD
+from gfn_vi.experiments.paper_arms import OBJECTIVES
 
-from gfn_vi.analysis.arms import OBJECTIVES
 from gfn_vi.analysis.pictures import style
 from gfn_vi.analysis.reading.curves import X_LABELS, curves, draw_curve, n_failed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+HEADLINES = (JSD,)
 
 TARGET = ("config.target.n_dims", "config.target.side")
 CONFIG_KEYS = tuple(name.removeprefix("config.") for name in TARGET)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from gfn_vi.experiments.measures import JSD
 
 from gfn_vi.analysis.pictures import style
 from gfn_vi.analysis.pictures.learned import TARGET, draw_pictures, learned_pictures
@@ -22,6 +23,8 @@ from gfn_vi.runs.folders import TableError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
+
+HEADLINES = (JSD,)
 
 ARMS = {
     "trajectory_balance": "TB",

@@ -1,6 +1,6 @@
 """Collect the runs of an experiment into one tidy table.
 
-    python scripts/collect.py outputs/quickstart
+    gfn-vi-collect outputs/quickstart
 
 Writes table.parquet and table.csv there: one row per recorded value, joined with what the configurations of the runs
 differ in. Runs that are still running, failed or damaged are no obstacle; a line counts them.
@@ -13,10 +13,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from gfn_vi.core.command_line import command
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit status (2: a clear one-line error on stderr)."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Write the table of the folder and return the exit status (2: a clear one-line error on stderr)."""
+    text = str(__doc__).replace("gfn-vi-collect", command("collect"))
+    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="outputs/<experiment>, the folder that holds the runs")
     folder = parser.parse_args(arguments).folder
 

@@ -1,6 +1,6 @@
 """Draw what a run over graphs (target=dag) has learned.
 
-    python scripts/graphs.py outputs/default/<run>
+    gfn-vi-graphs outputs/default/<run>
 
 Writes into the run's directory, from its arrays.npz: edge_probabilities.csv (every edge by the names of the columns),
 edge_probabilities.png and .pdf (learned beside exact, or beside the true graph), top_graphs.png and .pdf (the most probable
@@ -14,10 +14,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from gfn_vi.core.command_line import command
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit status (2: a clear one-line error on stderr)."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Draw what the run has learned and return the exit status (2: a clear one-line error on stderr)."""
+    text = str(__doc__).replace("gfn-vi-graphs", command("graphs"))
+    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="the directory of one run, as printed at its end")
     directory = parser.parse_args(arguments).run
 

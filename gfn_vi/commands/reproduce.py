@@ -1,6 +1,6 @@
 """Reproduce an experiment: sweep, table, figure, claims and report in one go.
 
-    python scripts/reproduce.py hypergrid_objectives preset=laptop hydra/launcher=local
+    gfn-vi-reproduce hypergrid_objectives preset=laptop hydra/launcher=local
 
 What follows the name goes to the sweep as it is. Runs that are done are not repeated, so the same command goes on after an
 interruption. Prints each claim of the paper, what was measured here, and whether they agree; writes table, figure,
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gfn_vi.commands import figure
+from gfn_vi.core.command_line import command
 from gfn_vi.terminal.guarded import EXIT_BAD_INPUT, EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("experiment", help="a folder of experiments/")
+    """Reproduce the experiment that the arguments name and return the exit status."""
+    text = str(__doc__).replace("gfn-vi-reproduce", command("reproduce"))
+    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("experiment", help="one of the package, or a folder of experiments/")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="preset=..., hydra/launcher=..., any other override")
     given = parser.parse_args(arguments)
     try:
@@ -42,15 +44,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = sweep(given.experiment, given.overrides)
         if status in (EXIT_BAD_INPUT, EXIT_INTERRUPTED):
             return status
-        return show(experiment, folder, " ".join(["python scripts/reproduce.py", given.experiment, *given.overrides])) or status
+        return show(experiment, folder, " ".join([command("reproduce"), given.experiment, *given.overrides])) or status
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
 
 
 def sweep(experiment: str, overrides: Sequence[str]) -> int:
-    """Train what is missing, in a process of its own (Hydra can be entered once per process); its exit status."""
-    command = [sys.executable, "-m", "gfn_vi.commands.train", "-m", f"experiment={experiment}", *overrides]
-    process = subprocess.Popen(command)
+    """Train what is missing in a process of its own, since Hydra can be entered once per process; return its exit status."""
+    words = [sys.executable, "-m", "gfn_vi.commands.train", "-m", f"experiment={experiment}", *overrides]
+    process = subprocess.Popen(words)
     while True:
         try:
             return process.wait()
@@ -58,12 +60,12 @@ def sweep(experiment: str, overrides: Sequence[str]) -> int:
             continue
 
 
-def show(experiment: Path, folder: Path, command: str) -> int:
-    """Figure, claims and report of what is in `folder`; the exit status."""
+def show(experiment: Path, folder: Path, drawn_by: str) -> int:
+    """Make figure, claims and report of what is in `folder` and return the exit status."""
     from gfn_vi.commands.report import main as report
 
     try:
-        paths = figure.draw(experiment, folder, command)
+        paths = figure.draw(experiment, folder, drawn_by)
         claims = claims_of(experiment, folder)
     except figure.UsageError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -74,7 +76,7 @@ def show(experiment: Path, folder: Path, command: str) -> int:
 
 
 def claims_of(experiment: Path, folder: Path) -> list[Claim]:
-    """What experiments/<name>/claims.py says of the table in `folder`, written to claims.csv; [] without such a file."""
+    """Return what claims.py of the experiment says of the table in `folder`, written to claims.csv; [] without such a file."""
     import pandas as pd
 
     from gfn_vi.analysis.statistics.claims import write_claims
@@ -103,7 +105,7 @@ def _print(claims: Sequence[Claim]) -> None:
 
 
 def _value(overrides: Sequence[str], key: str) -> str | None:
-    """The value that an override gives to a key; None without one."""
+    """Return the value that an override gives to a key; None without one."""
     found = [text.partition("=")[2] for text in overrides if text.partition("=")[0].lstrip("+") == key]
     return found[-1] if found else None
 

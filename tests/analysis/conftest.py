@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +12,11 @@ import numpy as np
 import pytest
 import yaml
 
+from gfn_vi.core.headline import Headline
+
 HEADER = "step,trajectories,reward_calls,wall_seconds,replica,metric,value\n"
 BATCH = 64
+JSD = Headline("jsd", "minimize", math.log(2), "exact Jensen-Shannon divergence (nats)")
 # arm: (final JSD, trajectories to fall by e, modes covered at the end)
 ARMS = {
     "trajectory_balance": (2e-3, 3500, 4),
@@ -50,9 +54,9 @@ def write_run(
     path = folder / f"{arm}-s{seed}-{zlib.crc32(f'{arm} {seed} {config}'.encode()):08x}"
     path.mkdir(parents=True)
     (path / "config.yaml").write_text(yaml.safe_dump(run_config(arm, seed, replicas) | config))
-    headline = {"metric": "jsd", "direction": "minimize", "worst": float(np.log(2)), "words": "exact JSD"}
-    status = {"state": state, "step": n_points, "error": None, "seed": seed, "headline": headline}
-    (path / "status.json").write_text(json.dumps(status))
+    (path / "status.json").write_text(
+        json.dumps({"state": state, "step": n_points, "error": None, "seed": seed, "headline": JSD.as_dict()})
+    )
     states, target = target_distribution()
     lines, learned = [HEADER], []
     for replica in range(replicas):

@@ -26,6 +26,7 @@ def write(path: Path, rows: Sequence[tuple[int, int, str, float]]) -> Path:
     return path
 
 
+JSD = Headline("jsd", "minimize", math.log(2), "exact JSD")
 CURVE = [(0, 0, "jsd", 0.6), (10, 0, "jsd", 0.2), (40, 0, "jsd", 0.0), (10, 0, "loss", 7.0), (10, 0, "frozen", 0.0)]
 
 
@@ -42,6 +43,14 @@ def test_replicas_are_averaged_and_a_frozen_one_is_worst_from_there_on(tmp_path:
     assert headline_area(write(tmp_path, [*CURVE, *other, *frozen]), JSD) == pytest.approx((0.175 + worst) / 2, rel=1e-12)
 
 
+def test_a_replica_is_frozen_at_the_evaluation_that_says_so(tmp_path: Path) -> None:
+    """The value recorded at the very trajectories at which it froze is the worst one already, the one before still counts."""
+    frozen = [(x, 0, "frozen", float(x >= 10)) for x in (0, 10, 40)]
+    rows = [row for row in CURVE if row[2] != "frozen"]
+    expected = (10 * (0.6 + math.log(2)) / 2 + 30 * math.log(2)) / 40
+    assert headline_area(write(tmp_path, [*rows, *frozen]), JSD) == pytest.approx(expected, rel=1e-12)
+
+
 def test_values_that_are_not_finite_are_worst(tmp_path: Path) -> None:
     """The last point alone."""
     broken = [(x, r, m, math.nan if (x, m) == (40, "jsd") else value) for x, r, m, value in CURVE]
@@ -50,5 +59,15 @@ def test_values_that_are_not_finite_are_worst(tmp_path: Path) -> None:
 
 def test_a_run_without_a_curve_is_refused(tmp_path: Path) -> None:
     """One point is none."""
-    with pytest.raises(TableError, match=r"no curve of jsd \(exact JSD\)"):
+    with pytest.raises(TableError, match="no curve of the exact JSD"):
         headline_area(write(tmp_path, CURVE[:1]), JSD)
+
+
+def test_a_run_says_itself_what_it_is_judged_by(tmp_path: Path) -> None:
+    """The metric and its worst value; a run that does not say has no area."""
+    rows = [(0, 0, "ess", 0.25), (10, 0, "ess", math.nan)]
+    with pytest.raises(TableError, match="does not say which metric it is judged by"):
+        headline_area(write(tmp_path, rows))
+    judged_by = Headline("ess", "maximize", 0.05, "effective sample size").as_dict()
+    (tmp_path / "status.json").write_text(json.dumps({"state": "done", "headline": judged_by}))
+    assert headline_area(tmp_path) == pytest.approx(0.15, rel=1e-12)

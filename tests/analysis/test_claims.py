@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from gfn_vi.experiments.deviations.conditions import conditions, published
 
-from gfn_vi.analysis.deviations import conditions, published
 from gfn_vi.analysis.statistics.claims import Claim, Groups, better, first_time, in_words, judged, p_value, together, write_claims
 from gfn_vi.analysis.statistics.ranking import kendall_tau, ranking, turned_over
 

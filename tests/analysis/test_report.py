@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from gfn_vi.experiments.measures import JSD
 
 from gfn_vi.analysis.pages.report import area_sections, render
 from gfn_vi.analysis.reading.differences import differences, in_words
@@ -137,7 +138,7 @@ def test_rates_in_replicas_are_groups_of_their_own(make_run: MakeRun) -> None:
     table = collect(path.parent, say=lambda _: None)
     names = ["reverse_kl optimizer.lr_forward=0.1", "reverse_kl optimizer.lr_forward=0.2"]
     assert {name: len(values) for name, values in final_values(table, "jsd", 1.0).items()} == dict.fromkeys(names, 2)
-    assert sorted((row[0], row[4]) for row in area_sections(table)[0].rows) == [(name, "2") for name in names]
+    assert sorted((row[0], row[4]) for row in area_sections(table, JSD)[0].rows) == [(name, "2") for name in names]
 
 
 def test_what_is_not_finite_or_frozen_is_the_worst_value() -> None:
@@ -147,14 +148,14 @@ def test_what_is_not_finite_or_frozen_is_the_worst_value() -> None:
     frozen = pd.DataFrame(columns | {"metric": "frozen", "value": [1.0, 0.0, 0.0], "replica": [0, 1, 0]})
     assert final_values(pd.concat([table, frozen]), "jsd", 0.7)["tb"].tolist() == [0.7, 0.7]
     table["state"] = "running"
-    assert final_sections(table) == []
+    assert final_sections(table, [JSD]) == []
 
 
 def test_probability_of_improvement_of_every_pair(make_run: MakeRun) -> None:
     """reverse_kl ends far above the others: no replica of it is better."""
     make_run("reverse_kl")
     folder = make_run("forward_kl").parent
-    comparison = final_sections(collect(folder, say=lambda _: None))[1]
+    comparison = final_sections(collect(folder, say=lambda _: None), [JSD])[1]
     assert comparison.header == ["", "forward_kl", "reverse_kl"]
     space = "\N{NO-BREAK SPACE}"
     assert comparison.rows == [
@@ -288,7 +289,7 @@ def test_area_under_the_curve(make_run: MakeRun) -> None:
     table = collect(folder, say=lambda _: None)
     curve = table[table["metric"] == "jsd"]
     area = np.trapezoid(curve["value"], curve["trajectories"]) / curve["trajectories"].max()
-    assert area_sections(table)[0].rows == [["reverse_kl", *[f"{area:.3g}"] * 3, "1"]]
+    assert area_sections(table, JSD)[0].rows == [["reverse_kl", *[f"{area:.3g}"] * 3, "1"]]
     make_run("reverse_kl", seed=1, replicas=1, n_points=30)
     page = page_of(folder)
     assert "at different numbers of trajectories" in page.text

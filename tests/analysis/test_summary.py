@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from gfn_vi.experiments.measures import JSD
 
 from gfn_vi.analysis.reading.table import collect
 from gfn_vi.analysis.statistics.summary import write_summary
@@ -20,7 +21,7 @@ def test_summary_and_improvement(make_run: MakeRun, tmp_path: Path) -> None:
         for seed in (0, 5):
             folder = make_run(arm, seed=seed, replicas=3).parent
     table = collect(folder, say=lambda _: None)
-    summary, improvement = map(pd.read_csv, write_summary(table, tmp_path))
+    summary, improvement = map(pd.read_csv, write_summary(table, tmp_path, [JSD]))
     assert list(summary.columns[:5]) == ["metric", "group", "measure", "replicas", "failed"]
     last = table[(table["metric"] == "jsd") & (table["trajectories"] == table["trajectories"].max())]
     values = {arm: rows["value"].to_numpy() for arm, rows in last.groupby("arm", observed=True)}
@@ -42,10 +43,10 @@ def test_summary_and_improvement(make_run: MakeRun, tmp_path: Path) -> None:
 def test_one_evaluation_has_no_area(make_run: MakeRun, tmp_path: Path) -> None:
     table = collect(make_run("reverse_kl").parent, say=lambda _: None)
     last = table[table["trajectories"] == table["trajectories"].max()]
-    summary = pd.read_csv(write_summary(last, tmp_path)[0])
+    summary = pd.read_csv(write_summary(last, tmp_path, [JSD])[0])
     assert set(summary["measure"]) == {"final"}
 
 
 def test_a_table_without_those_metrics_has_no_summary(make_run: MakeRun, tmp_path: Path) -> None:
     table = collect(make_run("reverse_kl").parent, say=lambda _: None)
-    assert write_summary(table[table["metric"] == "log_Z"], tmp_path) == []
+    assert write_summary(table[table["metric"] == "log_Z"], tmp_path, [JSD]) == []

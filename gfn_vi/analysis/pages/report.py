@@ -20,11 +20,12 @@ import pandas as pd
 from gfn_vi.analysis.pages.figures import Experiment, find_pictures, read_experiment
 from gfn_vi.analysis.pages.status_view import short_labels
 from gfn_vi.analysis.reading.differences import differences
-from gfn_vi.analysis.reading.facts import facts, run_command, sweep_command
+from gfn_vi.analysis.reading.facts import facts, headlines, run_command, sweep_command
 from gfn_vi.analysis.reading.seeds import check_seeds
 from gfn_vi.analysis.reading.table import collect, table_hash
-from gfn_vi.analysis.statistics.final_values import METRICS, STATISTICS, Section, final_sections, in_words
+from gfn_vi.analysis.statistics.final_values import STATISTICS, Section, final_sections, in_words
 from gfn_vi.analysis.statistics.summary import grouped_curves, summary
+from gfn_vi.core.headline import Headline
 from gfn_vi.runs.folders import TableError
 from gfn_vi.runs.state import BROKEN, RunState
 from gfn_vi.runs.sweep_states import SweepStates, count
@@ -88,7 +89,7 @@ def _content(folder: Path, runs: Sequence[RunState], table: pd.DataFrame | None)
         "n_runs": len(runs),
         "facts": _sizes(table) | facts(folder, runs),
         "table_hash": None if table is None else table_hash(table),
-        "sections": [] if table is None else [*final_sections(table), *area_sections(table)],
+        "sections": [] if table is None else _sections(table, headlines(folder, table["run"].unique())),
         "differences": None if table is None else differences(table),
         "claims": _claims(folder),
         "troubles": [_trouble(run, labels[run.name]) for run in broken[:MOST_DETAILS]],
@@ -127,16 +128,21 @@ def _sizes(table: pd.DataFrame | None) -> dict[str, str]:
     }
 
 
-def area_sections(table: pd.DataFrame) -> list[Section]:
-    """The JSD over all of training, where finished runs can be put on one axis; else why they cannot."""
-    caption = f"Area under the curve: mean over training of the {METRICS['jsd'][0]}"
-    if table[(table["metric"] == "jsd") & (table["state"] == "done")].empty:
+def _sections(table: pd.DataFrame, judged_by: Sequence[Headline]) -> list[Section]:
+    areas = [section for headline in judged_by for section in area_sections(table, headline)]
+    return [*final_sections(table, judged_by), *areas]
+
+
+def area_sections(table: pd.DataFrame, headline: Headline) -> list[Section]:
+    """Return the headline over all of training, where finished runs can be put on one axis; else why they cannot."""
+    caption = f"Area under the curve: mean over training of the {headline.words}"
+    if table[(table["metric"] == headline.metric) & (table["state"] == "done")].empty:
         return []
     try:
-        found = summary(grouped_curves(table, "jsd"))
+        found = summary(grouped_curves(table, headline))
     except (TableError, ValueError) as error:
         return [Section(caption, f"{caption}: not computed; {error}.", [], [])]
-    areas = found[found["measure"] == "area"].sort_values("median").to_dict("records")
+    areas = found[found["measure"] == "area"].sort_values("median", ascending=headline.direction == "minimize").to_dict("records")
     rows = [
         [
             row["group"],
@@ -145,7 +151,16 @@ def area_sections(table: pd.DataFrame) -> list[Section]:
         ]
         for row in areas
     ]
-    return [Section(caption, "How low, and how soon: lower is better.", ["", *STATISTICS.values(), "replicas"], rows)]
+    return [
+        Section(
+            caption,
+            "How low, and how soon: lower is better."
+            if headline.direction == "minimize"
+            else "How high, and how soon: higher is better.",
+            ["", *STATISTICS.values(), "replicas"],
+            rows,
+        )
+    ]
 
 
 def _range(values: Sequence[int]) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from gfn_vi.analysis.pictures.found_graphs import Graphs, agreement, read_graphs
+from gfn_vi.core.command_line import command
 from gfn_vi.runs.files import ARRAYS
 
 TABLE = "edge_probabilities.csv"
@@ -110,9 +111,9 @@ def draw(graphs: Graphs, directory: Path) -> list[Path]:
     from gfn_vi.analysis.pictures.edge_pictures import edge_figure
     from gfn_vi.analysis.pictures.graph_pictures import top_figure
 
-    command = shlex.join(["python", "scripts/graphs.py", str(directory)])
+    drawn_by = f"{command('graphs')} {shlex.quote(str(directory))}"
     paths: list[Path] = []
     with style.paper():
         for stem, figure in zip(PICTURES, (edge_figure, top_figure), strict=True):
-            paths += style.save(figure(graphs), directory / stem, graphs.digest, command, source=ARRAYS)
+            paths += style.save(figure(graphs), directory / stem, graphs.digest, drawn_by, source=ARRAYS)
     return paths

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from gfn_vi.analysis.reading.choices import PREFIX, columns_of_choices
+
 MOST_COLUMNS = 24
 MOST_VALUES = 6
-PREFIX = "config."
 NOT_SET = "\N{EN DASH}"  # null, or no such key
 
 
@@ -24,8 +25,8 @@ class Differences:
 
 
 def differences(table: pd.DataFrame) -> Differences:
-    """Of the table's config.* columns those that really differ, in words."""
-    columns = [name for name in table.columns if name.startswith(PREFIX)]
+    """Return the choices and the keys of the configuration in which the runs of the table really differ, in words."""
+    columns = [*columns_of_choices(table), *(name for name in map(str, table.columns) if name.startswith(PREFIX))]
     configs = table[["run", "arm", *columns]].drop_duplicates(ignore_index=True)  # several of a run with a rate per replica
     arms = configs["arm"].astype(object).where(configs["arm"].notna())
     groups = arms.fillna("no arm") if arms.notna().any() else configs["run"].astype(str)

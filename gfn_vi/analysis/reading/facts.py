@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gfn_vi.core.command_line import command
+from gfn_vi.core.headline import Headline
 from gfn_vi.runs.directory import RunDirectory
+from gfn_vi.runs.headline import headline_of
 from gfn_vi.runs.state import RunState
 
 
@@ -28,6 +31,12 @@ def facts(folder: Path, runs: Sequence[RunState]) -> dict[str, str]:
         "Between": f"{_minute(times[0])} and {_minute(times[-1])} UTC" if times else "",
     }
     return {name: text for name, text in found.items() if text}
+
+
+def headlines(folder: Path, runs: Iterable[str]) -> list[Headline]:
+    """Return what the runs are judged by, as status.json of each tells: usually one, else the most frequent first."""
+    told = Counter(found for run in runs if (found := headline_of(RunDirectory(folder / run).status())) is not None)
+    return [headline for headline, _ in told.most_common()]
 
 
 def _counted(values: Any) -> str:
@@ -76,9 +85,9 @@ def sweep_command(runs: Sequence[RunState]) -> str | None:
         if combinations != len(planned) or any(key not in everywhere for key in varying):
             return None
         words += [f"{key}={','.join(values[key])}" for key in varying]
-    return shlex.join(["python", "scripts/train.py", "-m", *words])
+    return f"{command('train')} {shlex.join(['-m', *words])}"
 
 
 def run_command(run: RunState) -> str | None:
     """The command of one run; None where the manifest does not know it."""
-    return shlex.join(["python", "scripts/train.py", *run.overrides]) if run.overrides else None
+    return f"{command('train')} {shlex.join(run.overrides)}" if run.overrides else None

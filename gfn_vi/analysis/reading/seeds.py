@@ -12,6 +12,7 @@ import pandas as pd
 from gfn_vi.runs.folders import TableError
 
 COLUMN = "config.tuning_seeds"
+SEED_KEYS = ("seed", "replicas", "tuning_seeds", "target.data.seed")  # keys in which runs of one setting may differ
 MAX_RUNS = 3  # named in the error
 
 

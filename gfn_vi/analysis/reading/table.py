@@ -1,7 +1,8 @@
 """The tidy table: every recorded number of every run of an experiment, with what the runs differ in.
 
 One row is one value: run, state, arm, seed | step, trajectories, reward_calls, wall_seconds, replica, metric, value |
-config.<key> for each key of the configuration that differs among the runs. `seed` is that of the replica: replica r of
+<choice> for each choice that a run names (target, objective, ...) | config.<key> for each key of the configuration that differs
+among runs of the same choices. `seed` is that of the replica: replica r of
 a run with config.seed = s is the single run with seed s + r (core/seeds.py): equal seeds, equal random numbers. Rates
 that are lists, one for each replica, are numbers here: a run of several rates has the rows of several runs of one rate.
 What is constant within a run is categorical (a code per row), so that 10,000 runs fit in memory; keys that are the same
@@ -24,8 +25,8 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
+from gfn_vi.analysis.reading.choices import choices_of, column_of, is_setting, said_by_choices, without_copies
 from gfn_vi.runs.folders import TableError, find_runs
-from gfn_vi.runs.identity import INFRASTRUCTURE_KEYS
 from gfn_vi.runs.reading import Run, read_run
 
 RATES = "optimizer.lr_"
@@ -42,7 +43,7 @@ def collect(folder: str | Path, keys: Iterable[str] = (), say: Callable[[str], o
     runs = [read_run(path) for path in find_runs(Path(folder))]
     summary = summarize(runs)
     say(summary)
-    usable = [run for run in runs if run.metrics is not None]
+    usable = without_copies([run for run in runs if run.metrics is not None])
     if not usable:
         raise TableError(f"{folder}: no run has metrics yet ({summary})")
     recorded = [run.metrics for run in usable if run.metrics is not None]
@@ -56,7 +57,10 @@ def collect(folder: str | Path, keys: Iterable[str] = (), say: Callable[[str], o
     }
     columns |= dict(metrics.items())
     replica = metrics["replica"].to_numpy()
-    for key in sorted(_varying(usable) | set(keys) | _tuning(usable)):
+    choices = choices_of(usable)
+    columns |= {column_of(name): _per_run(values, counts) for name, values in choices.items()}
+    varying = _varying(usable)
+    for key in sorted(varying - said_by_choices(varying, usable, choices) | set(keys) | _tuning(usable)):
         columns[f"config.{key}"] = _column(key, usable, counts, replica)
     return pd.DataFrame(columns, copy=False)
 
@@ -107,7 +111,7 @@ def _hashes(column: pd.Series[Any]) -> np.ndarray:
 
 def _varying(runs: Sequence[Run]) -> set[str]:
     """Keys whose value differs among the runs or that some lack; arm_name is the column `arm`."""
-    keys = {key for run in runs for key in run.config if key.split(".")[0] not in INFRASTRUCTURE_KEYS}
+    keys = {key for run in runs for key in run.config if is_setting(key)}
     first = runs[0].config
     by_run = {key for key in keys if any(run.config.get(key) != first.get(key) for run in runs)}
     rates = {key for key in keys if key.startswith(RATES) and any(_listed(run.config.get(key)) for run in runs)}

@@ -6,22 +6,21 @@ Replicas belong together if their runs differ in nothing but seeds: an arm, or a
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from gfn_vi.analysis.reading.choices import columns_of_choices
 from gfn_vi.analysis.reading.differences import NOT_SET, PREFIX, short
+from gfn_vi.analysis.reading.seeds import SEED_KEYS
 from gfn_vi.analysis.statistics.estimates import interval, probability_of_improvement, with_worst
+from gfn_vi.core.headline import Headline
 
-# Metric -> (what it is, whether lower is better, the worst value: what a replica that became non-finite counts as).
-METRICS = {
-    "jsd": ("exact Jensen-Shannon divergence (nats)", True, math.log(2)),
-    "modes_covered": ("modes covered", False, 0.0),
-}
+MODES = Headline("modes_covered", "maximize", 0.0, "modes covered")  # beside the headline, where a run has recorded them
 STATISTICS = {"median": "median", "iqm": "interquartile mean", "mean": "mean"}
-SEED_KEYS = frozenset(f"{PREFIX}{key}" for key in ("seed", "replicas", "tuning_seeds", "target.data.seed"))
+SEED_COLUMNS = frozenset(f"{PREFIX}{key}" for key in SEED_KEYS)
 MOST_GROUPS, MOST_COMPARED = 60, 16
 
 
@@ -36,14 +35,20 @@ class Section:
     narrow: bool = False  # many columns: cells may break
 
 
-def final_sections(table: pd.DataFrame) -> list[Section]:
-    """For each metric that finished runs recorded: final values by group; for the JSD also which group beats which."""
+def measures(headlines: Iterable[Headline]) -> list[Headline]:
+    """Return what tables show: the headlines of the runs, then the modes that they cover."""
+    return [*(headline for headline in headlines if headline.metric != MODES.metric), MODES]
+
+
+def final_sections(table: pd.DataFrame, headlines: Sequence[Headline]) -> list[Section]:
+    """Return for each measure that finished runs recorded its final values by group, for a headline also who beats whom."""
     sections = []
-    for metric, (words, lower_is_better, worst) in METRICS.items():
-        groups = final_values(table, metric, worst)
+    for measure in measures(headlines):
+        words, lower_is_better = measure.words, measure.direction == "minimize"
+        groups = final_values(table, measure.metric, measure.worst)
         if groups:
             sections.append(_values(groups, f"Final {words}", lower_is_better))
-        if metric == "jsd" and 1 < len(groups) <= MOST_COMPARED and min(len(v) for v in groups.values()) > 1:
+        if measure in headlines and 1 < len(groups) <= MOST_COMPARED and min(len(v) for v in groups.values()) > 1:
             sections.append(_comparison(groups, words, lower_is_better))
     return sections
 
@@ -54,16 +59,21 @@ def final_values(table: pd.DataFrame, metric: str, worst: float) -> dict[str, np
     if rows.empty:
         return {}
     last = rows[rows["step"] == rows.groupby("run", observed=True)["step"].transform("max")]
-    keys = [name for name in last.columns if name.startswith(PREFIX) and name not in SEED_KEYS]
-    labels = group_labels(last[["arm", *keys]])
+    labels = group_labels(last[["arm", *telling_keys(table)]])
     frozen = table[(table["metric"] == "frozen") & (table["value"] != 0)][["run", "replica"]].drop_duplicates()
     stopped = pd.MultiIndex.from_frame(last[["run", "replica"]]).isin(pd.MultiIndex.from_frame(frozen))
     values = pd.Series(with_worst(np.where(stopped, np.nan, last["value"]), worst), last.index)
     return {str(name): of_group.to_numpy() for name, of_group in values.groupby(labels)}
 
 
+def telling_keys(table: pd.DataFrame) -> list[str]:
+    """Return the columns in which groups may differ: choices, and keys of the configuration that are no seeds."""
+    keys = [name for name in map(str, table.columns) if name.startswith(PREFIX) and name not in SEED_COLUMNS]
+    return [*columns_of_choices(table), *keys]
+
+
 def group_labels(configs: pd.DataFrame) -> pd.Series:
-    """For each row its arm, and of the config.* columns as few as tell the groups of that arm apart."""
+    """Return for each row its arm, and of the other columns as few as tell the groups of that arm apart."""
     texts = configs.astype(object).map(lambda value: NOT_SET if pd.isna(value) else short(value))
     distinct = texts.drop_duplicates()
     labels: dict[tuple[str, ...], str] = {}
@@ -77,11 +87,17 @@ def group_labels(configs: pd.DataFrame) -> pd.Series:
 
 
 def telling_columns(distinct: pd.DataFrame) -> list[str]:
-    """Columns in which the rows differ: one if one is enough (a name, then the target before anything else), or all of them."""
+    """Return the columns in which the rows differ: one if one is enough, or all of them; choices before anything else.
+
+    Of several keys that are enough a name goes first, then the target.
+    """
     differing = [str(name) for name in distinct.columns if distinct[name].nunique(dropna=False) > 1]
-    for name in sorted(differing, key=lambda name: (not name.endswith("_name"), not name.startswith(f"{PREFIX}target."))):
-        if distinct[name].nunique(dropna=False) == len(distinct):
-            return [name]
+    choices = [name for name in differing if not name.startswith(PREFIX)]
+    keys = [name for name in differing if name.startswith(PREFIX)]
+    keys.sort(key=lambda name: (not name.endswith("_name"), not name.startswith(f"{PREFIX}target.")))
+    for names in [*([name] for name in choices), choices, *([name] for name in keys)]:
+        if names and len(distinct[names].drop_duplicates()) == len(distinct):
+            return names
     return differing
 
 
@@ -109,7 +125,7 @@ def in_words(low: float, estimate: float, high: float) -> str:
 
 
 def _comparison(groups: Mapping[str, np.ndarray], words: str, lower_is_better: bool) -> Section:
-    names = sorted(groups, key=lambda name: float(np.median(groups[name])))
+    names = sorted(groups, key=lambda name: float(np.median(groups[name])) * (1 if lower_is_better else -1))
     text = (
         "The probability that a replica of the row ends better than one of the column, with its 95% bootstrap interval: "
         "above 1/2 the row is better; an interval that holds 1/2 does not decide."

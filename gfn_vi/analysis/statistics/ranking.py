@@ -28,8 +28,11 @@ def kendall_tau(a: Values, b: Values, level: float = 0.95, n_resamples: int = 20
 
     1: the same order, -1: the opposite one. Replicas are resampled within each method: the same ones in both conditions,
     which share their seeds, so that a method that a condition does not touch adds nothing. The bounds are NaN where a method has
-    one replica; draws in which all methods of a condition tie have no tau and are left out. ValueError where numbers differ.
+    one replica; draws in which all methods of a condition tie have no tau and are left out. Fewer than two methods have no tau,
+    it is NaN. Raises ValueError where numbers differ.
     """
+    if len(a) < 2:
+        return Interval(*np.full(3, np.nan))
     rng = np.random.default_rng(seed)
     estimates, draws = [], []
     for name in a:

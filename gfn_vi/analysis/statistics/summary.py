@@ -5,7 +5,7 @@ A group is what final_values compares: an arm, or an arm with one value of what 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -13,21 +13,20 @@ from typing import Any
 import pandas as pd
 
 from gfn_vi.analysis.reading.curves import Curve, curves
-from gfn_vi.analysis.reading.differences import PREFIX
 from gfn_vi.analysis.statistics.estimates import area_under_curve, interval, probability_of_improvement
-from gfn_vi.analysis.statistics.final_values import METRICS, SEED_KEYS, STATISTICS, group_labels
+from gfn_vi.analysis.statistics.final_values import STATISTICS, group_labels, measures, telling_keys
+from gfn_vi.core.headline import Headline
 
 DIGITS = "%.4g"
 
 
-def grouped_curves(table: pd.DataFrame, metric: str) -> dict[str, Curve]:
-    """Group -> curve of the metric over its finished runs, the worst value in place of what is not finite."""
+def grouped_curves(table: pd.DataFrame, measure: Headline) -> dict[str, Curve]:
+    """Return group -> curve of the measure over its finished runs, the worst value in place of what is not finite."""
     replica = ["run", "replica"]  # and not the run alone: rates may differ between its replicas
-    found = table[(table["state"] == "done") & (table["metric"] == metric)].drop_duplicates(replica)
-    keys = [name for name in table.columns if name.startswith(PREFIX) and name not in SEED_KEYS]
-    labels = pd.Series(group_labels(found[["arm", *keys]]).to_numpy(), pd.MultiIndex.from_frame(found[replica]))
+    found = table[(table["state"] == "done") & (table["metric"] == measure.metric)].drop_duplicates(replica)
+    labels = pd.Series(group_labels(found[["arm", *telling_keys(table)]]).to_numpy(), pd.MultiIndex.from_frame(found[replica]))
     rows = table.assign(group=labels.reindex(pd.MultiIndex.from_frame(table[replica])).to_numpy())
-    return curves(rows[rows["group"].notna()], metric, by="group", worst=METRICS[metric][2])
+    return curves(rows[rows["group"].notna()], measure.metric, by="group", worst=measure.worst)
 
 
 def summary(found: Mapping[str, Curve]) -> pd.DataFrame:
@@ -60,15 +59,18 @@ def improvements(found: Mapping[str, Curve], lower_is_better: bool) -> pd.DataFr
     return pd.DataFrame(rows, columns=["group", "than", "probability", "low", "high"])
 
 
-def write_summary(table: pd.DataFrame, folder: Path) -> list[Path]:
-    """summary.csv and improvement.csv in `folder`, of the metrics that finished runs have recorded; their paths."""
+def write_summary(table: pd.DataFrame, folder: Path, headlines: Sequence[Headline]) -> list[Path]:
+    """Write summary.csv and improvement.csv of the measures that finished runs have recorded to `folder`; return their paths."""
     present = set(table.loc[table["state"] == "done", "metric"])
-    found = {metric: grouped_curves(table, metric) for metric in METRICS if metric in present}
+    found = {measure: grouped_curves(table, measure) for measure in measures(headlines) if measure.metric in present}
     if not found:
         return []
     tables = {
-        "summary.csv": [summary(groups).assign(metric=metric) for metric, groups in found.items()],
-        "improvement.csv": [improvements(groups, METRICS[metric][1]).assign(metric=metric) for metric, groups in found.items()],
+        "summary.csv": [summary(groups).assign(metric=measure.metric) for measure, groups in found.items()],
+        "improvement.csv": [
+            improvements(groups, measure.direction == "minimize").assign(metric=measure.metric)
+            for measure, groups in found.items()
+        ],
     }
     for name, parts in tables.items():
         whole = pd.concat(parts)

@@ -7,8 +7,17 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 
 import numpy as np
+from gfn_vi.experiments.dag_posterior.table2 import (
+    OBJECTIVES,
+    PAPER,
+    REWARD_EVALUATIONS,
+    SIDES,
+    UPDATES,
+    Settings,
+    name_of,
+    standings,
+)
 
-from gfn_vi.analysis.posterior_table import OBJECTIVES, PAPER, REWARD_EVALUATIONS, SIDES, UPDATES, Settings, name_of, standings
 from gfn_vi.analysis.reading.budgets import Standing, smallest_totals
 
 SMALLEST_PLAIN = -2  # exponent of the numbers that are written without a power of ten

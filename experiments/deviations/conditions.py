@@ -10,8 +10,8 @@ import math
 
 import numpy as np
 import pandas as pd
+from gfn_vi.experiments.paper_arms import OFF_POLICY
 
-from gfn_vi.analysis.arms import OFF_POLICY
 from gfn_vi.analysis.reading.curves import curves
 from gfn_vi.analysis.statistics.claims import Groups
 

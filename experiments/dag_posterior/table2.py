@@ -12,16 +12,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from gfn_vi.experiments import paper_arms
+from gfn_vi.experiments.paper_arms import OFF_POLICY
 
-from gfn_vi.analysis import arms
-from gfn_vi.analysis.arms import OFF_POLICY
 from gfn_vi.analysis.reading.budgets import Spending, Standing, smallest_totals, spending
 from gfn_vi.analysis.reading.table import require_columns
 from gfn_vi.analysis.statistics.estimates import interval
 
 SIZE = "config.target.data.n_nodes"
 WORST = math.log(2)
-LABELS = arms.OBJECTIVES | {"log_variance": "Log-variance"}
+LABELS = paper_arms.OBJECTIVES | {"log_variance": "Log-variance"}
 OBJECTIVES = {
     name: LABELS[name]
     for name in ("trajectory_balance", "modified_detailed_balance", "log_variance", "reverse_kl", "forward_kl", "wake_sleep")

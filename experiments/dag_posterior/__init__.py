@@ -1,0 +1,1 @@
+"""Posteriors over graphs: Table 2 of the paper."""

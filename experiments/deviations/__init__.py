@@ -1,0 +1,1 @@
+"""What the published code did otherwise than the paper, and what that changes."""

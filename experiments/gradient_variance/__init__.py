@@ -1,0 +1,1 @@
+"""Direction and noise of the gradient of every estimator."""

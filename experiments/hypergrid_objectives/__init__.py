@@ -1,0 +1,1 @@
+"""Six objectives on the hypergrid, on-policy and off-policy: Fig. 1 of the paper."""

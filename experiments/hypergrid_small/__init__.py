@@ -1,0 +1,1 @@
+"""Six objectives on the small grids of the paper."""

@@ -1,0 +1,1 @@
+"""The theorems, to floating-point precision."""
