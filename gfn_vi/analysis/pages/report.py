@@ -18,13 +18,15 @@ from typing import Any
 import pandas as pd
 
 from gfn_vi.analysis.pages.figures import Experiment, find_pictures, read_experiment
+from gfn_vi.analysis.pages.sampled import sampled_sections
 from gfn_vi.analysis.pages.status_view import short_labels
 from gfn_vi.analysis.reading.differences import differences
 from gfn_vi.analysis.reading.facts import facts, run_command, sweep_command
 from gfn_vi.analysis.reading.seeds import check_seeds
 from gfn_vi.analysis.reading.table import collect, table_hash
-from gfn_vi.analysis.statistics.final_values import METRICS, STATISTICS, Section, final_sections, in_words
+from gfn_vi.analysis.statistics.final_values import STATISTICS, Section, final_sections, in_words
 from gfn_vi.analysis.statistics.summary import grouped_curves, summary
+from gfn_vi.core.headline import Headline
 from gfn_vi.runs.folders import TableError
 from gfn_vi.runs.state import BROKEN, RunState
 from gfn_vi.runs.sweep_states import SweepStates, count
@@ -88,7 +90,7 @@ def _content(folder: Path, runs: Sequence[RunState], table: pd.DataFrame | None)
         "n_runs": len(runs),
         "facts": _sizes(table) | facts(folder, runs),
         "table_hash": None if table is None else table_hash(table),
-        "sections": [] if table is None else [*final_sections(table), *area_sections(table)],
+        "sections": [] if table is None else _sections(table, runs),
         "differences": None if table is None else differences(table),
         "claims": _claims(folder),
         "troubles": [_trouble(run, labels[run.name]) for run in broken[:MOST_DETAILS]],
@@ -127,16 +129,20 @@ def _sizes(table: pd.DataFrame | None) -> dict[str, str]:
     }
 
 
-def area_sections(table: pd.DataFrame) -> list[Section]:
-    """The JSD over all of training, where finished runs can be put on one axis; else why they cannot."""
-    caption = f"Area under the curve: mean over training of the {METRICS['jsd'][0]}"
-    if table[(table["metric"] == "jsd") & (table["state"] == "done")].empty:
-        return []
+def area_sections(table: pd.DataFrame, headlines: Sequence[Headline]) -> list[Section]:
+    """Each headline over all of training, where finished runs can be put on one axis; else why they cannot."""
+    return [section for headline in headlines if (section := _area_section(table, headline)) is not None]
+
+
+def _area_section(table: pd.DataFrame, headline: Headline) -> Section | None:
+    caption = f"Area under the curve: mean over training of the {headline.words}"
+    if table[(table["metric"] == headline.metric) & (table["state"] == "done")].empty:
+        return None
     try:
-        found = summary(grouped_curves(table, "jsd"))
+        found = summary(grouped_curves(table, headline.metric))
     except (TableError, ValueError) as error:
-        return [Section(caption, f"{caption}: not computed; {error}.", [], [])]
-    areas = found[found["measure"] == "area"].sort_values("median").to_dict("records")
+        return Section(caption, f"{caption}: not computed; {error}.", [], [])
+    areas = found[found["measure"] == "area"].sort_values("median", ascending=headline.direction == "minimize").to_dict("records")
     rows = [
         [
             row["group"],
@@ -145,7 +151,17 @@ def area_sections(table: pd.DataFrame) -> list[Section]:
         ]
         for row in areas
     ]
-    return [Section(caption, "How low, and how soon: lower is better.", ["", *STATISTICS.values(), "replicas"], rows)]
+    text = (
+        "How low, and how soon: lower is better."
+        if headline.direction == "minimize"
+        else "How high, and how soon: higher is better."
+    )
+    return Section(caption, text, ["", *STATISTICS.values(), "replicas"], rows)
+
+
+def _sections(table: pd.DataFrame, runs: Sequence[RunState]) -> list[Section]:
+    headlines = list(dict.fromkeys(run.headline for run in runs if run.headline is not None))
+    return [*final_sections(table), *sampled_sections(table), *area_sections(table, headlines)]
 
 
 def _range(values: Sequence[int]) -> str:
