@@ -12,7 +12,6 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import pytest
-from gfn_vi.analysis.pictures.found_graphs import read_graphs
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgba
 from matplotlib.patches import FancyArrowPatch, Rectangle
@@ -22,6 +21,7 @@ from system.command import only_run, train
 from gfn_vi.analysis.pictures import style
 from gfn_vi.analysis.pictures.circles import circle_order, on_circle
 from gfn_vi.analysis.pictures.edge_pictures import edge_figure, short_names
+from gfn_vi.analysis.pictures.found_graphs import read_graphs
 from gfn_vi.analysis.pictures.graph_pictures import equivalence_classes, top_figure
 from gfn_vi.analysis.pictures.graphs import edge_lines, edge_rows, report
 from gfn_vi.commands.graphs import main

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from gfn_vi.experiments.measures import JSD
 
 from gfn_vi.analysis.pages.report import area_sections, render
 from gfn_vi.analysis.reading.differences import differences, in_words
@@ -21,11 +20,14 @@ from gfn_vi.analysis.reading.table import collect, table_hash
 from gfn_vi.analysis.statistics.final_values import final_sections, final_values
 from gfn_vi.commands import figure as figure_command
 from gfn_vi.commands import report as report_command
+from gfn_vi.core.headline import Headline
+from gfn_vi.experiments.measures import JSD
 from gfn_vi.runs.state import RunState
 
 CLONE = Path(__file__).resolve().parents[2]
 FIGURE = CLONE / "experiments/quickstart/figure.py"
 DRAW = "python scripts/figure.py experiment=quickstart"
+JSD = Headline("jsd", "minimize", float(np.log(2)), "exact JSD")
 EVIL = "<script>alert(1)</script>"
 MakeRun = Callable[..., Path]
 VOID = {"meta", "img", "wbr", "br", "link", "hr", "input"}
@@ -294,6 +296,19 @@ def test_area_under_the_curve(make_run: MakeRun) -> None:
     page = page_of(folder)
     assert "at different numbers of trajectories" in page.text
     assert page.row("reverse_kl")[4] == "2"
+
+
+def test_sampled_metrics_have_their_errors(make_run: MakeRun) -> None:
+    """All that a target too large to list has; a replica that is not finite is left out, and so is its error."""
+    path = make_run("reverse_kl", n_points=1, replicas=1)
+    rows = [(r, "sampled_elbo", v) for r, v in enumerate((-3.0, -5.0, np.nan))]
+    rows += [(r, "sampled_elbo_se", v) for r, v in enumerate((0.1, 0.3, 9.0))]
+    header = (path / "metrics.csv").read_text().splitlines()[0]
+    lines = [f"1,64,64,1.0,{r},{metric},{value}" for r, metric, value in rows]
+    (path / "metrics.csv").write_text("\n".join([header, *lines]) + "\n")
+    page = page_of(path.parent)
+    assert page.row("reverse_kl") == ["reverse_kl", "-4 +- 0.2"]
+    assert "sampled_elbo" in page.text
 
 
 def test_command(make_run: MakeRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -72,6 +72,8 @@ def test_a_lock_that_cannot_be_looked_at_ends_the_sweep_in_one_line(tmp_path: Pa
     lock = next(tmp_path.glob("outputs/default/*seed1*/run.lock"))
     lock.unlink()
     lock.symlink_to("run.lock")
+    status = lock.with_name("status.json")  # a run that says done needs no lock
+    status.write_text(status.read_text().replace('"done"', '"interrupted"'))
     outcome = train(sweep, tmp_path)
     assert outcome.code == 2
     (line,) = outcome.err.splitlines()
@@ -179,7 +181,7 @@ def test_damaged_files_are_made_good(tmp_path: Path) -> None:
     (runs[2] / "status.json").write_text("[]")
     (tmp_path / "outputs/default/sweep.json").write_text("nothing")
     again = train(sweep, tmp_path)
-    assert again.err.startswith("4 runs: 1 done, 3 to do")
+    assert again.err.startswith("4 runs: 1 done, 1 killed, 2 damaged")
     assert again.code == 2, "a run without any readable checkpoint is not started over in silence"
     assert re.search(r"no checkpoint can be read: .*seed2.*delete them to start over\n", again.err)
     shutil.rmtree(runs[2])

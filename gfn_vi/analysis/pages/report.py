@@ -18,6 +18,7 @@ from typing import Any
 import pandas as pd
 
 from gfn_vi.analysis.pages.figures import Experiment, find_pictures, read_experiment
+from gfn_vi.analysis.pages.sampled import sampled_sections
 from gfn_vi.analysis.pages.status_view import short_labels
 from gfn_vi.analysis.reading.differences import differences
 from gfn_vi.analysis.reading.facts import facts, headlines, run_command, sweep_command
@@ -130,7 +131,7 @@ def _sizes(table: pd.DataFrame | None) -> dict[str, str]:
 
 def _sections(table: pd.DataFrame, judged_by: Sequence[Headline]) -> list[Section]:
     areas = [section for headline in judged_by for section in area_sections(table, headline)]
-    return [*final_sections(table, judged_by), *areas]
+    return [*final_sections(table, judged_by), *sampled_sections(table), *areas]
 
 
 def area_sections(table: pd.DataFrame, headline: Headline) -> list[Section]:
