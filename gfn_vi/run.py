@@ -143,8 +143,8 @@ def _loop(config: DictConfig, trainer: Trainer, recorder: Recorder, directory: R
     from gfn_vi.training.progress import ProgressBar
 
     total, label = trainer.budget.steps * trainer.budget.batch_size, config.get("run_label", "run")
-    words = None if trainer.parts.headline is None else trainer.parts.headline.words
-    bar = ProgressBar(total, label, config.progress, words)
+    name = None if trainer.parts.headline is None else trainer.parts.headline.metric
+    bar = ProgressBar(total, label, config.progress, name)
     pause = config.checkpoint.pause_after
     if pause is not None and trainer.seen >= pause:  # it paused there already
         pause = None

@@ -10,10 +10,10 @@ import math
 
 import numpy as np
 import pandas as pd
+from gfn_vi.experiments.paper_arms import OFF_POLICY
 
 from gfn_vi.analysis.reading.curves import curves
 from gfn_vi.analysis.statistics.claims import Groups
-from gfn_vi.experiments.paper_arms import OFF_POLICY
 
 NONE, FROZEN, CONSTANT = "none", "frozen_backward", "constant_stop_bias"
 DEVIATION, FACTOR = "config.deviation_name", "config.plateau_factor"

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from gfn_vi.experiments.measures import JSD
 
 from gfn_vi.analysis.pictures import style
 from gfn_vi.analysis.reading.table import require_columns
-from gfn_vi.experiments.measures import JSD
 from gfn_vi.runs.reading import TableError
 
 if TYPE_CHECKING:

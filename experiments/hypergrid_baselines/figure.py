@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from gfn_vi.experiments.measures import JSD
 
 from gfn_vi.analysis.pictures import style
 from gfn_vi.analysis.reading.curves import X_LABELS, curves, draw_curve, n_failed
-from gfn_vi.experiments.measures import JSD
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 import pandas as pd
+from gfn_vi.experiments.paper_arms import OBJECTIVES, OFF_POLICY
 
 from gfn_vi.analysis.reading.curves import Curve, curves
 from gfn_vi.analysis.statistics.claims import FEWEST_REPLICAS, Claim, Groups, better, first_time, in_words, judged, together
-from gfn_vi.experiments.paper_arms import OBJECTIVES, OFF_POLICY
 
 N_MODES = 4
 

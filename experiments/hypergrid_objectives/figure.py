@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from gfn_vi.experiments.measures import JSD
+from gfn_vi.experiments.paper_arms import OBJECTIVES, OFF_POLICY
 
 from gfn_vi.analysis.pictures import style
 from gfn_vi.analysis.pictures.learned import TARGET, draw_pictures, learned_pictures
 from gfn_vi.analysis.reading.curves import X_LABELS, curves, draw_curve, n_failed
 from gfn_vi.analysis.reading.table import require_columns
-from gfn_vi.experiments.measures import JSD
-from gfn_vi.experiments.paper_arms import OBJECTIVES, OFF_POLICY
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

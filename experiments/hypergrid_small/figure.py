@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from gfn_vi.experiments.measures import JSD
+from gfn_vi.experiments.paper_arms import OBJECTIVES
 
 from gfn_vi.analysis.pictures import style
 from gfn_vi.analysis.reading.curves import X_LABELS, curves, draw_curve, n_failed
-from gfn_vi.experiments.measures import JSD
-from gfn_vi.experiments.paper_arms import OBJECTIVES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

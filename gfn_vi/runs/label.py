@@ -33,7 +33,7 @@ def labelled(config: DictConfig, choices: Mapping[str, Any], overrides: Iterable
     resolved = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
     assert isinstance(resolved, DictConfig)
     resolved.choices = named_choices(choices)
-    resolved.run_label = "-".join([*map(str, parts), *_changes(overrides), _seeds_in_words(resolved.seed)])
+    resolved.run_label = "-".join([*map(str, parts), _seeds_in_words(resolved.seed), *_changes(overrides)])
     return resolved
 
 

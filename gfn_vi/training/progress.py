@@ -13,14 +13,14 @@ SECONDS_BETWEEN_UPDATES = 0.2
 class ProgressBar:
     """How far training is: share done, loss, headline, trajectories per second, time left. Keeps its last state when done.
 
-    words: name of the headline metric, None for a run without one.
+    metric: name of the headline, None for a run without one.
 
     enabled None: only if stderr is a terminal; True: always; False: never. Call update() when due() says so, and once
     at the end: not due, no tensor need be turned into a number.
     """
 
-    def __init__(self, total_trajectories: int, label: str, enabled: bool | None = None, words: str | None = None) -> None:
-        self._total, self._label, self._words = total_trajectories, label, words or "headline"
+    def __init__(self, total_trajectories: int, label: str, enabled: bool | None = None, metric: str | None = None) -> None:
+        self._total, self._label, self._metric = total_trajectories, label, metric or "headline"
         self._forced = enabled is True
         self._enabled = sys.stderr.isatty() if enabled is None else enabled
         self._progress: Any = None
@@ -76,7 +76,7 @@ class ProgressBar:
         self._next = time.monotonic() + SECONDS_BETWEEN_UPDATES
         self._progress.update(self._task, completed=trajectories)
         speed = self._progress.tasks[0].speed
-        numbers = [("loss", loss, ".4g"), (self._words, headline, ".4g"), ("traj/s", speed, ",.0f")]
+        numbers = [("loss", loss, ".4g"), (self._metric, headline, ".4g"), ("traj/s", speed, ",.0f")]
         shown = "  ".join(f"{name} {value:{form}}" for name, value, form in numbers if value is not None)
         self._progress.update(self._task, numbers=shown, refresh=True)
 

@@ -213,7 +213,7 @@ def test_plain_columns_stay_where_they_are(make_run: MakeRun) -> None:
     assert rows[0].split()[7:] == [failed.name, "ValueError:", "no"]
     assert rows[1].split()[7:] == [done.name]
     assert rows[0].index(failed.name) == rows[1].index(done.name)
-    assert about == "jsd: exact JSD, lower is better; a replica that is not finite counts as 0.693"
+    assert about == "jsd: exact Jensen-Shannon divergence (nats), lower is better; a replica that is not finite counts as 0.693"
 
 
 def test_table_fits_the_screen_with_many_runs_and_errors(make_run: MakeRun) -> None:

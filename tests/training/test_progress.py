@@ -22,7 +22,7 @@ logging.basicConfig(stream=sys.stderr, level="INFO", format="LOG %(message)s")
 from gfn_vi.training.progress import ProgressBar
 enabled = {"auto": None, "on": True, "off": False}[sys.argv[1]]
 seconds = float(sys.argv[2])
-bar = ProgressBar(10_000, "tb-mlp-seed0 [bold]", enabled)
+bar = ProgressBar(10_000, "tb-mlp-seed0 [bold]", enabled, "jsd")
 bar.start(initial_trajectories=5_000)
 updates = 0
 begin = time.monotonic()
@@ -90,7 +90,7 @@ def bars(shown: list[str]) -> list[str]:
 
 def test_a_person_sees_share_loss_jsd_speed_and_time_left(shown):
     last = bars(shown)[-3]  # of the loop; then come the end and the stop
-    assert re.match(r"tb-mlp-seed0 \[bold\] +[━╸╺]+ +\d\d% loss 0\.1235  JSD 0\.0625  traj/s", last), last
+    assert re.match(r"tb-mlp-seed0 \[bold\] +[━╸╺]+ +\d\d% loss 0\.1235  jsd 0\.0625  traj/s", last), last
     assert re.search(r"0:00:0\d$", last), last
     # Trajectories of an earlier process are no speed of this one.
     speed = float(re.search(r"traj/s ([\d,]+)", last).group(1).replace(",", ""))
@@ -99,7 +99,7 @@ def test_a_person_sees_share_loss_jsd_speed_and_time_left(shown):
 
 def test_it_starts_where_the_earlier_process_stopped_and_ends_at_the_end(shown):
     assert " 50%" in bars(shown)[0]
-    assert "100% loss 0.5  JSD nan" in bars(shown)[-1]
+    assert "100% loss 0.5  jsd nan" in bars(shown)[-1]
 
 
 def test_it_is_drawn_about_five_times_a_second(shown):

@@ -12,15 +12,13 @@ from typing import Any
 import pandas as pd
 
 from gfn_vi.analysis.reading.seeds import SEED_KEYS
+from gfn_vi.runs.files import COLUMNS
 from gfn_vi.runs.identity import INFRASTRUCTURE_KEYS
 from gfn_vi.runs.reading import Run
 
 CHOICES = "choices."
 PREFIX = "config."
-RECORDED = (  # the columns of a table that are neither a choice nor a key of the configuration
-    *("run", "state", "arm", "seed"),
-    *("step", "trajectories", "reward_calls", "wall_seconds", "replica", "metric", "value"),
-)
+RECORDED = ("run", "state", "arm", "seed", *COLUMNS)  # the columns of a table that are neither a choice nor a key of the config
 
 
 def columns_of_choices(table: pd.DataFrame) -> list[str]:
