@@ -214,10 +214,12 @@ def check_offers(key: str, needs: frozenset[Need], sampler: Any, instead: str) -
 
     lacking = needs - sampler.offers - {Need.BEHAVIOR, Need.ON_POLICY}  # these two are an exploration's
     if Need.FLOW in lacking or Need.INFLOW in lacking:
-        advice = f"{key} needs learned state flows, which this sampler has none of; use sampler.flow=true, or {instead}"
+        learn = "sampler.flow=null (learn them when the objective needs them)" if key == "objective" else "sampler.flow=true"
+        advice = f"{key} needs learned state flows, which this sampler has none of; use {learn}, or {instead}"
         raise ConfigError("sampler.flow", getattr(sampler, "has_flow", "missing"), advice)
     if Need.STOP_FLOW in lacking:
-        raise ConfigError(key, "a choice", f"needs a target in which every state can stop; use {instead} here")
+        other = "objective=detailed_balance" if key == "objective" else instead
+        raise ConfigError(key, "a choice", f"needs a target in which every state can stop; use {other} here")
     for need in lacking:
         raise ConfigError(key, "a choice", f"needs {need.value}, which {type(sampler).__name__} does not offer; use {instead}")
 

@@ -30,7 +30,7 @@ from gfn_vi.runs.durable_files import disk_error, replace_durably
 from gfn_vi.runs.files import CONFIG, LOCK, OWNER, STATUS
 from gfn_vi.runs.identity import INFRASTRUCTURE_KEYS
 
-MAX_LABEL = 120
+MAX_LABEL = 100
 # Whoever asks is_being_written holds the lock for some microseconds: a writer tries again before it gives up.
 LOCK_SECONDS, LOCK_POLL_SECONDS = 0.2, 0.02
 # What flock says when somebody else holds the lock; some file systems say EACCES.

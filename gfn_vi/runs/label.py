@@ -12,13 +12,6 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from gfn_vi.core.errors import ConfigError
-from gfn_vi.runs.identity import INFRASTRUCTURE_KEYS
-
-# Overrides that a label shows in its own words, or that say nothing of what is trained.
-SHOWN_OTHERWISE = frozenset(
-    {"arm", "deviation", "evaluation", "experiment", "experiment_name", "exploration", "objective", "preset", "sampler", "seed"}
-    | {"target", "tuning_seeds"}
-)
 
 
 def labelled(config: DictConfig, choices: Mapping[str, Any], overrides: Iterable[str]) -> DictConfig:
@@ -33,7 +26,7 @@ def labelled(config: DictConfig, choices: Mapping[str, Any], overrides: Iterable
     resolved = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
     assert isinstance(resolved, DictConfig)
     resolved.choices = named_choices(choices)
-    resolved.run_label = "-".join([*map(str, parts), _seeds_in_words(resolved.seed), *_changes(overrides)])
+    resolved.run_label = "-".join([*map(str, parts), *_inner_choices(overrides), _seeds_in_words(resolved.seed)])
     return resolved
 
 
@@ -58,16 +51,10 @@ def _name(key: str, often: Mapping[str, int]) -> str:
     return group if often[group] == 1 or not place else place
 
 
-def _changes(overrides: Iterable[str]) -> list[str]:
-    """What the command line changes besides the choices of a label, shortly: side=16, penalty=huber."""
-    shown = []
-    for override in overrides:
-        key, has_value, value = override.lstrip("+~").partition("=")
-        group, _, place = key.partition("@")
-        top = place.split(".")[0] if place else group.split(".")[0].split("/")[0]
-        if has_value and key not in SHOWN_OTHERWISE and top not in INFRASTRUCTURE_KEYS:
-            shown.append(f"{group if place else key.rsplit('.', 1)[-1]}={value}")
-    return sorted(shown)
+def _inner_choices(overrides: Iterable[str]) -> list[str]:
+    """Return what the command line chooses inside of other choices, shortly: huber of penalty@objective.penalty=huber."""
+    pairs = (override.lstrip("+~").partition("=") for override in overrides)
+    return sorted(value for key, _, value in pairs if "@" in key and not key.partition("@")[2].startswith("evaluation."))
 
 
 def _check_preset(config: DictConfig, choices: Mapping[str, Any]) -> None:

@@ -20,6 +20,7 @@ BATCHES = ("trainer.batch_size=8", "trainer.n_trajectories=16")
 TARGET_OF = {
     **dict.fromkeys(("data", "score", "graph_prior", "arm/dag_posterior", "experiment_preset/dag_posterior"), "dag"),
     **dict.fromkeys(("arm=structure_learning", "experiment=dag_posterior", "sampler=dag_transformer"), "dag"),
+    **dict.fromkeys(("metric=graphs", "report"), "dag"),
     "arm/proposition_1=tiny_dag": "tiny_dag",
 }
 # Choice -> what makes its sampler small, where that is no MLP; and those whose sampler is small as it comes.
@@ -39,6 +40,8 @@ NESTED = {
     "reward": ("reward@target.reward",),
     "schedule": ("schedule@exploration.epsilon", "exploration=epsilon_uniform"),
     "rate_schedule": ("rate_schedule@optimizer.schedule", "optimizer=sgd"),
+    "metric": ("+metric@evaluation.metrics.more",),
+    "report": ("+report@evaluation.reports.more",),
     "data": ("data@target.data",),
     "score": ("score@target.score",),
     "graph_prior": ("graph_prior@target.prior",),
@@ -138,7 +141,8 @@ def test_keys_are_the_arguments_of_the_constructor(group: str, choice: str) -> N
         supplied = SUPPLIED_TO_LOGGERS if key == ".logger" else SUPPLIED
         assert keys <= set(parameters) - supplied, f"{key}: unknown keys {keys - set(parameters)}"
         missing = set(parameters) - supplied - keys
-        assert missing <= (optional if name == "Schedule" else set()), f"{key}: missing {missing}"
+        given_later = missing if node.get("_partial_") else optional if name == "Schedule" else set()
+        assert missing <= given_later, f"{key}: missing {missing}"
 
 
 def uncommented(text: str) -> list[str]:

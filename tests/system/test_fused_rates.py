@@ -23,7 +23,7 @@ def swept(folder: Path, *more: str) -> pd.DataFrame:
     done = train([*SWEEP, *more], folder)
     assert done.code == 0, done.err
     table = collect(folder / "outputs/default", say=lambda _: None)
-    names = ["config.objective._target_", "config.optimizer.lr_forward", "config.optimizer.lr_log_Z", "seed", "metric", "step"]
+    names = ["objective", "config.optimizer.lr_forward", "config.optimizer.lr_log_Z", "seed", "metric", "step"]
     return table.sort_values(names, kind="stable").reset_index(drop=True)
 
 

@@ -77,7 +77,7 @@ def test_what_makes_another_run(tmp_path: Path) -> None:
 
 def test_the_result_line_says_what_was_reached(tmp_path: Path) -> None:
     outcome = train([*TINY, "replicas=3"], tmp_path)
-    assert re.match(r"trajectory_balance-on_policy-hypergrid-mlp-seed0-[^:]*: jsd 0\.\d+ \(0\.\d+ to 0\.\d+\)", outcome.out)
+    assert re.match(r"trajectory_balance-on_policy-hypergrid-mlp-seed0: jsd 0\.\d+ \(0\.\d+ to 0\.\d+\)", outcome.out)
     assert "32 trajectories in" in outcome.out
     assert "3 replicas: median (range)" in outcome.out
     assert outcome.err == ""

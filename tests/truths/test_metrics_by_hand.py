@@ -24,7 +24,7 @@ def test_sampled_metrics_are_their_formulas(monkeypatch: pytest.MonkeyPatch) -> 
     sampler = make_sampler(space, n_replicas=2)
     drawn = sampler.rollout(N, generators(1, 2))
     monkeypatch.setattr(DiscreteSampler, "rollout", lambda self, batch, rng, tilt=None: drawn)
-    found = SampledMetrics(N)(sampler, space, generators(0, 2))
+    found = measured(SampledMetrics(N), sampler, space, generators(0, 2))
     log_w = -sampler.evaluate(drawn).log_ratio().detach()
     w, length = log_w.exp(), drawn.mask.sum(-1).double()
     share = w / w.sum(1, keepdim=True)

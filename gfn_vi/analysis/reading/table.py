@@ -60,7 +60,10 @@ def collect(folder: str | Path, keys: Iterable[str] = (), say: Callable[[str], o
     choices = choices_of(usable)
     columns |= {column_of(name): _per_run(values, counts) for name, values in choices.items()}
     varying = _varying(usable)
-    for key in sorted(varying - said_by_choices(varying, usable, choices) | set(keys) | _tuning(usable)):
+    # a list of rates is one value of the configuration, but says something else of every replica: no choice tells that
+    by_replica = {key for key in varying if key.startswith(RATES) and any(_listed(run.config.get(key)) for run in usable)}
+    told = said_by_choices(varying, usable, choices) - by_replica
+    for key in sorted(varying - told | set(keys) | _tuning(usable)):
         columns[f"config.{key}"] = _column(key, usable, counts, replica)
     return pd.DataFrame(columns, copy=False)
 
