@@ -59,7 +59,7 @@ def _name(key: str, often: Mapping[str, int]) -> str:
 
 
 def _changes(overrides: Iterable[str]) -> list[str]:
-    """What the command line changes besides the choices of a label, shortly: side=16, penalty=huber."""
+    """Return what the command line changes besides the choices of a label, in short: side=16, penalty=huber."""
     shown = []
     for override in overrides:
         key, has_value, value = override.lstrip("+~").partition("=")
