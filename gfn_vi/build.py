@@ -58,7 +58,7 @@ def _built(config: Any, key: str, supplied: Mapping[str, Any] | None = None) -> 
 
 
 def _cause(error: BaseException) -> BaseException:
-    """What a constructor raised, below what Hydra wraps around it."""
+    """Return the error that a constructor raised, without what Hydra wraps around it."""
     while not isinstance(error, ConfigError) and type(error).__module__.startswith("hydra.") and error.__cause__ is not None:
         error = error.__cause__
     return error

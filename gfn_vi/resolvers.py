@@ -9,7 +9,7 @@ from gfn_vi.core.errors import ConfigError
 
 
 def fraction(total: float, share: float) -> float:
-    """For clocks that are a share of the run."""
+    """Return total * share, for clocks that are a share of the run."""
     for value in (total, share):
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise ConfigError("fraction", value, "expected a number: a clock of this run is a share of it")
@@ -17,7 +17,7 @@ def fraction(total: float, share: float) -> float:
 
 
 def digest(path: object) -> str | None:
-    """Of the content of the file at target.data.path, so that a changed table is another run; None where there is no path.
+    """Return a digest of the file at target.data.path, so that a changed table is another run; None where there is no path.
 
     Raises ConfigError for a file that cannot be read: at once, before torch is imported.
     """

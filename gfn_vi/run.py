@@ -71,7 +71,7 @@ def run(config: DictConfig) -> float | None:
 
 
 def _print(line: str, path: Path) -> None:
-    """What became of the run, and last where it is; in one piece, since other runs of a sweep may write to the same terminal."""
+    """Print what became of the run, then where it is; in one piece: other runs of a sweep may write to the same terminal."""
     sys.stdout.write(f"{line}\n{path}\n")
     sys.stdout.flush()
 
@@ -245,7 +245,7 @@ def _logging(directory: Path) -> Iterator[None]:
 
 
 def build_sinks(config: DictConfig, directory: Path) -> list[Sink]:
-    """Who else is told of every record. A sink is given directory, name and config as far as its constructor has them."""
+    """Return the sinks that get every record. Each is given directory, name and config as far as its constructor has them."""
     from hydra.utils import instantiate
 
     if config.logger.get("_target_") is None:
@@ -271,7 +271,7 @@ def final_arrays(trainer: Trainer, seed: int | list[int], n_samples: int) -> Arr
 
 
 def _reports(config: DictConfig, path: Path) -> str:
-    """What evaluation.reports tell of the finished run, one after the other, or "".
+    """Return the texts of evaluation.reports on the finished run, one after the other, or "".
 
     Whatever fails here is a warning: the run is done.
     """

@@ -103,7 +103,7 @@ def _far_below(p: Posterior, arm: str, than: Sequence[str]) -> Told:
 
 
 def _equal(p: Posterior) -> Told:
-    """By ratios on the same graph: their interval lies within a factor of two, or outside, or neither. Rounding has no ratio."""
+    """Return text and verdict from the ratios on the same graph: True within a factor of two, False outside, None if neither."""
     tb, kl = p.end[TB], p.end[KL]
     _, of_tb, of_kl = np.intersect1d(tb.seeds, kl.seeds, return_indices=True)
     if not len(of_tb):

@@ -52,7 +52,7 @@ def name_of(arm: str) -> str:
 
 
 def settings(table: pd.DataFrame, metric: str = "jsd", worst: float = WORST) -> Settings:
-    """What the finished runs have recorded, in the order of the arms above and of sizes; TableError for a missing column."""
+    """Return what the finished runs recorded, ordered by size, then by the arms above; TableError for a missing column."""
     require_columns(table, ["arm", SIZE])
     found = {(str(arm), int(size)): of for (arm, size), of in spending(table, metric, ["arm", SIZE], worst).items()}
     order = {arm: place for place, arm in enumerate(ARMS)}
@@ -107,5 +107,5 @@ def described(values: np.ndarray) -> dict[str, Any]:
 
 
 def csv_text(rows: pd.DataFrame) -> str:
-    """With six digits; what is not known is empty."""
+    """Return the rows as CSV text, numbers with six digits; what is not known is empty."""
     return rows.to_csv(index=False, float_format="%.6g", lineterminator="\n")

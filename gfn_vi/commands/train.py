@@ -76,7 +76,7 @@ def task(config: DictConfig) -> float | None:
 
 
 def _failure(line: str, status: int) -> JobError | SystemExit:
-    """What to raise: a sweep says at its end what failed, a single run says it now and ends with the status."""
+    """Return the error to raise: a sweep says at its end what failed, a single run says it now and ends with the status."""
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         return JobError(line, is_input=status == EXIT_BAD_INPUT)
     if status == EXIT_BAD_INPUT:

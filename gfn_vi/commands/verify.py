@@ -135,7 +135,7 @@ def prepare_listing(config: DictConfig, dtype: torch.dtype) -> tuple[str, Callab
 
 
 def class_name(node: DictConfig) -> str:
-    """Of what the node builds."""
+    """Return the name of the class that the node builds."""
     return str(node._target_).rsplit(".", 1)[-1]
 
 

@@ -20,7 +20,7 @@ DiscreteTilt = Callable[[Tensor, Tensor], Tensor]
 
 
 class Target(Protocol):
-    """What every target owes: a reward on objects, and a place to live.
+    """A target has a reward on objects and can be moved to a device.
 
     Facts are attributes that a target may have besides; each is None, or absent, where nobody knows it: log_Z (float, the log of
     the sum or integral of R), n_modes and mode_index(states).
@@ -174,7 +174,7 @@ class Sampler(Protocol):
 
 
 class Exploration(Protocol):
-    """Where training trajectories come from. `seen` counts the trajectories per replica so far: the clock of schedules."""
+    """An exploration draws training trajectories. `seen` counts those per replica so far: the clock of schedules."""
 
     has_density: bool
     is_on_policy: bool
@@ -186,7 +186,7 @@ class Exploration(Protocol):
         """log-density [R, B] with which `collect` would now draw them; None if unknown."""
 
     def statistics(self) -> dict[str, Tensor]:
-        """What is worth recording, each [R]."""
+        """Return the values that are worth recording, each [R]."""
 
     def state_dict(self) -> dict[str, Any]:
         """All that `collect` depends on besides its arguments."""
@@ -253,16 +253,16 @@ class Objective(Protocol):
         """Return the loss of each replica: [R]."""
 
     def statistics(self, evaluation: Evaluation) -> dict[str, Tensor]:
-        """What is worth recording of this batch (effective sample sizes, baselines), each [R]; changes nothing."""
+        """Return the values of this batch worth recording (effective sample sizes, baselines), each [R]; changes nothing."""
 
     def descends(self, exact: Expectations) -> dict[Role, Tensor] | None:
-        """What each role descends in expectation, each [R]: the role's gradient of it is what the estimator estimates.
+        """Return the quantity [R] that each role descends in expectation: the estimator estimates the role's gradient of it.
 
         None where no recursion over the state graph computes it.
         """
 
     def state_dict(self) -> dict[str, Any]:
-        """What the objective remembers between batches (a running baseline)."""
+        """Return what the objective remembers between batches (a running baseline)."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where `state` was taken."""

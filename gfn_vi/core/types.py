@@ -17,7 +17,7 @@ from torch import Tensor
 
 
 class Need(Enum):
-    """What an objective asks of sampler and exploration beyond log_pf, log_pb, log_reward and log_Z."""
+    """A need of an objective: what sampler and exploration must give it beyond log_pf, log_pb, log_reward and log_Z."""
 
     FLOW = "learned state flows"
     STOP_FLOW = "log R(s) - log P_F(stop | s) at every visited state"
@@ -38,7 +38,7 @@ class Role(Enum):
 
 @dataclass(frozen=True)
 class Trajectories:
-    """What happened; no gradient.
+    """Trajectories as they were drawn; they carry no gradient.
 
     states [R, B, T+1, *state]; actions [R, B, T] long or [R, B, T, d] float; mask [R, B, T] bool; log_reward [R, B];
     log_behavior [R, B]: log-density of tau under what really drew it (of a mixture, the mixture), None if unknown.
@@ -108,7 +108,7 @@ def concatenate(parts: list[Trajectories]) -> Trajectories:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What the current parameters say of trajectories; differentiable.
+    """The values that the current parameters give to trajectories; differentiable.
 
     log_pf, log_pb [R, B, T]; log_reward [R, B]; log_Z [R]; log_behavior [R, B] or None; mask [R, B, T] bool.
     The rest is present when the objective declares the need:

@@ -30,7 +30,7 @@ class BaseExploration(ABC):
         """log-density [R, B] with which `collect` would now draw them; None if unknown."""
 
     def statistics(self) -> dict[str, Tensor]:
-        """What is worth recording, each [R]."""
+        """Return the values that are worth recording, each [R]."""
         return {}
 
     def state_dict(self) -> dict[str, Any]:

@@ -75,7 +75,7 @@ class Replay(BaseExploration):
 
 
 class BackwardRollout(Replay):
-    """As Replay, but remembered objects are reached by new paths, drawn by P_B(. | x)."""
+    """Replay in which remembered objects are reached by new paths, drawn by P_B(. | x)."""
 
     def recall(self, sampler: Sampler, batch: int, rng: ReplicaGenerators) -> Trajectories:
         """tau ~ P_B(. | x) with x from memory."""

@@ -21,7 +21,7 @@ class BaseObjective(ABC):
         """Loss [R]; its gradient is what the optimizer descends."""
 
     def statistics(self, evaluation: Evaluation) -> dict[str, Tensor]:
-        """What is worth recording of this batch, each [R]; changes nothing."""
+        """Return the values of this batch that are worth recording, each [R]; changes nothing."""
         return {}
 
     def descends(self, exact: Expectations) -> dict[Role, Tensor] | None:
@@ -29,7 +29,7 @@ class BaseObjective(ABC):
         return None
 
     def state_dict(self) -> dict[str, Any]:
-        """What the objective remembers between batches."""
+        """Return what the objective remembers between batches."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

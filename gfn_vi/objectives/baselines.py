@@ -53,7 +53,7 @@ class Baseline(ABC):
         """Learn from a batch after it was used."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What is remembered between batches."""
+        """Return what the baseline remembers between batches."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

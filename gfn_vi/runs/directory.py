@@ -75,7 +75,7 @@ def identity_of(directory: Path) -> Path:
 
 @lru_cache(maxsize=16)
 def _by_identity(folder: Path, changed: int) -> dict[Path, Path]:
-    """What is in a folder, by identity. changed: when it last was, in nanoseconds; one listing serves all runs of a sweep."""
+    """Return identity -> path in a folder, listed once for a sweep. changed: when the folder last changed, in nanoseconds."""
     return {identity_of(path): path for path in sorted(folder.iterdir())}
 
 
@@ -191,7 +191,7 @@ class RunDirectory:
             raise
 
     def owner(self) -> str:
-        """Who writes it or wrote it when killed, in words ("pid 7 on host a"); "pid unknown" where nobody left a name."""
+        """Return who writes the run, or wrote it when killed ("pid 7 on host a"); "pid unknown" where nobody left a name."""
         try:
             text = (self.path / OWNER).read_text().strip()
         except (OSError, UnicodeDecodeError):
@@ -232,7 +232,7 @@ class RunDirectory:
         self._replace(CONFIG, yaml_text)
 
     def status(self) -> dict[str, Any] | None:
-        """What status.json says; None if it is missing or damaged."""
+        """Return the content of status.json; None if it is missing or damaged."""
         try:
             content = json.loads((self.path / STATUS).read_bytes())
         except (OSError, ValueError):

@@ -33,7 +33,7 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is 10 times f
 
 @dataclass(frozen=True)
 class Run:
-    """What could be read of one run directory."""
+    """All that could be read of one run directory."""
 
     name: str
     state: str  # as runs/state.py knows it, but "done" also where a replica became non-finite

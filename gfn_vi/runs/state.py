@@ -89,7 +89,7 @@ def version_of(path: Path) -> tuple[int, int] | None:
 
 
 def _told(path: Path) -> RunState:
-    """What the files say, whoever writes them."""
+    """Return the state that the files tell, whoever writes them."""
     version = version_of(path)
     try:
         content: Any = json.loads((path / STATUS).read_bytes())

@@ -108,7 +108,7 @@ def count(runs: Sequence[RunState]) -> dict[str, int]:
 
 
 def seconds_left(runs: Sequence[RunState], progress: Mapping[str, Progress]) -> float | None:
-    """Until all that runs and all that is missing is done, at the present number of runs at a time; None: not known.
+    """Return the seconds until all runs are done, with as many at a time as now; None where that is not known.
 
     progress: of the running runs, by name. A run that has not started takes as long as those that are done took.
     """

@@ -139,6 +139,6 @@ def _refuse_collisions(jobs: Sequence[Job]) -> None:
 
 
 def differences(lines: Sequence[Sequence[str]]) -> list[str]:
-    """For the overrides of each job what not all jobs have, as text; everything where there is one job."""
+    """Return the overrides of each job that not all jobs have, as text; all of them where there is one job."""
     shared = set.intersection(*map(set, lines)) if len(lines) > 1 else set()
     return [shlex.join(line for line in overrides if line not in shared) for overrides in lines]

@@ -190,7 +190,7 @@ def _finished(job: Job, standing: RunState, value: float | None = None) -> Outco
 
 
 def _settled(job: Job) -> RunState:
-    """Where a job stands that ended well, as soon as its directory says so."""
+    """Return the state of a job that ended well, as soon as its directory tells it; wait at most SECONDS_TO_SETTLE."""
     deadline = time.monotonic() + SECONDS_TO_SETTLE
     while True:
         standing = look(job.directory)
@@ -200,7 +200,7 @@ def _settled(job: Job) -> RunState:
 
 
 def _unpacked(answer: JobReturn) -> tuple[float | None, Exception | None]:
-    """What a job returned, or what it raised."""
+    """Return what a job returned (None if it is no number), and what it raised."""
     with contextlib.redirect_stderr(io.StringIO()):  # Hydra prints the overrides, which our summary does
         try:
             value = answer.return_value

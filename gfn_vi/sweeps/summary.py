@@ -20,7 +20,7 @@ ORDER = ("done", "diverged", "running", "interrupted", "killed", "damaged", "fai
 
 
 def counted(states: Iterable[str]) -> str:
-    """For example `12 runs: 4 done, 1 interrupted, 7 to do`."""
+    """Return the number of runs in each state, such as `12 runs: 4 done, 1 interrupted, 7 to do`."""
     counts = Counter(states)
     found = ", ".join(f"{counts[state]} {WORDS.get(state, state)}" for state in ORDER if counts[state])
     return f"{runs(counts.total())}: {found}"

@@ -24,7 +24,7 @@ Task = Callable[[DictConfig], float | None]
 
 
 class JobError(Exception):
-    """What a job raised, as one line that survives the way back from any worker; is_input: a mistake in the configuration."""
+    """A job's error as one line that survives the way back from any worker; is_input: a mistake in the configuration."""
 
     def __init__(self, line: str, is_input: bool) -> None:
         super().__init__(line, is_input)

@@ -37,7 +37,7 @@ def in_one_line(error: BaseException) -> str:
 
 
 def _of_a_resolver(error: BaseException) -> ConfigError | None:
-    """What a resolver of ours refused, below what OmegaConf wraps around it."""
+    """Return the error of one of our resolvers, without what OmegaConf wraps around it; None if there is none."""
     inner: BaseException | None = error
     while inner is not None and not isinstance(inner, ConfigError):
         inner = inner.__cause__ or inner.__context__
@@ -55,7 +55,7 @@ def _unknown_choice(path: str, options: list[str]) -> str:
 
 
 def _unknown_key(cause: OmegaConfBaseException) -> str | None:
-    """For a key that the node does not have; None for any other mistake."""
+    """Return the message for a key that the node does not have; None for any other mistake."""
     node, key = cause.parent_node, str(cause.full_key or "")
     if not isinstance(node, Mapping) or cause.key is None or not key or cause.key in node:
         return None

@@ -30,7 +30,7 @@ class RateSchedule(ABC):
         """Told of the watched metric [R] after `seen` trajectories."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What it remembers."""
+        """Return what the schedule remembers."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:

@@ -32,7 +32,7 @@ class Observer(Protocol):
         """Name -> [R]."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What it remembers."""
+        """Return what the observer remembers."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where `state` was taken."""
@@ -44,7 +44,7 @@ Record = Callable[[int, int, Sequence[int], float, Mapping[str, Tensor]], None]
 
 @dataclass(frozen=True)
 class Parts:
-    """What training is made of.
+    """The parts that training is made of.
 
     moment: from a metric's generators to a measurement of the sampler as it is then; headline: what the run is judged by.
     """

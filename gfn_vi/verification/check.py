@@ -58,20 +58,20 @@ def _sides(distance: Tensor, left: Tensor, right: Tensor) -> Sides:
 
 
 def worst(found: Sequence[Sides]) -> Sides:
-    """Of several comparisons the one of largest error, replica by replica; NaN is the largest."""
+    """Return the comparison with the largest error, replica by replica; NaN is the largest."""
     left, right, error = (torch.stack(part) for part in zip(*found, strict=True))
     index = error.argmax(0, keepdim=True)
     return left.gather(0, index)[0], right.gather(0, index)[0], error.gather(0, index)[0]
 
 
 def combined(found: Sequence[Sides]) -> Sides:
-    """Of several comparisons one, as if their vectors were one long vector each."""
+    """Return several comparisons as one, as if their vectors were one long vector each."""
     left, right, error = (torch.stack(part) for part in zip(*found, strict=True))
     distance = (error * right.clamp(min=SMALLEST_SCALE)).norm(dim=0)
     return _sides(distance, left.norm(dim=0), right.norm(dim=0))
 
 
 def excess(left: Tensor, right: Tensor) -> Tensor:
-    """By how much left <= right is violated, relative to right: [R] -> [R], 0 where it holds; nothing exceeds infinity."""
+    """Return how much left <= right is violated, relative to right: [R] -> [R], 0 where it holds; nothing exceeds infinity."""
     found = ((left - right) / right.clamp(min=SMALLEST_SCALE)).clamp(min=0)
     return found.masked_fill((right == torch.inf) & ~left.isnan(), 0.0)

@@ -88,7 +88,7 @@ def show(title: str, checks: Sequence[Check], tolerance: float) -> None:
 
 
 def verdict(check: Check, tolerance: float) -> str:
-    """In words."""
+    """Return in words whether the check holds."""
     if check.must_fail:
         return "fails, as it must" if check.holds(tolerance) else "[bold red]PASSES[/], but must fail"
     if check.is_empty:

@@ -117,5 +117,5 @@ class Theorems:
 
 
 def _weights() -> Iterator[float]:
-    """Of order one, no two alike: an error in one window is not canceled by another's."""
+    """Return weights of order one, no two alike: an error in one window is not canceled by another's."""
     return (1.5 + math.sin(k) for k in count())

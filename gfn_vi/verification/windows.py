@@ -115,7 +115,7 @@ class Window:
 
     @staticmethod
     def _edge_order(own: StateGraph, source: Tensor, target: Tensor, rank: Tensor) -> Tensor:
-        """Where each edge of `own` is in the lists it was built of."""
+        """Return where each edge of `own` is in the lists it was built of."""
         n = own.n_states
         return torch.argsort(rank[source] * n + rank[target])[torch.argsort(torch.argsort(own.source * n + own.target))]
 

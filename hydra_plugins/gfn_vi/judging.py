@@ -48,7 +48,7 @@ class Judge:
         return replace(own, direction=self.direction, worst=worst)  # type: ignore[arg-type]
 
     def loss(self, run: Path) -> float:
-        """What the study is told: less is better, infinite where a replica froze or became non-finite. Raises RunError."""
+        """Return the study's loss: less is better, infinite where a replica froze or became non-finite. Raises RunError."""
         headline = self.headline(run)
         value = headline_value(run, replace(headline, worst=math.inf * headline.sign))
         if value is None:

@@ -55,7 +55,7 @@ def space_of(overrides: Sequence[Override]) -> Space:
 
 
 def last_of_each_key(lines: Sequence[str]) -> list[str]:
-    """Of several overrides of a key the last; it adds the key if the first did: the configuration has none."""
+    """Return the last override of each key; it adds the key if the first did, as the configuration has none."""
     by_key: dict[str, str] = {}
     for line in lines:
         key = line.partition("=")[0].lstrip("+~")

@@ -44,7 +44,7 @@ def only_search(folder: Path, name: str) -> Iterator[None]:
 
 @contextmanager
 def storage_errors(storage: str) -> Iterator[None]:
-    """What the database says, as a RunError of one line."""
+    """Turn an error of the database into a RunError of one line."""
     from optuna.exceptions import OptunaError
     from sqlalchemy.exc import SQLAlchemyError
 

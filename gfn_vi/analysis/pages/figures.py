@@ -27,7 +27,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Experiment:
-    """What figure.py of an experiment says without being run."""
+    """The title, text and configuration keys of an experiment's figure.py, read without running it."""
 
     title: str
     text: str

@@ -33,7 +33,7 @@ HEADLINE = "headline"  # the column of runs that are judged by different metrics
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What one look at a folder found."""
+    """The runs of a folder and their progress, as one look found them."""
 
     title: str
     runs: list[RunState]
@@ -125,7 +125,7 @@ def summary_line(seen: Snapshot) -> str:
 
 
 def headlines(seen: Snapshot) -> list[Headline]:
-    """What the runs are judged by, each once, in the order of the runs."""
+    """Return the headlines that the runs are judged by, each once, in the order of the runs."""
     return list(dict.fromkeys(run.headline for run in seen.runs if run.headline is not None))
 
 

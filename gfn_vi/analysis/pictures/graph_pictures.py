@@ -159,7 +159,7 @@ def _bend(start: np.ndarray, end: np.ndarray) -> float:
 
 
 def _name(axes: Axes, place: np.ndarray, name: str, p: Page) -> None:
-    """In the node; beside it away from the center; or, of many nodes, along the radius."""
+    """Write the name of a node in it; beside it, away from the center; or, if there are many nodes, along the radius."""
     text: dict[str, Any] = {"fontsize": NAME_SIZE, "parse_math": False}
     if p.is_inside:
         axes.text(place[0], place[1], name, ha="center", va="center_baseline", **text)

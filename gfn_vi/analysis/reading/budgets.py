@@ -69,5 +69,5 @@ def spending(table: pd.DataFrame, metric: str, by: Sequence[str], worst: float) 
 
 
 def smallest_totals(found: Mapping[tuple[str, int], Spending]) -> dict[int, float]:
-    """Of the settings (arm, size): size -> the reward evaluations that every arm of that size has made."""
+    """Return size -> the reward evaluations that every arm of that size has made; `found` is keyed by (arm, size)."""
     return {size: min(s.total for (_, of), s in found.items() if of == size) for size in sorted({size for _, size in found})}

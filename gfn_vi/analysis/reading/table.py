@@ -143,7 +143,7 @@ def _rates(value: object) -> list[Any]:
 
 
 def _column(key: str, runs: Sequence[Run], counts: np.ndarray, replica: np.ndarray) -> pd.Categorical:
-    """What the configuration says of each row; of a list of rates, the number of the row's replica."""
+    """Return the configuration's value of `key` for each row; for a list of rates, the rate of the row's replica."""
     values = [run.config.get(key) for run in runs]
     if not (key.startswith(RATES) and any(map(_listed, values))):
         return _per_run(values, counts)

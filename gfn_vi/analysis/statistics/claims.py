@@ -46,7 +46,7 @@ class UnfinishedError(TableError):
 
 
 class Groups(dict[Key, Any]):
-    """What was measured of each group; asking for one that has no finished runs is an UnfinishedError."""
+    """The measurements of each group; asking for a group that has no finished runs is an UnfinishedError."""
 
     def __missing__(self, key: Key) -> Any:
         raise UnfinishedError(", ".join(map(str, key)) if isinstance(key, tuple) else str(key))
@@ -61,7 +61,7 @@ def judged(claim: str, judge: Callable[[], tuple[str, bool | None]]) -> Claim:
 
 
 def p_value(x: np.ndarray, y: np.ndarray) -> float:
-    """Of the two-sided test of Mann and Whitney that replicas `x` [n] and `y` [m] come from one distribution."""
+    """Return the p-value of the two-sided Mann-Whitney test that replicas `x` [n] and `y` [m] come from one distribution."""
     from scipy.stats import mannwhitneyu
 
     return float(mannwhitneyu(x, y).pvalue)
@@ -75,7 +75,7 @@ def better(x: np.ndarray, y: np.ndarray, lower_is_better: bool = True) -> bool |
 
 
 def together(verdicts: Iterable[bool | None]) -> bool | None:
-    """Of a claim that has several parts: False if one is, True if all are."""
+    """Return the verdict on a claim that has several parts: False if one is, True if all are, else None."""
     found = list(verdicts)
     if False in found:
         return False

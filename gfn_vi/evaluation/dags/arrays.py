@@ -16,7 +16,7 @@ N_TOP = 6
 
 
 def exact_graph_arrays(target: GraphTarget, graph: StateGraph, terminating: Tensor) -> dict[str, Tensor]:
-    """From P_T [R, S] float64 on the states of the graph; K is N_TOP, or S where there are fewer graphs."""
+    """Return the arrays from P_T [R, S] float64 on the states of the graph; K is N_TOP, or S where there are fewer graphs."""
     posterior = graph.log_target.exp()
     adjacency = target.adjacency(graph.states)
     probability, rows = terminating.topk(min(N_TOP, graph.n_states), 1)
@@ -31,7 +31,7 @@ def exact_graph_arrays(target: GraphTarget, graph: StateGraph, terminating: Tens
 
 
 def sampled_graph_arrays(target: GraphTarget, states: Tensor) -> dict[str, Tensor]:
-    """From graphs [R, n, *state] drawn from P_T; K is N_TOP.
+    """Return the arrays from graphs [R, n, *state] drawn from P_T; K is N_TOP.
 
     The top graphs are those among the drawn ones with the largest log-reward, and `top_learned` is how often each was drawn. A
     replica that drew fewer different ones has empty graphs in the places that are left, drawn never, of log-reward -inf.

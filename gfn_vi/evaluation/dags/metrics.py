@@ -96,7 +96,7 @@ def exact_graph_metrics(target: GraphTarget, graph: StateGraph, terminating: Ten
 
 
 def sampled_graph_metrics(target: GraphTarget, states: Tensor, rng: ReplicaGenerators) -> dict[str, Tensor]:
-    """From graphs [R, n, *state] drawn from P_T: sampled_X and its standard error sampled_X_se, each [R] float64."""
+    """Return sampled_X and its standard error sampled_X_se, each [R] float64, from graphs [R, n, *state] drawn from P_T."""
     adjacency = target.adjacency(states)
 
     def mean(name: str, values: Tensor) -> dict[str, Tensor]:

@@ -91,7 +91,7 @@ class EdgePolicies:
 
     @property
     def stops(self) -> Tensor:
-        """Where the stop action is legal: [S, 1] bool."""
+        """Return whether the stop action is legal at each state: [S, 1] bool."""
         return (self.graph.log_reward > -torch.inf)[:, None]
 
     @property
@@ -101,7 +101,7 @@ class EdgePolicies:
 
 
 def edge_policies(graph: StateGraph, log_pf: Tensor, log_pb: Tensor) -> EdgePolicies:
-    """From tables over the graph's states: log_pf [R, S, A], log_pb [R, S, A']."""
+    """Return the policies on the edges from tables over the graph's states: log_pf [R, S, A], log_pb [R, S, A']."""
     n_replicas, _, n_actions = log_pf.shape
     forward = log_pf.reshape(n_replicas, -1).index_select(1, graph.source * n_actions + graph.forward_action)
     n_backward = log_pb.shape[2]

@@ -76,7 +76,7 @@ class Estimator:
 
     @torch.no_grad()
     def settled(self, evaluation: Evaluation) -> Estimator:
-        """With what it remembers after seeing this batch, independent of those to be measured, again and again."""
+        """Return the estimator with its memory after this batch, seen repeatedly; measure it on other, independent batches."""
         if not self.has_memory:
             return self
         resting, own = Estimator(self.objective), copy.deepcopy(self.objective)

@@ -85,6 +85,6 @@ def large_batch_gradients(
 
 
 def by_role(values: Sequence[Tensor], groups: Mapping[Role, Sequence[Tensor]], n_replicas: int) -> Gradients:
-    """What belongs to the parameters of all groups in a row, [R, ...] each -> role -> [R, P]."""
+    """Return role -> [R, P] from the values [R, ...] of each parameter, given in a row for all groups."""
     rest = iter(values)
     return {role: torch.cat([next(rest).reshape(n_replicas, -1) for _ in group], 1) for role, group in groups.items()}

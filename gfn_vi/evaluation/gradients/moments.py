@@ -41,7 +41,7 @@ def mean_error(values: Tensor) -> Tensor:
 
 
 class GradientMoments:
-    """Of M batches, for one estimator and one role."""
+    """Moments of the gradients of M batches, for one estimator and one role."""
 
     def __init__(
         self, reference: Tensor, n_batches: int, dtype: torch.dtype, share: float = 0.0, contained: bool = False

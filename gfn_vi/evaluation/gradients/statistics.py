@@ -239,7 +239,7 @@ class _Gradients:
     def _independent(
         self, behavior: Exploration, exact: Mapping[str, Gradients], estimators: Mapping[str, Estimator]
     ) -> dict[str, Gradients]:
-        """For those that have no exact one."""
+        """Return sampled reference gradients, from batches of their own, for the estimators that have no exact one."""
         others = {key: estimator for key, estimator in estimators.items() if key not in exact}
         return self._sampled(others, self._draw(behavior, self.settings.n_reference, 1)) if others else {}
 

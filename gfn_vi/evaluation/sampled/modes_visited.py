@@ -28,7 +28,7 @@ class ModesVisited:
         return {} if self.met is None else {"modes_visited": self.met[:, :-1].sum(1).double()}
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What was met."""
+        """Return which modes were visited: `met` [R, n_modes + 1] bool; empty where the target does not know its modes."""
         return {} if self.met is None else {"met": self.met}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:

@@ -23,7 +23,7 @@ CHECK_EVERY = 8
 
 @dataclass(frozen=True)
 class Path:
-    """What a rollout found: states [R, B, T+1, *state], actions [R, B, T], mask [R, B, T], log_prob [R, B]."""
+    """The result of a rollout: states [R, B, T+1, *state], actions [R, B, T], mask [R, B, T], log_prob [R, B]."""
 
     states: Tensor
     actions: Tensor

@@ -42,7 +42,7 @@ class BDe:
         self.equivalent_sample_size, self.levels = equivalent_sample_size, levels
 
     def local(self, rows: Tensor, everything: Tensor, names: Sequence[str]) -> LocalScore:
-        """Of rows [N, d]; the categories of a column are the values (or levels) that occur in everything [N'', d]."""
+        """Return the score of rows [N, d]; the categories of a column are its values (or levels) in everything [N'', d]."""
         codes, sizes = [], []
         for own, whole, name in zip(rows.T, everything.T, names, strict=True):
             values = whole.unique()
@@ -98,7 +98,7 @@ class _BDeOfTable(TableScore):
         return score
 
     def _by_cells(self, nodes: Tensor, parents: Tensor, n_configurations: Tensor) -> Tensor:
-        """With a table of all configurations: [M], [M, d], [M] -> [M]."""
+        """Return the scores with a table of all configurations: [M], [M, d], [M] -> [M]."""
         sizes, of_parents = self.sizes[nodes], self._configurations(parents)
 
         def evidence(codes: Tensor, n_codes: Tensor) -> Tensor:
@@ -110,7 +110,7 @@ class _BDeOfTable(TableScore):
         return evidence(joint, n_configurations * sizes) - evidence(of_parents, n_configurations)
 
     def _by_runs(self, nodes: Tensor, parents: Tensor, n_configurations: Tensor) -> Tensor:
-        """With a sort, after which equal codes are neighbors: [M], [M, d], [M] -> [M]."""
+        """Return the scores with a sort, after which equal codes are neighbors: [M], [M, d], [M] -> [M]."""
         sizes = self.sizes[nodes]
         joint, order = (self._configurations(parents) * sizes[:, None] + self.codes[nodes]).sort(-1)
         weights = self.weights[order]

@@ -69,7 +69,7 @@ class _Reader:
             self.refuse(f"no table: {why}; every line needs as many values as the first one has names, separated by {said}")
 
     def names(self) -> tuple[str, ...]:
-        """Of the first line."""
+        """Return the names of the columns, from the first line."""
         names = tuple(str(name).strip() for name in self.frame(1, empty_is_missing=False).iloc[0])
         if len(names) == 1:
             self.refuse(f"a single column, {names[0]:.50}: a graph needs two; {self.advice_on_separators(names[0])}")

@@ -39,12 +39,12 @@ class Data(Protocol):
 
 
 def generator(seed: int, stream: str) -> torch.Generator:
-    """Of one purpose; streams of the same seed share nothing."""
+    """Return the generator of one purpose; streams of the same seed share nothing."""
     return torch.Generator().manual_seed(derived_seed(seed, f"data/{stream}"))
 
 
 def check_sizes(n_samples: int, n_held_out: int, seed: int) -> None:
-    """Of simulated tables. Raises ConfigError."""
+    """Check the sizes and the seed of simulated tables. Raises ConfigError."""
     require(n_samples >= 1, "target.data.n_samples", n_samples, "expected a whole number >= 1")
     require(n_held_out >= 0, "target.data.n_held_out", n_held_out, "expected a whole number >= 0")
     check_seed(seed)
@@ -56,7 +56,7 @@ def check_seed(seed: int) -> None:
 
 
 class LinearGaussian(ABC):
-    """What the random networks below share: weights, noise, rows. The shape of the graph is theirs."""
+    """The base of the random networks below: it draws weights, noise and rows. The shape of the graph is theirs."""
 
     def __init__(self, n_nodes: int, weight_scale: float, noise_scale: float, n_samples: int, n_held_out: int, seed: int) -> None:
         """weight_scale, noise_scale: standard deviations; n_samples: N; n_held_out: N'."""

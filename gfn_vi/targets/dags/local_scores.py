@@ -96,7 +96,7 @@ class LocalScores:
         return values
 
     def _look_up(self, adjacency: Tensor, row: int) -> Tensor:
-        """That row of the values: [..., d, d] -> [..., d]."""
+        """Return row `row` of the values, looked up or computed: [..., d, d] -> [..., d]."""
         if self.n_nodes > MOST_NODES_OF_A_KEY:
             return self._without_memory(adjacency, row)
         masks = self._masks(adjacency)

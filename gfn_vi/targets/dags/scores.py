@@ -30,7 +30,7 @@ LEAST_PIVOT = 1e-12
 
 
 class LocalScore(Protocol):
-    """Of one table of d columns."""
+    """The score of the nodes of one table with d columns."""
 
     def __call__(self, nodes: Tensor, parents: Tensor) -> Tensor:
         """log p(column of the node | columns of its parents): nodes [M] long, parents [M, d] bool -> [M] float64."""
@@ -45,7 +45,7 @@ class Score(Protocol):
     """A choice of configs/score."""
 
     def local(self, rows: Tensor, everything: Tensor, names: Sequence[str]) -> LocalScore:
-        """Of rows [N, d]; everything [N'', d]: all rows there are, for units of measurement; names: of the columns.
+        """Return the score of rows [N, d]; everything [N'', d]: all rows, for units of measurement; names: of the columns.
 
         Raises ConfigError for what does not fit the table.
         """
@@ -77,7 +77,7 @@ class BGe:
         self.prior_mean, self.alpha_mu, self.alpha_w, self.t = prior_mean, alpha_mu, alpha_w, t
 
     def local(self, rows: Tensor, everything: Tensor, names: Sequence[str]) -> LocalScore:
-        """Of rows [N, d]."""
+        """Return the score of rows [N, d]."""
         d = rows.shape[1]
         alpha_w = d + 2 if self.alpha_w is None else self.alpha_w
         require(alpha_w > d - 1, "target.score.alpha_w", alpha_w, f"expected more than {d - 1} (columns - 1), or null")
@@ -120,7 +120,7 @@ class LinearGaussian:
         self.weight_mean, self.weight_scale, self.noise_scale = weight_mean, weight_scale, noise_scale
 
     def local(self, rows: Tensor, everything: Tensor, names: Sequence[str]) -> LocalScore:
-        """Of rows [N, d]."""
+        """Return the score of rows [N, d]."""
         return _LinearGaussianOfTable(rows, self.weight_mean, self.weight_scale, self.noise_scale, names)
 
 

@@ -15,7 +15,7 @@ from gfn_vi.core.errors import require
 
 
 def _band(twice: Tensor, side: int) -> Tensor:
-    """Where 0.3 < z_d < 0.4 in every dimension: twice = 2 (side - 1) z, [..., D] -> [...] bool."""
+    """Return whether 0.3 < z_d < 0.4 in every dimension: twice = 2 (side - 1) z, [..., D] -> [...] bool."""
     return ((10 * twice > 6 * (side - 1)) & (10 * twice < 8 * (side - 1))).all(-1)
 
 
