@@ -183,13 +183,13 @@ def build_metrics(config: DictConfig, target: DiscreteTarget, sampler: Any) -> t
 
     metrics: list[BaseMetric] = []
     remarks = []
-    # listing takes a while: only where somebody asks for it
     for name, entry in config.evaluation.metrics.items():
         if entry is None:
             continue
         key = f"evaluation.metrics.{name}"
         metric = _built(entry, key)
         require(isinstance(metric, BaseMetric), key, entry.get("_target_"), "expected a gfn_vi.evaluation.base.BaseMetric")
+        # asked for here and not above: listing takes a while
         if metric.kind == "exact" and state_graph_of(target) is None:
             remarks.append(
                 f"exact metrics are off ({name}): the target is not enumerable within target.max_enumerated_states; "

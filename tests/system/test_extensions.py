@@ -21,8 +21,10 @@ FILES = [
     "exact_gradients.py",
     "my_targets.py",
     "my_objectives.py",
+    "my_metrics.py",
     "my_configs/target/my_target.yaml",
     "my_configs/objective/my_objective.yaml",
+    "my_configs/metric/my_metric.yaml",
 ]
 SMALL = ("trainer.batch_size=16", "trainer.n_trajectories=320", "evaluation.every=160", "sampler.hidden=[16]")
 
