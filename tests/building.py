@@ -25,6 +25,7 @@ from gfn_vi.training.trainer import Trainer
 CONFIGS = Path(__file__).parents[1] / "configs"
 BASELINES = ("none", "batch_mean", "leave_one_out", "global_log_z", "running_mean", "optimal")
 WEIGHTINGS = ("plain", "self_normalized", "truncated", "unweighted")
+ESTIMATORS = ("score", "pathwise", "sticking_the_landing")
 PENALTIES = ("square", "huber", "log_cosh")
 
 GRIDS = {"grid2x2": (2, 2), "grid3x3": (2, 3), "grid2x2x2": (3, 2)}

@@ -25,6 +25,8 @@ class Need(Enum):
     BEHAVIOR = "the density of the behavior policy"
     ON_POLICY = "trajectories drawn from P_F itself"
     SCORE_NORMS = "squared norms of the score of every trajectory"
+    PATHWISE = "gradients through the reward along the noise"
+    STICKING_THE_LANDING = "gradients along the noise without the score of P_F"
 
 
 class Role(Enum):

@@ -23,6 +23,7 @@ from gfn_vi.core.types import Evaluation, Need, Role
 from gfn_vi.objectives.base import BaseObjective
 from gfn_vi.objectives.baselines import Baseline
 from gfn_vi.objectives.divergences import BACKWARD, FORWARD, Divergence
+from gfn_vi.objectives.estimators import SCORE, Estimator
 from gfn_vi.objectives.weightings import Weighting
 
 
@@ -36,11 +37,20 @@ class Variational(BaseObjective):
     """forward: the divergences whose sum P_F descends; backward: those of P_B."""
 
     def __init__(
-        self, forward: Sequence[Divergence], backward: Sequence[Divergence], baseline: Baseline, weighting: Weighting
+        self,
+        forward: Sequence[Divergence],
+        backward: Sequence[Divergence],
+        baseline: Baseline,
+        weighting: Weighting,
+        estimator: Estimator = SCORE,
     ) -> None:
-        """baseline: refused where no side has a score of mean zero under its measure (paper, section 2)."""
+        """baseline: refused where no side has a score of mean zero under its measure (paper, section 2).
+
+        estimator: of the gradients; refused for divergences that it cannot estimate.
+        """
         self.sides = {FORWARD: list(forward), BACKWARD: list(backward)}
-        self.baseline, self.weighting = baseline, weighting
+        self.baseline, self.weighting, self.estimator = baseline, weighting, estimator
+        estimator.check(forward, backward, baseline)
         legal = [d for side, divergences in self.sides.items() for d in divergences if d.measure == side]
         name = type(baseline).__name__
         if not baseline.removes_nothing and not legal:
@@ -69,11 +79,15 @@ class Variational(BaseObjective):
                 "without weights P_B is not averaged under P_B, so its score does not have mean zero and a baseline is bias; use "
                 "baseline@objective.baseline=none with weighting=unweighted",
             )
+        self.needs |= estimator.needs
 
     def __call__(self, evaluation: Evaluation) -> Tensor:
         """[R]; the value estimates the sum of the divergences of the P_F side, log Z standing in for the true one."""
         log_ratio, residual = evaluation.log_ratio().detach(), evaluation.residual().detach()
         weights = self._weights(evaluation)
+        if self.estimator.follows_path:
+            path = evaluation.log_ratio() + evaluation.log_Z.detach()[:, None]
+            return self._value(path, weights) + log_Z_regression(evaluation, weights[FORWARD])
         log_prob = {FORWARD: evaluation.trajectory_log_pf, BACKWARD: evaluation.trajectory_log_pb}
         norms = {FORWARD: evaluation.score_norm_pf, BACKWARD: evaluation.score_norm_pb}
         surrogate = torch.zeros_like(evaluation.log_Z)
@@ -89,8 +103,12 @@ class Variational(BaseObjective):
                     centered = coefficient - center
                     self.baseline.update(term, coefficient, weight)
                 surrogate = surrogate + (weight * centered * score).sum(-1)
-        value = sum((weights[d.measure] * d.value(residual, weights[d.measure])).sum(-1) for d in self.sides[FORWARD])
-        return surrogate + value + log_Z_regression(evaluation, weights[FORWARD])
+        return surrogate + self._value(residual, weights) + log_Z_regression(evaluation, weights[FORWARD])
+
+    def _value(self, residual: Tensor, weights: dict[str, Tensor]) -> Tensor:
+        """Return the sum of the divergences of the P_F side, estimated from u [R, B]: [R]."""
+        terms = [(weights[d.measure] * d.value(residual, weights[d.measure])).sum(-1) for d in self.sides[FORWARD]]
+        return torch.stack(terms).sum(0)
 
     @staticmethod
     def _coefficient(side: str, divergence: Divergence, log_ratio: Tensor, residual: Tensor, weights: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from building import (
     BASELINES,
+    ESTIMATORS,
     PENALTIES,
     WEIGHTINGS,
     choices,
@@ -42,6 +43,7 @@ def test_nested_choices_are_those_of_the_configs() -> None:
     assert sorted(BASELINES) == choices("baseline")
     assert sorted(WEIGHTINGS) == choices("weighting")
     assert sorted(PENALTIES) == choices("penalty")
+    assert sorted(ESTIMATORS) == choices("estimator")
 
 
 @every_objective
