@@ -1,0 +1,102 @@
+"""Distances between samples of P_T and exact samples of the target, each beside the distance of two exact sample sets.
+
+Samples are cut into blocks of equal size. A distance is computed on each block, so that the blocks are independent: the mean over
+blocks has an honest standard error, and its floor is the same mean for blocks of exact samples (what a perfect sampler reaches).
+
+    MMD^2       unbiased U-statistic without the diagonal, Gaussian kernel exp(-|x - y|^2 / (2 h^2)), h the median distance
+                between different exact samples of that block (Gretton et al. 2012; the mean over blocks: Zaremba et al. 2013)
+    sliced W2   mean over random directions of the one-dimensional Wasserstein distance (Bonneel et al. 2015); by POT
+    W2          the Wasserstein distance of the two blocks, by exact optimal transport; by POT
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from gfn_vi.core.errors import require
+from gfn_vi.evaluation.base import BaseMetric
+from gfn_vi.evaluation.measurement import Measurement
+
+
+def squared_mmd(x: Tensor, y: Tensor, bandwidth: Tensor) -> Tensor:
+    """Return the unbiased estimate of MMD^2 between samples x and y [M, d], which may be below 0: []."""
+    n = len(x)
+    off = ~torch.eye(n, dtype=torch.bool, device=x.device)
+    xx, yy, xy = (torch.exp(-(torch.cdist(a, b) / bandwidth).square() / 2) for a, b in ((x, x), (y, y), (x, y)))
+    return (xx[off].sum() + yy[off].sum()) / (n * (n - 1)) - 2 * xy.mean()
+
+
+def median_distance(x: Tensor) -> Tensor:
+    """Return the median distance between different points of x [M, d]: []. Pairs that coincide say nothing of a scale."""
+    distances = torch.nn.functional.pdist(x)
+    return distances[distances > 0].median()
+
+
+Distance = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(x [M, d], y [M, d], unit directions [d, P]) -> []."""
+
+
+class Distances(BaseMetric):
+    """MMD, sliced W2 and W2, with standard errors and floors."""
+
+    kind = "reference"
+
+    def __init__(self, n_samples: int, block: int, n_directions: int) -> None:
+        """n_samples: of P_F and of the target, per replica; block: samples in one distance; at least two blocks.
+
+        n_directions: of sliced W2.
+        """
+        require(
+            block >= 2 and n_samples >= 2 * block, "evaluation.n_samples", n_samples, f"expected two blocks of {block} or more"
+        )
+        require(n_directions >= 1, "n_directions", n_directions, "expected a whole number >= 1")
+        self.n_samples, self.block, self.n_directions = n_samples, block, n_directions
+
+    @torch.no_grad()
+    def __call__(self, moment: Measurement) -> dict[str, Tensor]:
+        """Return name, name_se, name_floor, name_floor_se -> [R] float64; NaN where a sample of P_F is not finite."""
+        trajectories, _ = moment.samples
+        samples = trajectories.terminal_states().double()
+        exact = moment.target.sample(2 * self.n_samples, moment.rng).double()
+        ours, theirs, others = (self._blocks(x) for x in (samples, exact[:, : self.n_samples], exact[:, self.n_samples :]))
+        directions = moment.rng.normal(ours.shape[1], moment.target.dim, self.n_directions).double()
+        directions = directions / directions.norm(dim=-2, keepdim=True)  # [R, blocks, d, n_directions]
+        found = {}
+        for name, distance in _distances().items():
+            for label, first in {name: ours, f"{name}_floor": others}.items():
+                values = torch.stack(
+                    [torch.stack([*map(distance, *pair)]) for pair in zip(first, theirs, directions, strict=True)]
+                )
+                found[label] = values.mean(-1)
+                found[f"{label}_se"] = values.std(-1) / values.shape[-1] ** 0.5
+        return found
+
+    def _blocks(self, x: Tensor) -> Tensor:
+        """[R, n, d] -> [R, n // block, block, d]."""
+        n_blocks = self.n_samples // self.block
+        return x[:, : n_blocks * self.block].view(len(x), n_blocks, self.block, -1)
+
+
+def _distances() -> dict[str, Distance]:
+    """Name -> distance between samples [M, d], the second exact; NaN where the first are not finite."""
+    import ot
+
+    def sliced(x: Tensor, y: Tensor, directions: Tensor) -> Tensor:
+        distance: Tensor = ot.sliced_wasserstein_distance(x, y, projections=directions)
+        return distance
+
+    def exact(x: Tensor, y: Tensor, directions: Tensor) -> Tensor:
+        share = x.new_full((len(x),), 1 / len(x))
+        squared: Tensor = ot.emd2(share, share, torch.cdist(x, y).square())
+        return squared.sqrt()
+
+    def mmd(x: Tensor, y: Tensor, directions: Tensor) -> Tensor:
+        return squared_mmd(x, y, median_distance(y))
+
+    def checked(distance: Distance) -> Distance:
+        return lambda x, y, directions: distance(x, y, directions) if bool(x.isfinite().all()) else x.new_full((), torch.nan)
+
+    return {"squared_mmd": checked(mmd), "sliced_w2": checked(sliced), "w2": checked(exact)}
