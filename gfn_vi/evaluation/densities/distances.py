@@ -53,15 +53,16 @@ class Distances(BaseMetric):
             block >= 2 and n_samples >= 2 * block, "evaluation.n_samples", n_samples, f"expected two blocks of {block} or more"
         )
         require(n_directions >= 1, "n_directions", n_directions, "expected a whole number >= 1")
-        self.n_samples, self.block, self.n_directions = n_samples, block, n_directions
+        self.n_samples, self.n_blocks = n_samples, n_samples // block
+        self.block, self.n_directions = block, n_directions
 
     @torch.no_grad()
     def __call__(self, moment: Measurement) -> dict[str, Tensor]:
         """Return name, name_se, name_floor, name_floor_se -> [R] float64; NaN where a sample of P_F is not finite."""
         trajectories, _ = moment.samples
         samples = trajectories.terminal_states().double()
-        exact = moment.target.sample(2 * self.n_samples, moment.rng).double()
-        ours, theirs, others = (self._blocks(x) for x in (samples, exact[:, : self.n_samples], exact[:, self.n_samples :]))
+        theirs, others = (self._blocks(moment.target.sample(self.n_samples, moment.rng).double()) for _ in range(2))
+        ours = self._blocks(samples)
         directions = moment.rng.normal(ours.shape[1], moment.target.dim, self.n_directions).double()
         directions = directions / directions.norm(dim=-2, keepdim=True)  # [R, blocks, d, n_directions]
         found = {}
@@ -75,9 +76,8 @@ class Distances(BaseMetric):
         return found
 
     def _blocks(self, x: Tensor) -> Tensor:
-        """[R, n, d] -> [R, n // block, block, d]."""
-        n_blocks = self.n_samples // self.block
-        return x[:, : n_blocks * self.block].view(len(x), n_blocks, self.block, -1)
+        """Cut the first n_blocks * block samples: [R, n, d] -> [R, n_blocks, block, d]."""
+        return x[:, : self.n_blocks * self.block].view(len(x), self.n_blocks, self.block, -1)
 
 
 def _distances() -> dict[str, Distance]:
