@@ -60,7 +60,7 @@ class MetricsTail:
             self._forget()
 
     def _holds_a_whole_record(self, data: bytes) -> bool:
-        """Return whether a whole line of another metric comes before the first headline: then no replica of that record was cut."""
+        """Return whether a whole line of another metric comes before the first headline: no replica of that record is cut off."""
         if self.headline is None:
             return data.count(b"\n") > 1
         name = f",{self.headline.metric},".encode()

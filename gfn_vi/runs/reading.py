@@ -81,7 +81,7 @@ def _label(state: str, problems: Mapping[str, str]) -> str:
 
 
 def _config(data: bytes) -> dict[str, Any]:
-    """Return a parsed configuration; every top-level text is parsed once, since runs of a sweep differ in few and YAML is slow."""
+    """Return a parsed configuration; each top-level text is parsed once, since runs of a sweep share most and YAML is slow."""
     text = data.decode()
     try:
         parts = [_mapping(_load(part)) for part in re.split(r"^(?=\w)", text, flags=re.MULTILINE) if part.strip()]

@@ -62,7 +62,7 @@ class Theorems:
 
     def _log_ratio_second_moment(self, expectations: GraphExpectations) -> Tensor:
         """E_{P_F}[(log P_F(tau) - log P_B(tau))^2] by the moments of what is still to come, P_F's kernel held fixed: [R]."""
-        graph, kernel, stop = self.graph, expectations.flows.edge_kernel, expectations.flows.stop_kernel
+        graph, kernel, stop = self.graph, expectations.visits.edge_kernel, expectations.visits.stop_kernel
         gain, end = expectations.gain, expectations.end
         first = backward_pass(graph, kernel, (stop * end).index_add(0, graph.source, kernel * gain))
         ahead = kernel * (gain.square() + 2 * gain * first[graph.target])
@@ -113,7 +113,7 @@ class Theorems:
         return torch.cat(list(self.exact({role: value}).values()), 1)
 
     def _shifted(self, expectations: GraphExpectations, shift: float) -> GraphExpectations:
-        return GraphExpectations(expectations.policies, expectations.log_Z.detach() + shift, expectations.flows)
+        return GraphExpectations(expectations.policies, expectations.log_Z.detach() + shift, expectations.visits)
 
 
 def _weights() -> Iterator[float]:

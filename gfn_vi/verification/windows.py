@@ -24,7 +24,7 @@ from gfn_vi.core.state_graph import StateGraph, build_state_graph
 from gfn_vi.core.types import Role
 from gfn_vi.evaluation.exact.dynamic_programming import EdgePolicies, backward_pass, elbo, eubo, forward_pass
 from gfn_vi.evaluation.exact.expectations import GraphExpectations
-from gfn_vi.evaluation.exact.visits import backward_flows, forward_flows
+from gfn_vi.evaluation.exact.visits import backward_visits, forward_visits
 
 
 @dataclass(frozen=True)
@@ -121,9 +121,9 @@ class Window:
 
     def square(self, role: Role) -> Tensor:
         """E of the squared sub-trajectory residual, under p-hat for P_F and under p-check for P_B: [R]."""
-        flows = forward_flows(self.policies, self.start) if role is Role.FORWARD else backward_flows(self.policies)
+        visits = forward_visits(self.policies, self.start) if role is Role.FORWARD else backward_visits(self.policies)
         log_start = self.log_start.where(self.began, 0.0)
-        return GraphExpectations(self.policies, log_start[0], flows).square(log_start)
+        return GraphExpectations(self.policies, log_start[0], visits).square(log_start)
 
     def divergence(self, role: Role) -> Tensor:
         """KL(p-hat, p-check) for P_F, KL(p-check, p-hat) for P_B: [R]."""
