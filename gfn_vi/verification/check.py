@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# What theorems 1 to 3 say of gradients, for every log Z (paper, eqs. 7 to 9).
+# What theorems 1 to 3 say of gradients, for every log Z (arXiv 2210.00580, eqs. 7 to 9).
 CLAIMS = {
     1: "E_PF d_theta u^2 = 2 d_theta KL(P_F, P_B)",
     2: "E_PB d_phi u^2 = 2 d_phi KL(P_B, P_F)",
