@@ -217,7 +217,7 @@ class Expectations(Protocol):
         """Return E[sum over steps of penalty(log F(s) + log P_F - log F(s') - log P_B)]: [R]; F learned, R after the stop."""
 
     def steps_between_stops(self, penalty: Callable[[Tensor], Tensor]) -> Tensor:
-        """Return what `steps` returns with F(s) = R(s) / P_F(stop | s): the stop step balances by itself."""
+        """Return what `steps` returns with F(s) = R(s) / P_F(stop | s), where the stop step balances by itself: [R]."""
 
     def inflows(self, penalty: Callable[[Tensor], Tensor]) -> Tensor:
         """Return E[sum over visited s but s_0 of penalty(log inflow - log F) + penalty(log F + log P_F(stop) - log R)]: [R]."""

@@ -19,10 +19,12 @@ class Planned(Protocol):
     """A run that was asked for: where it lies and from which overrides it is composed."""
 
     @property
-    def directory(self) -> Path: ...
+    def directory(self) -> Path:
+        """Return the directory of the run."""
 
     @property
-    def overrides(self) -> Sequence[str]: ...
+    def overrides(self) -> Sequence[str]:
+        """Return the overrides from which the run is composed."""
 
 
 def plan(jobs: Iterable[Planned]) -> None:

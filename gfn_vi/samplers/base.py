@@ -61,5 +61,5 @@ class BaseSampler(nn.Module):
         return twin
 
     def _shared_by_copies(self) -> list[object]:
-        """List what a copy may share with the original: the target, which nothing changes."""
+        """Return what a copy may share with the original: the target, which nothing changes."""
         return [self.target]

@@ -136,7 +136,7 @@ class Adam(ReplicaOptimizer):
         self.steps = {role: torch.zeros(n_replicas, device=device) for role in self.groups}
 
     def update(self, role: Role, pairs: list[tuple[nn.Parameter, Tensor]], rate: Tensor) -> None:
-        """Apply the gradients of one role by one fused call per replica; frozen replicas stay as they are."""
+        """Apply the gradients of one role with rates [R], by one fused call per replica; frozen replicas stay as they are."""
         frozen = self.frozen.float()
         self.steps[role] += 1 - frozen
         rates = rate.tolist() if frozen.device.type == "cpu" else list(rate.float())  # the CUDA kernel reads a float

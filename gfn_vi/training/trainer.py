@@ -146,7 +146,7 @@ class Trainer:
         return None if headline is None or headline.metric not in self.measured else float(self.measured[headline.metric].mean())
 
     def _due(self, metric: Metric) -> bool:
-        """A metric may be measured less often than the others: `every` trajectories, and at both ends of the run."""
+        """Return whether a metric is measured now: at both ends of the run, and every `every` trajectories in between."""
         every = getattr(metric, "every", None)
         if every is None or self.step in (0, self.budget.steps):
             return True

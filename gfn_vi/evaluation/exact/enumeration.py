@@ -19,7 +19,7 @@ from gfn_vi.evaluation.exact.policies import PolicySampler
 
 
 def enumerate_paths(target: DiscreteTarget) -> list[tuple[list[Tensor], list[int]]]:
-    """Return every trajectory as (states s_0 .. s_n = x, actions with the stop action last), depth first."""
+    """Return every trajectory as (states s_0 .. s_n = x, each [*state]; actions with the stop action last), depth first."""
     stop, found = target.n_actions - 1, []
     front: list[tuple[list[Tensor], list[int]]] = [([target.initial()], [])]
     while front:

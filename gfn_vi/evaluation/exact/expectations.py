@@ -43,16 +43,16 @@ class GraphExpectations:
     # -- under the visits ---------------------------------------------------------------------------------------------
 
     def log_ratio(self) -> Tensor:
-        """Return E[l]: [R]."""
+        """Return the expectation E[l]: [R]."""
         return (self.visits.edges * self.gain).sum(0) + (self.visits.stops * self.end).sum(0)
 
     def residual_square(self) -> Tensor:
-        """Return E[u^2]: [R]."""
+        """Return the expectation E[u^2]: [R]."""
         start = at_source(self.graph, self.gain) * self.log_Z
         return self.square(start)
 
     def log_ratio_variance(self) -> Tensor:
-        """Return Var[l] = E[(l - E l)^2], whose gradient has no part that goes through E l: [R]."""
+        """Return the variance Var[l] = E[(l - E l)^2], whose gradient has no part that goes through E l: [R]."""
         return self.square(at_source(self.graph, self.gain) * -self.log_ratio().detach())
 
     def square(self, log_start: Tensor) -> Tensor:

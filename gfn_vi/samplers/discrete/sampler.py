@@ -52,7 +52,7 @@ class DiscreteSampler(BaseSampler):
         raise NotImplementedError
 
     def _shared_by_copies(self) -> list[object]:
-        """List the target, also by the name under which its states can be listed."""
+        """Return what a copy may share, with the target also by the name under which its states can be listed."""
         return [*super()._shared_by_copies(), self.enumerable]
 
     # -- policies on states -------------------------------------------------------------------------------------------
