@@ -71,7 +71,7 @@ class NoBaseline(Baseline):
     removes_nothing = True
 
     def __call__(self, side: str, coefficient: Tensor, weights: Tensor, global_value: Tensor, norm: Tensor | None) -> Tensor:
-        """Return zeros: [R, B]."""
+        """Return zeros for all trajectories: [R, B]."""
         return torch.zeros_like(coefficient)
 
 
@@ -122,7 +122,7 @@ class RunningMean(Baseline):
         return self.mean[side].to(like.device) if side in self.mean else like.new_zeros(like.shape[0])
 
     def update(self, side: str, coefficient: Tensor, weights: Tensor) -> None:
-        """Move b towards the weighted mean of c [R, B] with weights [R, B]; a replica with a batch that is not finite keeps its b."""
+        """Move b towards the weighted mean of c [R, B], weights [R, B]; a replica whose batch is not finite keeps its b."""
         new = (weights * coefficient).sum(-1) / weights.sum(-1)
         old = self._mean(side, new)
         self.mean[side] = torch.where(new.isfinite(), (1 - self.rate) * old + self.rate * new, old)
