@@ -2,8 +2,8 @@
 
 Row (a): direction (cosine to the exact expected gradient) and relative noise, sqrt(total variance) / |exact gradient|, of
 batches of 64 while TB trains. Row (b): the same as the behavior that draws the batches moves away from P_F, and how much of the
-exact gradient is missing in expectation. Row (c): the cosine against a reference that contains the small batches, as published,
-beside valid ones. Lines are means over replicas, bands 95% bootstrap intervals of the mean over replicas.
+exact gradient is missing in expectation. Row (c): the cosine against a reference that contains the small batches, as in the code
+of arXiv 2210.00580, beside valid ones. Lines are means over replicas, bands 95% bootstrap intervals of the mean over replicas.
 """
 
 from __future__ import annotations

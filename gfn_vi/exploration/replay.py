@@ -20,7 +20,7 @@ from gfn_vi.exploration.memory import Memory
 
 
 class Replay(BaseExploration):
-    """Explorations of which a share `fraction` of each batch is drawn from the last `capacity` trajectories of `source`."""
+    """An exploration that takes a share `fraction` of each batch from the last `capacity` trajectories of `source`."""
 
     has_density = False
 

@@ -3,8 +3,8 @@
 Unbiased: none, leave_one_out, optimal (without the sample itself), global_log_z and running_mean (made of earlier batches).
 leave_one_out and optimal suppose independent trajectories: where a mixture divides the batch in fixed shares they are biased by
 O(1 / B), because the others of a sample are not distributed alike in every share.
-batch_mean, the local baseline of arXiv 2210.00580 (section 4.1), contains the sample itself and shrinks the expected gradient by
-(B - 1) / B. global_log_z and running_mean are its global baseline b <- (1 - eta) b + eta * batch mean (eq. 12).
+batch_mean, the local baseline of arXiv 2210.00580 (section 4.1), contains the sample itself; with equal weights it shrinks the
+expected gradient by (B - 1) / B. global_log_z and running_mean are the global one: b <- (1 - eta) b + eta * batch mean (eq. 12).
 """
 
 from __future__ import annotations

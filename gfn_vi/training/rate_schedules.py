@@ -79,7 +79,10 @@ class MultiStep(RateSchedule):
 
 
 class _Plateau(RateSchedule):
-    """Times `gamma` when the watched metric has not improved by a relative `threshold` for `patience` trajectories."""
+    """A factor that is multiplied by `gamma` when the watched metric has not improved for `patience` trajectories.
+
+    threshold: the smallest relative improvement that counts.
+    """
 
     def __init__(self, gamma: float, patience: float, threshold: float) -> None:
         require(0 < gamma <= 1, "optimizer.schedule.gamma", gamma, "expected a number > 0 and <= 1 (1: the rates stay)")
