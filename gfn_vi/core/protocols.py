@@ -126,12 +126,12 @@ class GraphTarget(DiscreteTarget, Protocol):
 
 
 class DensityTarget(Target, Protocol):
-    """A target that is a density on R^d, d = dim: log_reward maps states [..., d] to [...]."""
+    """A density on R^d: log_reward maps [..., d] to [...]."""
 
     dim: int
 
     def score(self, states: Tensor) -> Tensor:
-        """Return the gradient of log R at each state: [..., d] -> [..., d]."""
+        """Return the gradient of log R: [..., d] -> [..., d]."""
 
 
 class Sampler(Protocol):

@@ -68,7 +68,7 @@ class ExactMetrics(BaseMetric):
 
     @staticmethod
     def _modes_covered(graph: StateGraph, terminating: Tensor) -> Tensor:
-        """Return the number of modes on which P_T puts at least half of the target's mass: [R]."""
+        """Number of modes on which P_T puts at least half of the target's mass: [R]."""
         label, n_modes = graph.modes
         inside = label >= 0
 
