@@ -19,7 +19,7 @@ WORST_JSD = math.log(2)
 
 
 def divergences(log_target: Tensor, terminating: Tensor) -> dict[str, Tensor]:
-    """Between the target pi (log pi [S]) and P_T [S, R], natural logs, each [R].
+    """Return divergences between the target pi (log pi [S]) and P_T [S, R], with natural logarithms: each [R].
 
     jsd; total_variation = l1 / 2; l1; kl_forward = KL(pi, P_T); kl_reverse = KL(P_T, pi). States that cannot stop have
     probability 0 under both and contribute nothing.
@@ -49,7 +49,7 @@ class ExactMetrics(BaseMetric):
 
     @torch.no_grad()
     def __call__(self, moment: Measurement) -> dict[str, Tensor]:
-        """Return name -> [R] float64."""
+        """Return the exact metrics by name, each [R] float64."""
         graph = moment.state_graph
         visits, ess = moment.visits_and_sample_fraction
         log_Z = moment.sampler.log_Z.double()
