@@ -22,7 +22,7 @@ from gfn_vi.targets.cells import CellsTarget
 
 
 class BitSequences(CellsTarget):
-    """Sequences of `length` bits in words of `word` bits; log R = -beta * distance to the nearest mode / length."""
+    """Sequences of `length` bits, in words of `word` bits, with log R = -beta * (distance to the nearest mode) / length."""
 
     def __init__(
         self,

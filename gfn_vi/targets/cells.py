@@ -28,7 +28,7 @@ class CellsTarget(BaseTarget):
     every_state_stops = False
 
     def __init__(self, n_cells: int, n_symbols: int, any_order: bool, max_enumerated_states: int) -> None:
-        """Set what the number of cells and symbols and the order decide; any_order: whether the cell is chosen, too.
+        """any_order: whether an action chooses the cell, too.
 
         max_enumerated_states: exact metrics are available while there are no more states, unfinished objects included.
         """

@@ -27,7 +27,7 @@ WIDEST = {"free": 16, "periodic": 10}
 
 
 class Ising(CellsTarget):
-    """A lattice of side x side spins, each set once, with the sum of bonds and the field of the model as log R."""
+    """Lattices of side x side spins, with log R = coupling * (sum over bonds) + field * (sum over sites)."""
 
     def __init__(self, side: int, coupling: float, field: float, boundary: str, order: str, max_enumerated_states: int) -> None:
         """coupling: J over temperature, negative for an antiferromagnet; field: over temperature; boundary: free or periodic.

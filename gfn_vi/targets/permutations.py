@@ -19,7 +19,7 @@ from gfn_vi.targets.cells import CellsTarget
 
 
 class Permutations(CellsTarget):
-    """Orders of `n_items` items; log R = -theta * inversions."""
+    """Orders of `n_items` items, with log R = -theta * (number of inversions)."""
 
     def __init__(self, n_items: int, theta: float, max_enumerated_states: int) -> None:
         """theta: what an inversion costs, >= 0, in nats.

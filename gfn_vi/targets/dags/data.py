@@ -39,7 +39,7 @@ class Data(Protocol):
 
 
 def generator(seed: int, stream: str) -> torch.Generator:
-    """Return the generator of one purpose; streams of the same seed share nothing."""
+    """Return the generator of a stream, which shares nothing with the other streams of the same seed."""
     return torch.Generator().manual_seed(derived_seed(seed, f"data/{stream}"))
 
 
