@@ -1,4 +1,4 @@
-"""What the published deviations change: exact JSD at the end of training, and the order of the settings.
+"""The effect of deviations of the published code (arXiv 2210.00580): exact JSD at the end of training, and the order of settings.
 
 (a) Median over replicas of the JSD at the end, with its 95% bootstrap interval, for the algorithm as it should be and with each
 deviation that touches it. (b) Ranks by that median, as it should be against as published (every deviation that applies); a
