@@ -24,7 +24,7 @@ PACKAGE, PLUGINS = "gfn_vi", "hydra_plugins"
 
 HEAVY = ("torch", "wandb", "pandas", "seaborn", "matplotlib", "numpy")
 LOGGERS = ("wandb", "tensorboard", "torch.utils.tensorboard")
-OF_SOME_TARGETS = ("networkx", "pandas", "pgmpy")
+OF_SOME_TARGETS = ("networkx", "pandas", "pgmpy", "sklearn")
 FORBIDDEN_PACKAGES = ("ray", "submitit", "optuna")
 FORBIDDEN_NAMES = ("nan_to_num", "nan_to_num_")
 FORBIDDEN_CALLS = {
@@ -51,7 +51,7 @@ COLUMNS = ("step", "trajectories", "reward_calls", "wall_seconds", "replica", "m
 # Room -> what its files may import. analysis, commands and sweeps: see ALLOWED_OF_PACKAGE.
 ALLOWED = {
     "core": ("torch", "gfn_vi.core"),
-    "targets": ("torch", "gfn_vi.core", "gfn_vi.targets", "networkx", "pandas", "pgmpy"),
+    "targets": ("torch", "gfn_vi.core", "gfn_vi.targets", "networkx", "pandas", "pgmpy", "sklearn"),
     "samplers": ("torch", "gfn_vi.core", "gfn_vi.samplers"),
     "exploration": ("torch", "gfn_vi.core", "gfn_vi.exploration"),
     "objectives": ("torch", "gfn_vi.core", "gfn_vi.objectives"),

@@ -15,9 +15,8 @@ from typing import NoReturn
 import torch
 from torch import Tensor
 
-from gfn_vi.core import user_files
 from gfn_vi.core.errors import ConfigError, require
-from gfn_vi.targets.dags.csv_reading import KEY, read_table
+from gfn_vi.targets.csv_reading import KEY, checked_separator, read_file, read_table
 from gfn_vi.targets.dags.data import Data, Table, check_seed, generator
 
 
@@ -35,9 +34,7 @@ class CsvTable:
         digest: str | None,
     ) -> None:
         r"""separator: one character, or \t; held_out_fraction: of the rows, chosen by the seed; digest: of the file, or null."""
-        self.separator = "\t" if separator == r"\t" else separator
-        is_one = len(self.separator) == 1 and self.separator not in '"\r\n'
-        require(is_one, "target.data.separator", separator, r"expected one character such as ',' or ';', or '\t' for tabs")
+        self.separator = checked_separator(separator)
         expected = "expected a number from 0 to below 1: what share of the rows the score does not see"
         require(0 <= held_out_fraction < 1, "target.data.held_out_fraction", held_out_fraction, expected)
         check_seed(seed)
@@ -48,11 +45,7 @@ class CsvTable:
         """Columns, and the rows on either side, in the file's order. Raises ConfigError."""
         if self.path is None:
             return self.otherwise.table()
-        content = user_files.read(self.path, KEY)
-        found = user_files.digest(content)
-        if self.digest is not None and self.digest != found:
-            self._refuse(f"the file has changed: its digest was {self.digest} and now is {found}; start a run of the new table")
-        names, rows = read_table(self.path, content, self.separator)
+        names, rows = read_table(self.path, read_file(self.path, self.digest), self.separator)
         held_out = self._held_out(len(rows))
         table = Table(names, rows[~held_out], rows[held_out], graph=None)
         self._check(table, rows)
