@@ -63,5 +63,7 @@ class MultiWell(BaseDensity):
 
     def mode_index(self, states: Tensor) -> Tensor:
         """Return the number whose bit i says whether x_i >= 0: [..., d] -> [...] long."""
+        if self.n_modes is None:
+            return super().mode_index(states)
         power = 2 ** torch.arange(self.n_wells, device=states.device)
         return (~self.well_occupancy(states) * power).sum(-1)
