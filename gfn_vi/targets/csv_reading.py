@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
@@ -59,9 +60,12 @@ def read_points(path: str, content: bytes, separator: str) -> Tensor:
     return points
 
 
-def read_labeled_table(path: str, content: bytes, separator: str, label: str | None) -> LabeledTable:
-    """Read a table with a column of classes, which may be texts: the one of that name, or the last. Raises ConfigError."""
-    return _Reader(path, content, separator, "a regression").read_labeled(label)
+def read_labeled_table(path: str, content: bytes, separator: str, label: str | None, leave_out: Sequence[str]) -> LabeledTable:
+    """Read a table with a column of classes, which may be texts: the one of that name, or the last. Raises ConfigError.
+
+    leave_out: columns that are not looked at, not even for whether they are numeric.
+    """
+    return _Reader(path, content, separator, "a regression").read_labeled(label, leave_out)
 
 
 @dataclass(frozen=True)
@@ -92,10 +96,16 @@ class _Reader:
         names, cells = self.names_and_cells()
         return names, self.table(names, [self.numbers(name, cells.iloc[:, j]) for j, name in enumerate(names)])
 
-    def read_labeled(self, label: str | None) -> LabeledTable:
+    def read_labeled(self, label: str | None, leave_out: Sequence[str]) -> LabeledTable:
         names, cells = self.names_and_cells()
-        if label is not None and label not in names:
-            raise ConfigError("target.data.label", label, f"no column of {self.path}: they are {_listed(list(names))}")
+        for key, name in (("label", label), *(("leave_out", name) for name in leave_out)):
+            if name is not None and name not in names:
+                raise ConfigError(f"target.data.{key}", name, f"no column of {self.path}: they are {_listed(list(names))}")
+        kept = [j for j, name in enumerate(names) if name not in leave_out]
+        names, cells = tuple(names[j] for j in kept), cells.iloc[:, kept]
+        if len(names) < 2 or (label is not None and label not in names):
+            advice = "expected the label and another column to be left over"
+            raise ConfigError("target.data.leave_out", list(leave_out), advice)
         place = names.index(label) if label is not None else len(names) - 1
         others = names[:place] + names[place + 1 :]
         columns = [self.numbers(name, cells.iloc[:, j]) for j, name in enumerate(names) if j != place]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -385,8 +385,10 @@ def written(folder: Path, text: str) -> str:
     return str(path)
 
 
-def regression(path: str, label: str | None = None, standardize: bool = True, variance: float = 1.0) -> LogisticRegression:
-    return LogisticRegression(BinaryTable(path, label, ",", standardize, None), variance)
+def regression(
+    path: str, label: str | None = None, standardize: bool = True, variance: float = 1.0, leave_out: Sequence[str] = ()
+) -> LogisticRegression:
+    return LogisticRegression(BinaryTable(path, label, list(leave_out), ",", standardize, None), variance)
 
 
 @pytest.mark.parametrize("standardize", [True, False])
@@ -426,6 +428,25 @@ def test_the_label_is_any_column_and_its_order_is_that_of_numbers(tmp_path: Path
     assert target.coordinate_names == ("x", "intercept")
     assert target.classes == ("9", "10")
     assert target.rows[:, 1].tolist() == [1, -1, 1, -1]
+
+
+def test_columns_that_are_left_out_are_not_looked_at(tmp_path: Path) -> None:
+    """Neither texts nor missing values nor the last column are in the way; the label is the last that is left."""
+    lines = [
+        "id,age,dose,died,note",
+        *(f"p{i},{a},{d},{y},{'' if i else 'x'}" for i, ((a, d), y) in enumerate(zip(ROWS, DIED, strict=True))),
+    ]
+    path = written(tmp_path, "\n".join(lines))
+    found, expected = regression(path, leave_out=["id", "note"]), regression(written(tmp_path, TABLE))
+    assert found.coordinate_names == expected.coordinate_names
+    assert torch.equal(found.rows, expected.rows)
+    for label, names, said in (
+        (None, ["dose", "no"], "leave_out=no: no column of .*: they are age, dose, died"),
+        ("died", ["died"], r"leave_out=\['died'\]: expected the label and another column to be left over"),
+        (None, ["age", "dose"], r"leave_out=\['age', 'dose'\]: expected the label and another column to be left over"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            regression(path, label=label, leave_out=names)
 
 
 def test_breast_cancer_is_the_default() -> None:
@@ -624,8 +645,9 @@ BAD_VALUES: list[tuple[Callable[[], object], str]] = [
     (lambda: LogGaussianCox(2, 1.0, math.inf, Points(None, ",", 0, None)), r"target.beta=inf"),
     (lambda: Points(None, ",", -1, None), r"target.data.seed=-1"),
     (lambda: Points(None, ",,", 0, None), r"target.data.separator=,,: expected one character"),
-    (lambda: LogisticRegression(BinaryTable(None, None, ",", True, None), 0.0), r"target.prior_variance=0.0"),
-    (lambda: LogisticRegression(BinaryTable(None, "y", ",", True, None), 1.0), r"target.data.label=y: expected null"),
+    (lambda: LogisticRegression(BinaryTable(None, None, [], ",", True, None), 0.0), r"target.prior_variance=0.0"),
+    (lambda: LogisticRegression(BinaryTable(None, "y", [], ",", True, None), 1.0), r"target.data.label=y: expected null"),
+    (lambda: LogisticRegression(BinaryTable(None, None, ["y"], ",", True, None), 1.0), r"target.data.leave_out=.*expected \[\]"),
     (lambda: UserDensity("gfn_vi.targets.densities.user_density.banana", 2, math.inf), r"target.log_Z=inf: expected a finite"),
     (lambda: UserDensity("gfn_vi.targets.densities.user_density.banana", 0, None), r"target.dim=0"),
 ]
@@ -641,7 +663,7 @@ def test_values_that_make_no_density(make: Callable[[], object], said: str) -> N
 BAD_TABLES = {
     "a,y\n1,0\n2,1\n3,2\n": r"target.data.label=None: column y has 3 different values \(0, 1, 2\): expected two",
     "a,y\n1,0\n2,0\n3,0\n": r"target.data.label=None: column y has 1 different values \(0\): expected two",
-    "a,b,y\n1,4,0\n2,4,1\n3,4,1\n": r"target.data.path=.*: column b is constant, 4 in the 3 rows: drop it",
+    "a,b,y\n1,4,0\n2,4,1\n3,4,1\n": r"target.data.path=.*: column b is constant, 4 in the 3 rows: target.data.leave_out=\[b\]",
     "a,y\n1,0\nx,1\n": r"target.data.path=.*: column a is not numeric: 'x' in line 3",
     "a,y\n1,0\n2,\n3,1\n": r"target.data.path=.*: missing values: y in 1 of 3 rows \(the first in line 3\)",
     "a,y\n,0\n2,1\n": r"target.data.path=.*: missing values: a in 1 of 2 rows \(the first in line 2\)",
@@ -678,7 +700,7 @@ def test_points_that_are_none_of_the_unit_square(text: str, tmp_path: Path) -> N
 
 def test_a_file_that_changed_since_its_digest_was_taken(tmp_path: Path) -> None:
     path = written(tmp_path, "x,y\n0.5,0.5\n")
-    for make in (lambda: cox_of(path), lambda: LogisticRegression(BinaryTable(path, None, ",", True, "0" * 16), 1.0)):
+    for make in (lambda: cox_of(path), lambda: LogisticRegression(BinaryTable(path, None, [], ",", True, "0" * 16), 1.0)):
         with pytest.raises(ConfigError, match="the file has changed: its digest was 0000000000000000 and now is"):
             make()
 

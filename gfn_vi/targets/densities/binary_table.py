@@ -16,22 +16,33 @@ class BinaryTable:
     Wolberg, Mangasarian, Street & Street (1993), as scikit-learn ships it.
     """
 
-    def __init__(self, path: str | None, label: str | None, separator: str, standardize: bool, digest: str | None) -> None:
+    def __init__(
+        self,
+        path: str | None,
+        label: str | None,
+        leave_out: list[str],
+        separator: str,
+        standardize: bool,
+        digest: str | None,
+    ) -> None:
         r"""label: name of the column of classes, null for the last one; the class that sorts last is y = 1, numbers by size.
 
-        separator: one character, or \t; standardize: the other columns to mean 0 and variance 1; digest: of the file, or null.
+        leave_out: names of columns that are no part of the regression. separator: one character, or \t; standardize: the other
+        columns to mean 0 and variance 1; digest: of the file, or null.
         """
         self.separator = checked_separator(separator)
-        self.path, self.label, self.standardize, self.digest = path, label, standardize, digest
+        self.path, self.label, self.leave_out = path, label, leave_out
+        self.standardize, self.digest = standardize, digest
 
     def table(self) -> LabeledTable:
         """Read the table. Raises ConfigError."""
         if self.path is None:
             require(self.label is None, "target.data.label", self.label, "expected null: there is no target.data.path")
+            require(not self.leave_out, "target.data.leave_out", self.leave_out, "expected []: there is no target.data.path")
             table = breast_cancer()
         else:
             content = read_file(self.path, self.digest)
-            table = read_labeled_table(self.path, content, self.separator, self.label)
+            table = read_labeled_table(self.path, content, self.separator, self.label, self.leave_out)
             self._check(table)
         if not self.standardize:
             return table
@@ -45,7 +56,7 @@ class BinaryTable:
             raise ConfigError("target.data.label", self.label, f"{why}; name the column of the classes, or keep two of them")
         for name, column in zip(table.names, table.values.T, strict=True):
             if bool((column == column[0]).all()):
-                why = f"column {name} is constant, {column[0].item():g} in the {len(column)} rows: drop it"
+                why = f"column {name} is constant, {column[0].item():g} in the {len(column)} rows: target.data.leave_out=[{name}]"
                 raise ConfigError(KEY, self.path, why)
 
 
