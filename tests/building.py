@@ -43,6 +43,26 @@ def choices(group: str) -> list[str]:
     return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
 
 
+DENSITIES = "gfn_vi.targets.densities."
+
+
+@cache
+def _is_density(choice: str) -> bool:
+    """Whether the class of that choice of configs/target lies with the densities; a choice without one is a change of another."""
+    target = OmegaConf.load(CONFIGS / "target" / f"{choice}.yaml").get("_target_")
+    return target is not None and target.startswith(DENSITIES)
+
+
+def density_targets() -> list[str]:
+    """The choices of configs/target that are densities on R^d."""
+    return [name for name in choices("target") if _is_density(name)]
+
+
+def discrete_targets() -> list[str]:
+    """The other choices of configs/target: pointed graphs of states."""
+    return [name for name in choices("target") if not _is_density(name)]
+
+
 # A YAML of configs/target holds the constructor's arguments and nothing else, which refuses a key for tests.
 # So a choice that is large as shipped, or has variants worth a test, has a file of its name here; others are taken as shipped.
 TARGET_VARIANTS = Path(__file__).parent / "targets"

@@ -16,7 +16,7 @@ from sources import FILES, PACKAGE, PLUGINS, ROOT, SOUND, Rule, Source, load, wi
 
 HEAVY = ("torch", "wandb", "pandas", "seaborn", "matplotlib", "numpy")
 LOGGERS = ("wandb", "tensorboard", "torch.utils.tensorboard")
-OF_SOME_TARGETS = ("networkx", "pandas", "pgmpy")
+OF_SOME_TARGETS = ("networkx", "pandas", "pgmpy", "sklearn")
 FORBIDDEN_PACKAGES = ("ray", "submitit", "optuna")
 
 STANDARD = tuple(sys.stdlib_module_names)
@@ -24,7 +24,7 @@ VERSION = (f"{PACKAGE}.__version__",)
 # Room -> what its files may import. analysis, commands and sweeps: see ALLOWED_OF_PACKAGE.
 ALLOWED = {
     "core": ("torch", "gfn_vi.core"),
-    "targets": ("torch", "gfn_vi.core", "gfn_vi.targets", "networkx", "pandas", "pgmpy"),
+    "targets": ("torch", "gfn_vi.core", "gfn_vi.targets", "networkx", "pandas", "pgmpy", "sklearn"),
     "samplers": ("torch", "gfn_vi.core", "gfn_vi.samplers"),
     "exploration": ("torch", "gfn_vi.core", "gfn_vi.exploration"),
     "objectives": ("torch", "gfn_vi.core", "gfn_vi.objectives"),

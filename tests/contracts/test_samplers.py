@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from building import CONFIGS, bumpy, choices, generators, make_sampler, make_target, make_trainer, small_target
+from building import CONFIGS, bumpy, choices, discrete_targets, generators, make_sampler, make_target, make_trainer, small_target
 from omegaconf import OmegaConf
 from torch import Tensor
 
@@ -19,7 +19,7 @@ from gfn_vi.samplers.discrete.sampler import DiscreteSampler
 from gfn_vi.targets.grids.hypergrid import Hypergrid
 
 R = 2
-SPACES = [name for name in choices("target") if "_target_" in OmegaConf.load(CONFIGS / "target" / f"{name}.yaml")]
+SPACES = [name for name in discrete_targets() if "_target_" in OmegaConf.load(CONFIGS / "target" / f"{name}.yaml")]
 BACKWARD = {
     "mlp": ("learned", "uniform", "tied"),
     "tabular": ("learned", "uniform"),

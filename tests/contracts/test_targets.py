@@ -1,4 +1,4 @@
-"""What every target must satisfy, found by listing configs/target, and every reward on the hypergrid."""
+"""What every discrete target must satisfy, found by listing configs/target, and every reward on the hypergrid."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itertools import product
 
 import pytest
 import torch
-from building import TARGET_VARIANTS, choices, composed, make_trainer, target_variants
+from building import TARGET_VARIANTS, choices, composed, discrete_targets, make_trainer, target_variants
 
 from gfn_vi import build
 from gfn_vi.core.errors import ConfigError
@@ -19,7 +19,7 @@ from gfn_vi.targets.grids.hypergrid import Hypergrid
 CPU = torch.device("cpu")
 # Every variant of every choice, and every reward on a grid.
 VARIANTS = {
-    **{f"{choice}-{name}": made for choice in choices("target") for name, made in target_variants(choice).items()},
+    **{f"{choice}-{name}": made for choice in discrete_targets() for name, made in target_variants(choice).items()},
     **{f"{reward}_grid": ("target=hypergrid", f"reward@target.reward={reward}", "target.side=9") for reward in choices("reward")},
 }
 

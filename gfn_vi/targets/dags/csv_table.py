@@ -15,9 +15,8 @@ from typing import NoReturn
 import torch
 from torch import Tensor
 
-from gfn_vi.core import user_files
 from gfn_vi.core.errors import ConfigError, require
-from gfn_vi.targets.dags.csv_reading import KEY, read_table
+from gfn_vi.targets.csv_reading import KEY, checked_separator, read_file, read_table
 from gfn_vi.targets.dags.data import Data, Table, check_seed, generator
 
 
@@ -38,9 +37,7 @@ class CsvTable:
 
         held_out_fraction: share of the rows that the score does not see, chosen by the seed; digest: the file's, or None for any.
         """
-        self.separator = "\t" if separator == r"\t" else separator
-        is_one = len(self.separator) == 1 and self.separator not in '"\r\n'
-        require(is_one, "target.data.separator", separator, r"expected one character such as ',' or ';', or '\t' for tabs")
+        self.separator = checked_separator(separator)
         expected = "expected a number from 0 to below 1: what share of the rows the score does not see"
         require(0 <= held_out_fraction < 1, "target.data.held_out_fraction", held_out_fraction, expected)
         check_seed(seed)
@@ -51,11 +48,7 @@ class CsvTable:
         """Return the table, its rows on either side in the file's order. Raises ConfigError for what cannot be learned from."""
         if self.path is None:
             return self.otherwise.table()
-        content = user_files.read(self.path, KEY)
-        found = user_files.digest(content)
-        if self.digest is not None and self.digest != found:
-            self._refuse(f"the file has changed: its digest was {self.digest} and now is {found}; start a run of the new table")
-        names, rows = read_table(self.path, content, self.separator)
+        names, rows = read_table(self.path, read_file(self.path, self.digest), self.separator)
         held_out = self._held_out(len(rows))
         table = Table(names, rows[~held_out], rows[held_out], graph=None)
         self._check(table, rows)

@@ -9,12 +9,15 @@ from __future__ import annotations
 import io
 import re
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
 import torch
 from torch import Tensor
 
-from gfn_vi.core.errors import ConfigError
+from gfn_vi.core import user_files
+from gfn_vi.core.errors import ConfigError, require
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,14 +28,62 @@ WITHOUT_NAME = re.compile(r"|Unnamed: \d+")  # what pandas writes for the index,
 MOST_LISTED = 5
 
 
+def checked_separator(separator: str) -> str:
+    r"""Return the one character between columns, a tab for \t. Raises ConfigError for anything else."""
+    character = "\t" if separator == r"\t" else separator
+    is_one = len(character) == 1 and character not in '"\r\n'
+    require(is_one, "target.data.separator", separator, r"expected one character such as ',' or ';', or '\t' for tabs")
+    return character
+
+
+def read_file(path: str, digest: str | None) -> bytes:
+    """Return the content of the file; digest: what it had when the run was named, or null. Raises ConfigError."""
+    content = user_files.read(path, KEY)
+    found = user_files.digest(content)
+    if digest is not None and digest != found:
+        why = f"the file has changed: its digest was {digest} and now is {found}; start a run of the new table"
+        raise ConfigError(KEY, path, why)
+    return content
+
+
 def read_table(path: str, content: bytes, separator: str) -> tuple[tuple[str, ...], Tensor]:
     """Return the names of the columns and the numbers [rows, columns] float64 of the content of a file. Raises ConfigError."""
-    return _Reader(path, content, separator).read()
+    return _Reader(path, content, separator, "a graph").read()
+
+
+def read_points(path: str, content: bytes, separator: str) -> Tensor:
+    """Return the points [n, 2] float64 of a file of two columns; numbers of rows, as R writes them, may stand in front."""
+    reader = _Reader(path, content, separator, "a point", has_row_names=True)
+    names, points = reader.read()
+    if len(names) != 2:
+        reader.refuse(f"{len(names)} columns, {_listed(list(names))}: expected two, the coordinates of points")
+    return points
+
+
+def read_labeled_table(path: str, content: bytes, separator: str, label: str | None, leave_out: Sequence[str]) -> LabeledTable:
+    """Read a table with a column of classes, which may be texts: the one of that name, or the last. Raises ConfigError.
+
+    leave_out: columns that are not looked at, not even for whether they are numeric.
+    """
+    return _Reader(path, content, separator, "a regression").read_labeled(label, leave_out)
+
+
+@dataclass(frozen=True)
+class LabeledTable:
+    """names: of the columns but the label's; values [rows, columns] float64; classes: sorted; class_of [rows] long."""
+
+    names: tuple[str, ...]
+    values: Tensor
+    label: str
+    classes: tuple[str, ...]
+    class_of: Tensor
 
 
 class _Reader:
-    def __init__(self, path: str, content: bytes, separator: str) -> None:
-        self.path, self.separator = path, separator
+    """purpose: what needs two columns; has_row_names: whether a first column without a name is left out."""
+
+    def __init__(self, path: str, content: bytes, separator: str, purpose: str, has_row_names: bool = False) -> None:
+        self.path, self.separator, self.purpose, self.has_row_names = path, separator, purpose, has_row_names
         try:
             self.text = content.decode("utf-8")
         except UnicodeDecodeError:
@@ -42,19 +93,44 @@ class _Reader:
         raise ConfigError(KEY, self.path, why)
 
     def read(self) -> tuple[tuple[str, ...], Tensor]:
+        names, cells = self.names_and_cells()
+        return names, self.table(names, [self.numbers(name, cells.iloc[:, j]) for j, name in enumerate(names)])
+
+    def read_labeled(self, label: str | None, leave_out: Sequence[str]) -> LabeledTable:
+        names, cells = self.names_and_cells()
+        for key, name in (("label", label), *(("leave_out", name) for name in leave_out)):
+            if name is not None and name not in names:
+                raise ConfigError(f"target.data.{key}", name, f"no column of {self.path}: they are {_listed(list(names))}")
+        kept = [j for j, name in enumerate(names) if name not in leave_out]
+        names, cells = tuple(names[j] for j in kept), cells.iloc[:, kept]
+        if len(names) < 2 or (label is not None and label not in names):
+            advice = "expected the label and another column to be left over"
+            raise ConfigError("target.data.leave_out", list(leave_out), advice)
+        place = names.index(label) if label is not None else len(names) - 1
+        others = names[:place] + names[place + 1 :]
+        columns = [self.numbers(name, cells.iloc[:, j]) for j, name in enumerate(names) if j != place]
+        label_cells = cells.iloc[:, place].str.strip()
+        self.check_complete((*others, names[place]), [*columns, label_cells])
+        classes = sorted(label_cells.unique(), key=_class_order)
+        class_of = torch.tensor([classes.index(cell) for cell in label_cells])
+        return LabeledTable(others, self.table(others, columns), names[place], tuple(classes), class_of)
+
+    def names_and_cells(self) -> tuple[tuple[str, ...], pd.DataFrame]:
         names, cells = self.names(), self.frame().iloc[1:]
         if len(cells) == 0:
             self.refuse("there are names but no rows below them")
-        columns = [self.numbers(name, cells.iloc[:, j]) for j, name in enumerate(names)]
+        return names, cells
+
+    def table(self, names: tuple[str, ...], columns: list[pd.Series]) -> Tensor:
         self.check_complete(names, columns)
-        return names, torch.stack([torch.tensor(column.to_numpy("float64")) for column in columns], 1)
+        return torch.stack([torch.tensor(column.to_numpy("float64")) for column in columns], 1)
 
     def frame(self, n_rows: int | None = None, empty_is_missing: bool = True) -> pd.DataFrame:
         """Return all lines that are not blank, the first one too, as text."""
         import pandas as pd
 
         try:
-            return pd.read_csv(
+            frame = pd.read_csv(
                 io.StringIO(self.text),
                 sep=self.separator,
                 header=None,
@@ -63,6 +139,8 @@ class _Reader:
                 keep_default_na=empty_is_missing,
                 skipinitialspace=True,
             )
+            without_name = frame.isna().iloc[0, 0] or WITHOUT_NAME.fullmatch(str(frame.iloc[0, 0]).strip())
+            return frame.iloc[:, 1:] if self.has_row_names and without_name else frame
         except pd.errors.ParserError as error:
             why = str(error).strip().rpartition("C error: ")[2]
             said = SEPARATORS.get(self.separator, repr(self.separator))
@@ -72,7 +150,7 @@ class _Reader:
         """Return the names of the columns, from the first line."""
         names = tuple(str(name).strip() for name in self.frame(1, empty_is_missing=False).iloc[0])
         if len(names) == 1:
-            self.refuse(f"a single column, {names[0]:.50}: a graph needs two; {self.advice_on_separators(names[0])}")
+            self.refuse(f"a single column, {names[0]:.50}: {self.purpose} needs two; {self.advice_on_separators(names[0])}")
         if all(map(_is_number, names)):
             self.refuse("the first line has numbers only: expected the names of the columns there, add such a line")
         for j, name in enumerate(names):
@@ -129,6 +207,11 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _class_order(text: str) -> tuple[bool, float, str]:
+    """Numbers first, in their order."""
+    return (False, float(text), text) if _is_number(text) else (True, 0.0, text)
 
 
 def _listed(words: list[str]) -> str:
