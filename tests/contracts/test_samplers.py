@@ -14,8 +14,9 @@ from torch import Tensor
 from gfn_vi.core.types import Evaluation, Need, Role, Trajectories
 from gfn_vi.evaluation.exact.enumeration import as_trajectories, enumerate_policies
 from gfn_vi.exploration.tilted import EpsilonUniform, StopBias
-from gfn_vi.samplers.discrete.networks import FeatureLinear, Mlp, ReplicaLinear
+from gfn_vi.samplers.discrete.networks import FeatureLinear, Mlp
 from gfn_vi.samplers.discrete.sampler import DiscreteSampler
+from gfn_vi.samplers.networks import ReplicaLinear
 from gfn_vi.targets.grids.hypergrid import Hypergrid
 
 R = 2
