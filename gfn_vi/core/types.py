@@ -25,6 +25,8 @@ class Need(Enum):
     BEHAVIOR = "the density of the behavior policy"
     ON_POLICY = "trajectories drawn from P_F itself"
     SCORE_NORMS = "squared norms of the score of every trajectory"
+    PATHWISE = "gradients through the reward along the noise"
+    STICKING_THE_LANDING = "gradients along the noise without the score of P_F"
 
 
 class Role(Enum):
@@ -115,6 +117,8 @@ class Evaluation:
     log_flow [R, B, T+1]: log F(s_t), with F(s_0) = Z (learned flows) and F = R after the stop step;
     log_inflow [R, B, T]: log of the sum over parents p of F(p) P_F(s_t | p), 0 where s_t has no parent;
     score_norm_pf, score_norm_pb [R, B]: squared Euclidean norm of the gradient of log P_F(tau), log P_B(tau | x).
+    With Need.PATHWISE the values are the same and their gradients those of trajectories that move with the parameters, the noise
+    held fixed, the reward included; with Need.STICKING_THE_LANDING they leave out the parameters of log P_F itself.
     """
 
     log_pf: Tensor

@@ -15,11 +15,13 @@ from gfn_vi.core.types import Trajectories
 class BaseExploration(ABC):
     """has_density: whether `collect` records log_behavior; is_on_policy: whether it draws from P_F itself.
 
-    Without memory and statistics unless a subclass says otherwise.
+    tilts: the kinds of tilt that it asks a sampler for ("discrete", "gaussian"), all of which must be the sampler's; none of an
+    exploration that leaves P_F as it is. Without memory and statistics unless a subclass says otherwise.
     """
 
     has_density: bool = True
     is_on_policy: bool = False
+    tilts: frozenset[str] = frozenset()
 
     @abstractmethod
     def collect(self, sampler: Sampler, batch: int, rng: ReplicaGenerators, seen: int) -> Trajectories:

@@ -30,6 +30,7 @@ class DiscreteSampler(BaseSampler):
     """P_F and P_B as softmax over legal actions, log F, and log Z [R]."""
 
     target: DiscreteTarget
+    tilts = "discrete"
 
     def __init__(self, target: DiscreteTarget, n_replicas: int, backward: str, flow: bool, log_Z: float) -> None:
         """backward: "learned", "uniform" or "tied" (a head on the forward trunk); flow: learn log F; log_Z: initial value."""
