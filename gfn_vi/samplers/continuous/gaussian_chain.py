@@ -48,7 +48,7 @@ class GaussianChain(ContinuousSampler):
         std = init_std / math.sqrt(n_layers)
         self.reference = LinearReference([1.0] * n_layers, [std] * n_layers)
         self.mean = nn.Parameter(torch.zeros(len(rng), self.dim))
-        self.log_std = nn.Parameter(torch.full((len(rng), self.dim), math.log(std)))
+        self.log_std = nn.Parameter(torch.full((len(rng), self.dim), math.log(std), dtype=rng.dtype))
         n_inner, dim = n_layers - 1, self.dim
         self.forward_net = LayerNetworks(rng, n_inner, dim, hidden, 2 * dim)
         self.backward_net = LayerNetworks(rng, n_inner, dim, hidden, 2 * dim) if backward == "learned" else None

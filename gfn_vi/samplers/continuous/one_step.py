@@ -47,7 +47,7 @@ class MeanField(OneStepFamily):
         """init_std: initial standard deviation around 0; log_Z: initial value."""
         super().__init__(target, rng, init_std, log_Z)
         self.mean = nn.Parameter(torch.zeros(len(rng), self.dim))
-        self.log_std = nn.Parameter(torch.full((len(rng), self.dim), math.log(init_std)))
+        self.log_std = nn.Parameter(torch.full((len(rng), self.dim), math.log(init_std), dtype=rng.dtype))
         self.to(rng.dtype)
 
     def family(self) -> DiagonalGaussian:
@@ -64,7 +64,7 @@ class FullRank(OneStepFamily):
         """init_std: initial standard deviation around 0, without correlations; log_Z: initial value."""
         super().__init__(target, rng, init_std, log_Z)
         self.mean = nn.Parameter(torch.zeros(len(rng), self.dim))
-        self.log_diagonal = nn.Parameter(torch.full((len(rng), self.dim), math.log(init_std)))
+        self.log_diagonal = nn.Parameter(torch.full((len(rng), self.dim), math.log(init_std), dtype=rng.dtype))
         self.below_diagonal = nn.Parameter(torch.zeros(len(rng), self.dim * (self.dim - 1) // 2))
         places = torch.tril_indices(self.dim, self.dim, -1)
         self.register_buffer("places", places[0] * self.dim + places[1], persistent=False)
@@ -97,7 +97,7 @@ class GaussianMixtureFamily(OneStepFamily):
         self.noise_width = self.dim + 1  # the last chooses the component
         self.logits = nn.Parameter(torch.zeros(len(rng), n_components))
         self.means = nn.Parameter(init_spread * rng.normal(n_components, self.dim))
-        self.log_stds = nn.Parameter(torch.full((len(rng), n_components, self.dim), math.log(init_std)))
+        self.log_stds = nn.Parameter(torch.full((len(rng), n_components, self.dim), math.log(init_std), dtype=rng.dtype))
         self.to(rng.dtype)
 
     def family(self) -> DiagonalMixture:
