@@ -266,7 +266,10 @@ def test_a_step_is_euler_and_maruyamas(process: str) -> None:
             torch.testing.assert_close(backward.mean[r, :, 0], a * v / after * y * correction[:, :DIM], **CLOSE)
             std = (v * q**2 / after * correction[:, DIM:]).sqrt()
             torch.testing.assert_close(backward.std[r, :, 0], std, **CLOSE)
-            ahead, behind = sampler.target.log_reward(x), normal(x, torch.zeros(()), torch.tensor(math.sqrt(v)))
+            ahead, behind = (
+                sampler.target.log_reward(x),
+                normal(x, torch.zeros(()), torch.tensor(math.sqrt(v), dtype=torch.float64)),
+            )
             flow = network_by_hand(sampler.flow_net, x, times[k], r)[:, 0] + times[k] * ahead + (1 - times[k]) * behind
             torch.testing.assert_close(log_flow[r, :, k - 1], flow, **CLOSE)
             v = after
