@@ -123,6 +123,16 @@ def make_trainer(*overrides: str, **top: Any) -> Trainer:
     return build.build_trainer(config)[0]
 
 
+def samplers(kind: str) -> list[str]:
+    """The choices of configs/sampler of a kind: discrete or continuous, the folder of gfn_vi/samplers that they are in."""
+    return [name for name in choices("sampler") if f".samplers.{kind}." in composed(f"sampler={name}").sampler._target_]
+
+
+def explorations(kind: str) -> list[str]:
+    """The choices of configs/exploration that ask for no other tilts than those of the kind: discrete or gaussian."""
+    return [name for name in choices("exploration") if make_exploration(name).tilts <= {kind}]
+
+
 def generators(seed: int, n_replicas: int, stream: str = "test", dtype: torch.dtype = torch.float64) -> ReplicaGenerators:
     """Float64 generators of their own stream."""
     return ReplicaGenerators(seed, n_replicas, stream, dtype=dtype)

@@ -19,6 +19,10 @@ DiscreteTilt = Callable[[Tensor, Tensor], Tensor]
 """(log_probs [..., A], mask [..., A] bool) -> log_probs [..., A] of the behavior policy, normalized over legal actions."""
 
 
+GaussianTilt = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""(steps [K] long, mean [R, N, K, d], std broadcastable to it) -> mean and std of the behavior policy's steps."""
+
+
 class Target(Protocol):
     """A target has a reward on objects and can be moved to a device.
 
@@ -126,12 +130,12 @@ class GraphTarget(DiscreteTarget, Protocol):
 
 
 class DensityTarget(Target, Protocol):
-    """A density on R^d: log_reward maps [..., d] to [...]."""
+    """A density on R^d: log_reward maps [..., d] to [...] and is differentiable."""
 
     dim: int
 
     def score(self, states: Tensor) -> Tensor:
-        """Return the gradient of log R: [..., d] -> [..., d]."""
+        """Return the gradient of log R, in the type of the states and without a graph: [..., d] -> [..., d]."""
 
 
 class Sampler(Protocol):

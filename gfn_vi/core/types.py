@@ -117,6 +117,8 @@ class Evaluation:
     log_flow [R, B, T+1]: log F(s_t), with F(s_0) = Z (learned flows) and F = R after the stop step;
     log_inflow [R, B, T]: log of the sum over parents p of F(p) P_F(s_t | p), 0 where s_t has no parent;
     score_norm_pf, score_norm_pb [R, B]: squared Euclidean norm of the gradient of log P_F(tau), log P_B(tau | x).
+    With Need.PATHWISE the values are the same and their gradients those of trajectories that move with the parameters, the noise
+    held fixed, the reward included; with Need.STICKING_THE_LANDING they leave out the parameters of log P_F itself.
     """
 
     log_pf: Tensor

@@ -15,11 +15,13 @@ from gfn_vi.core.types import Trajectories
 class BaseExploration(ABC):
     """An exploration draws training trajectories; it has no memory and no statistics unless a subclass says otherwise.
 
-    has_density: whether `collect` records log_behavior; is_on_policy: whether it draws from P_F itself.
+    has_density: whether `collect` records log_behavior; is_on_policy: whether it draws from P_F itself. tilts: the kinds of tilt
+    that it asks a sampler for ("discrete", "gaussian"), all of which must be the sampler's; none where P_F stays as it is.
     """
 
     has_density: bool = True
     is_on_policy: bool = False
+    tilts: frozenset[str] = frozenset()
 
     @abstractmethod
     def collect(self, sampler: Sampler, batch: int, rng: ReplicaGenerators, seen: int) -> Trajectories:

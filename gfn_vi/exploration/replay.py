@@ -28,6 +28,7 @@ class Replay(BaseExploration):
         """source: where fresh trajectories come from; priority, exponent: see Memory. The first batch is all fresh."""
         require(0 < fraction < 1, "exploration.fraction", fraction, "expected a number strictly between 0 and 1")
         self.source, self.fraction = source, fraction
+        self.tilts = getattr(source, "tilts", frozenset())  # a source of a user's own may say nothing of tilts
         self.memory = Memory(capacity, priority, exponent)
         self._seen, self._n_replicas = 0, 1
         self._pending: dict[str, Any] | None = None

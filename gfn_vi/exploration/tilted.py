@@ -1,4 +1,6 @@
-"""P_F and tilted versions of it. The density of what was drawn is the product of the tilted step probabilities.
+"""P_F and versions of it with other probabilities of actions.
+
+The density of what was drawn is the product of the tilted step probabilities.
 
 Schedules count trajectories per replica. A tilt maps log-probabilities [..., A] to log-probabilities [..., A].
 """
@@ -12,7 +14,7 @@ from torch import Tensor
 
 from gfn_vi.core.errors import require
 from gfn_vi.core.log_probability import masked_log_softmax, uniform_log_probs
-from gfn_vi.core.protocols import DiscreteTilt, Sampler
+from gfn_vi.core.protocols import DiscreteTilt, Sampler, Tilt
 from gfn_vi.core.replicas import ReplicaGenerators
 from gfn_vi.core.schedules import Schedule, as_schedule
 from gfn_vi.core.types import Trajectories
@@ -24,7 +26,7 @@ class OnPolicy(BaseExploration):
 
     is_on_policy = True
 
-    def tilt(self, n_trajectories: int) -> DiscreteTilt | None:
+    def tilt(self, n_trajectories: int) -> Tilt | None:
         """Return how the policy is changed after `n_trajectories` trajectories per replica; None where it is not changed."""
         return None
 
@@ -40,7 +42,7 @@ class OnPolicy(BaseExploration):
 class EpsilonUniform(OnPolicy):
     """A policy whose steps are uniform over the legal actions with probability epsilon; the density is that of the mixture."""
 
-    is_on_policy = False
+    is_on_policy, tilts = False, frozenset({"discrete"})
 
     def __init__(self, epsilon: float | Schedule) -> None:
         """epsilon: probability of a uniform step, in [0, 1]."""
@@ -64,7 +66,7 @@ class EpsilonUniform(OnPolicy):
 class Tempered(OnPolicy):
     """A policy whose step probabilities are proportional to P_F^(1 / temperature)."""
 
-    is_on_policy = False
+    is_on_policy, tilts = False, frozenset({"discrete"})
 
     def __init__(self, temperature: float | Schedule) -> None:
         """temperature: positive; a temperature above 1 makes the policy more uniform."""
@@ -87,7 +89,7 @@ class StopBias(OnPolicy):
     There the constant is annealed to 0.
     """
 
-    is_on_policy = False
+    is_on_policy, tilts = False, frozenset({"discrete"})
 
     def __init__(self, bias: float | Schedule) -> None:
         """bias: nats subtracted from the stop logit; where stopping is the only legal action it changes nothing."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +15,13 @@ from gfn_vi.core.types import Need, Role
 class BaseSampler(nn.Module):
     """The part that all samplers share: log Z [R] and the count of reward calls [R].
 
-    A subclass rolls out and evaluates (gfn_vi/core/protocols.py: Sampler).
+    A subclass rolls out and evaluates (gfn_vi/core/protocols.py: Sampler). tilts: the kind of tilt that rollouts take
+    ("discrete", "gaussian"), which an exploration's must be; counters: names of the buffers [R] that count calls.
     """
 
     reward_calls: Tensor
+    tilts: ClassVar[str]
+    counters: ClassVar[tuple[str, ...]] = ("reward_calls",)
 
     def __init__(self, target: Target, n_replicas: int, log_Z: float) -> None:
         """n_replicas: R; log_Z: initial value of the learned log-normalizer of every replica, in nats."""
@@ -48,6 +51,10 @@ class BaseSampler(nn.Module):
         self.reward_calls += log_reward[0].numel()
         return log_reward
 
+    def statistics(self) -> dict[str, Tensor]:
+        """Return the values that are worth recording, each [R]."""
+        return {}
+
     def repeated(self, times: int) -> Self:
         """Return a copy with R * times replicas, each replica `times` times in a row; its parameters are its own.
 
@@ -57,7 +64,8 @@ class BaseSampler(nn.Module):
         twin.n_replicas = self.n_replicas * times
         for parameter in twin.parameters():
             parameter.data = parameter.data.repeat_interleave(times, 0)
-        twin.reward_calls = twin.reward_calls.repeat_interleave(times, 0)
+        for name in self.counters:
+            setattr(twin, name, getattr(twin, name).repeat_interleave(times, 0))
         return twin
 
     def _shared_by_copies(self) -> list[object]:

@@ -1,10 +1,10 @@
-"""What every exploration must satisfy, found by listing configs/exploration."""
+"""What every exploration of a discrete sampler must satisfy, found by listing configs/exploration."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from building import choices, composed, generators, make_sampler, make_target, make_trainer
+from building import choices, composed, explorations, generators, make_sampler, make_target, make_trainer
 from hydra.utils import instantiate
 from torch import Tensor
 
@@ -14,7 +14,7 @@ from gfn_vi.exploration.base import BaseExploration
 from gfn_vi.samplers.discrete.sampler import DiscreteSampler
 
 R = 2
-every_exploration = pytest.mark.parametrize("name", choices("exploration"))
+every_exploration = pytest.mark.parametrize("name", explorations("discrete"))
 every_target = pytest.mark.parametrize("target", ["grid3x3", "tiny_dag"])
 every_sampler = pytest.mark.parametrize("kind", ["tabular", "mlp"])
 SCHEDULED = {"epsilon_uniform": "epsilon", "tempered": "temperature", "stop_bias": "bias"}
@@ -88,7 +88,7 @@ def test_schedules_move_it(name: str, key: str, shape: str) -> None:
     assert torch.equal(start, end) == (shape == "constant")
 
 
-@pytest.mark.parametrize("name", [n for n in choices("exploration") if not make(n).has_density])
+@pytest.mark.parametrize("name", [n for n in explorations("discrete") if not make(n).has_density])
 @pytest.mark.parametrize("objective", ["reverse_kl", "forward_kl", "chi_square"])
 def test_weights_without_a_density_are_refused_unless_said(name: str, objective: str) -> None:
     arguments = (f"exploration={name}", f"objective={objective}", "sampler.hidden=[8]", "trainer.batch_size=8")
@@ -102,7 +102,7 @@ def test_weights_without_a_density_are_refused_unless_said(name: str, objective:
         assert bool(trainer.update()[0].isfinite().all())
 
 
-@pytest.mark.parametrize("name", [n for n in choices("exploration") if not make(n).has_density])
+@pytest.mark.parametrize("name", [n for n in explorations("discrete") if not make(n).has_density])
 def test_a_batch_without_fresh_trajectories_is_refused_at_once(name: str) -> None:
     exploration = make(name, "exploration.fraction=0.9")
     with pytest.raises(ConfigError, match="leaves no fresh trajectory in a batch of 2"):

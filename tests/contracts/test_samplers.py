@@ -1,4 +1,4 @@
-"""What every sampler must satisfy, found by listing configs/sampler."""
+"""What every sampler of a discrete target must satisfy, found by listing configs/sampler."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from dataclasses import replace
 
 import pytest
 import torch
-from building import CONFIGS, bumpy, choices, discrete_targets, generators, make_sampler, make_target, make_trainer, small_target
+from building import CONFIGS, bumpy, discrete_targets, generators, make_sampler, make_target, make_trainer, samplers, small_target
 from omegaconf import OmegaConf
 from torch import Tensor
 
 from gfn_vi.core.types import Evaluation, Need, Role, Trajectories
 from gfn_vi.evaluation.exact.enumeration import as_trajectories, enumerate_policies
 from gfn_vi.exploration.tilted import EpsilonUniform, StopBias
-from gfn_vi.samplers.discrete.networks import FeatureLinear, Mlp, ReplicaLinear
+from gfn_vi.samplers.discrete.networks import FeatureLinear, Mlp
 from gfn_vi.samplers.discrete.sampler import DiscreteSampler
+from gfn_vi.samplers.networks import ReplicaLinear
 from gfn_vi.targets.grids.hypergrid import Hypergrid
 
 R = 2
@@ -29,7 +30,7 @@ BACKWARD = {
 # A network that looks at some spaces only.
 SPACES_OF = {"dag_transformer": ["dag"]}
 SIZES = {"mlp": ["sampler.hidden=[8,8]"], "dag_transformer": ["sampler.width=8"]}
-VARIANTS = [(name, b, space) for name in choices("sampler") for b in BACKWARD[name] for space in SPACES_OF.get(name, SPACES)]
+VARIANTS = [(name, b, space) for name in samplers("discrete") for b in BACKWARD[name] for space in SPACES_OF.get(name, SPACES)]
 EXACT = {"rtol": 1e-12, "atol": 1e-13}
 BUILT: dict[tuple[str, str, str], DiscreteSampler] = {}
 
@@ -56,7 +57,7 @@ def all_states(sampler: DiscreteSampler) -> Tensor:
 
 
 def test_every_sampler_is_listed_here() -> None:
-    assert sorted(BACKWARD) == choices("sampler")
+    assert sorted(BACKWARD) == samplers("discrete")
 
 
 def test_policies_are_normalized_over_legal_actions(sampler: DiscreteSampler) -> None:

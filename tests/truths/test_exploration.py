@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from building import CONFIGS, TARGETS, choices, composed, generators, make_exploration, make_sampler, make_target
+from building import CONFIGS, TARGETS, composed, explorations, generators, make_exploration, make_sampler, make_target
 from hydra.utils import instantiate
 from scipy.stats import chisquare
 from torch import Tensor
@@ -278,7 +278,7 @@ def test_backward_rollouts_reach_the_remembered_objects_by_new_paths() -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", choices("exploration"))
+@pytest.mark.parametrize("name", explorations("discrete"))
 def test_state_dict_round_trip_goes_on_bit_for_bit(name: str) -> None:
     """Through torch.save, as in a checkpoint; twice in a row, so also before the restored memory was used."""
     sampler = make_sampler(make_target("grid3x3"), n_replicas=2)

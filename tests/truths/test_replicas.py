@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from building import choices, generators, make_objective, make_sampler, make_target, make_trainer
+from building import choices, explorations, generators, make_objective, make_sampler, make_target, make_trainer
 from torch import Tensor
 
 from gfn_vi.core.types import Need
@@ -43,7 +43,7 @@ def train(updates: int, *overrides: str) -> tuple[Trainer, Tensor]:
 UNWEIGHTED = ("weighting@objective.weighting=unweighted", "baseline@objective.baseline=none")
 RUNS = {
     **{f"{name}-mlp": (f"objective={name}", *MLP) for name in choices("objective")},
-    **{f"{name}-tabular": (f"exploration={name}", "sampler=tabular") for name in choices("exploration")},
+    **{f"{name}-tabular": (f"exploration={name}", "sampler=tabular") for name in explorations("discrete")},
     "tied-epsilon": ("objective=reverse_kl", *MLP, "sampler.backward=tied", "exploration=epsilon_uniform"),
     "clip": (*MLP, "optimizer.clip_norm=0.5"),
     "optimal": ("objective=reverse_wake_sleep", *MLP, "baseline@objective.baseline=optimal"),

@@ -25,7 +25,7 @@ Gradients = dict[Role, Tensor]
 
 # Rows that go through a network at once, and numbers in the gradients that are held at once: both for all replicas together.
 LARGEST_ROWS, LARGEST_GRADIENTS = 2**14, 2**23
-# Score norms pull this many vectors back at once (gfn_vi/samplers/discrete/score_norms.py).
+# Score norms pull this many vectors back at once (gfn_vi/samplers/score_norms.py).
 SCORE_COPIES = 16
 # An objective with a memory is shown one batch until what it remembers changes by less than this share, at most so often.
 SETTLED, SETTLING_CALLS = 1e-4, 10_000

@@ -19,8 +19,8 @@ from gfn_vi.core.errors import ConfigError, require
 from gfn_vi.core.protocols import DiscreteTarget, GraphTarget
 from gfn_vi.core.replicas import ReplicaGenerators
 from gfn_vi.core.types import Role
-from gfn_vi.samplers.discrete.networks import ReplicaLinear, ReplicaNorm
 from gfn_vi.samplers.discrete.separate_networks import SeparateNetworks
+from gfn_vi.samplers.networks import ReplicaLinear, ReplicaNorm
 
 # Edge and path, each in both directions.
 RELATIONS = 4

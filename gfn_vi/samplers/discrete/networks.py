@@ -1,32 +1,18 @@
-"""Networks with a leading replica axis: one batched matrix product serves all seeds."""
+"""Networks on the features of discrete states, with a leading replica axis."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from gfn_vi.core.replicas import ReplicaGenerators
+from gfn_vi.samplers.networks import ReplicaLinear
 
 # A K-hot input is a sum of K rows of the first weight. Below this many features the dense product is still faster,
 # because its gradient needs no scattered addition.
 DENSE_FEATURES = 64
-
-
-class ReplicaLinear(nn.Module):
-    """R affine maps side by side, initialized as torch.nn.Linear is, replica by replica."""
-
-    def __init__(self, rng: ReplicaGenerators, n_in: int, n_out: int) -> None:
-        super().__init__()
-        bound = 1 / math.sqrt(n_in)
-        self.weight = nn.Parameter((2 * rng.uniform(n_in, n_out) - 1) * bound)
-        self.bias = nn.Parameter((2 * rng.uniform(1, n_out) - 1) * bound)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return each replica's affine map of its inputs: [R, N, in] -> [R, N, out]."""
-        return torch.baddbmm(self.bias, x, self.weight)
 
 
 class FeatureLinear(ReplicaLinear):
@@ -45,19 +31,6 @@ class FeatureLinear(ReplicaLinear):
         rows = (self.weight + self.bias / x.shape[2]).view(-1, n_out)
         flat = nn.functional.embedding_bag((x + offset).flatten(0, 1), rows, mode="sum")
         return flat.view(*x.shape[:2], n_out)
-
-
-class ReplicaNorm(nn.Module):
-    """Layer normalization over the last axis with a scale and a shift per replica."""
-
-    def __init__(self, n_replicas: int, width: int) -> None:
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(n_replicas, 1, width))
-        self.shift = nn.Parameter(torch.zeros(n_replicas, 1, width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the normalized, scaled and shifted values: [R, N, width] -> [R, N, width]."""
-        return torch.addcmul(self.shift, nn.functional.layer_norm(x, x.shape[-1:]), self.scale)
 
 
 class Mlp(nn.Module):

@@ -18,8 +18,8 @@ from gfn_vi.core.replicas import ReplicaGenerators
 from gfn_vi.core.types import Evaluation, Need, Role, Trajectories
 from gfn_vi.samplers.base import BaseSampler
 from gfn_vi.samplers.discrete.rollout import Path, backward_path, graph_rollout, stepwise_rollout, table_rollout
-from gfn_vi.samplers.discrete.score_norms import trajectory_score_norms
 from gfn_vi.samplers.discrete.visited import Visited, as_enumerable, take_entries, take_rows, visited_states
+from gfn_vi.samplers.score_norms import trajectory_score_norms
 
 BACKWARD_KINDS = ("learned", "uniform", "tied")
 # What dispatching one step of a rollout costs, in rows of a policy network (measured on a CPU; only speed depends on it).
@@ -30,6 +30,7 @@ class DiscreteSampler(BaseSampler):
     """A sampler over discrete states: P_F and P_B are softmax policies over legal actions; log F may be learned; log Z [R]."""
 
     target: DiscreteTarget
+    tilts = "discrete"
 
     def __init__(self, target: DiscreteTarget, n_replicas: int, backward: str, flow: bool, log_Z: float) -> None:
         """backward: "learned", "uniform" or "tied" (a head on the forward trunk); flow: learn log F; log_Z: initial value."""

@@ -1,0 +1,1 @@
+"""Samplers of densities on R^d."""

@@ -1,0 +1,254 @@
+"""Diffusion samplers: a process in time whose drift is learned, discretized by Euler and Maruyama.
+
+x_{k+1} ~ N(a_k x_k + g_k f(x_k, t_k), q_k^2 I) around a linear reference process (reference.py). The bridge process is a Brownian
+motion from the source: a = 1, g = h (the step in time), q^2 = sigma^2 h. The variance-preserving process starts from N(0, s^2 I)
+and keeps it: b = 1 - exp(-sigma^2 h), a^2 = 1 - b, q^2 = s^2 b, and g = q^2, so that f stands for a difference of scores.
+All densities are those of the discrete steps. Networks and options as in Sendera et al., "Improved off-policy training of
+diffusion samplers" (NeurIPS 2024); the variance-preserving process as in Vargas et al., "Denoising diffusion samplers" (2023).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from gfn_vi.core.errors import ConfigError, require
+from gfn_vi.core.protocols import DensityTarget
+from gfn_vi.core.replicas import ReplicaGenerators
+from gfn_vi.core.types import Role
+from gfn_vi.samplers.continuous.kernels import DiagonalGaussian
+from gfn_vi.samplers.continuous.networks import StepNetwork, TimeNetwork, check_widths, log_normal
+from gfn_vi.samplers.continuous.reference import LinearReference
+from gfn_vi.samplers.continuous.sampler import ContinuousSampler, Kernels, LogFlows
+
+PROCESSES = ("bridge", "variance_preserving")
+NOISES = ("constant", "linear", "geometric")
+LANGEVINS = ("none", "scalar", "per_dimension")
+BACKWARDS = ("reference", "learned")
+# Initial multiple of the score in the drift, and how far a learned backward kernel can leave the reference.
+INITIAL_SCALE, LARGEST_CORRECTION = 0.01, 0.1
+
+
+def time_grid(grid: str | Sequence[float], end_time: float, n_intervals: int) -> list[float]:
+    """Return the n_intervals + 1 times of a process; raise ConfigError for a grid that is not increasing."""
+    require(end_time > 0, "sampler.end_time", end_time, "expected a positive number")
+    if isinstance(grid, str):
+        require(grid == "uniform", "sampler.grid", grid, "expected uniform, or a list of increasing times")
+        return [end_time * i / n_intervals for i in range(n_intervals + 1)]
+    times = [float(time) for time in grid]
+    require(
+        len(times) == n_intervals + 1,
+        "sampler.grid",
+        f"{len(times)} times",
+        f"expected {n_intervals + 1} times for sampler.n_steps, which a first step from sampler.start_std is one of",
+    )
+    rising = all(math.isfinite(time) for time in times) and all(a < b for a, b in pairwise(times))
+    require(rising, "sampler.grid", times, "expected increasing times")
+    return times
+
+
+def noise_levels(noise: str, sigma: float, sigma_end: float | None, times: Sequence[float]) -> list[float]:
+    """Return sigma at the start of every interval between times."""
+    require(noise in NOISES, "sampler.noise", noise, f"expected one of {', '.join(NOISES)}")
+    require(sigma > 0, "sampler.sigma", sigma, "expected a positive number")
+    if noise == "constant":
+        return [sigma] * (len(times) - 1)
+    if sigma_end is None or sigma_end <= 0:
+        raise ConfigError("sampler.sigma_end", sigma_end, f"expected a positive number for sampler.noise={noise}")
+    progress = [(time - times[0]) / (times[-1] - times[0]) for time in times[:-1]]
+    if noise == "linear":
+        return [sigma + (sigma_end - sigma) * u for u in progress]
+    return [sigma ** (1 - u) * sigma_end**u for u in progress]
+
+
+class DiffusionSampler(ContinuousSampler):
+    """A learned drift on a Brownian bridge or a variance-preserving process."""
+
+    clipped_scores: Tensor
+    gain: Tensor
+    moves: Tensor
+    times: Tensor
+    counters = (*ContinuousSampler.counters, "clipped_scores")
+
+    def __init__(
+        self,
+        target: DensityTarget,
+        rng: ReplicaGenerators,
+        n_steps: int,
+        process: str,
+        start_std: float | None,
+        end_time: float,
+        grid: str | Sequence[float],
+        noise: str,
+        sigma: float,
+        sigma_end: float | None,
+        learn_noise: bool,
+        log_variance_range: float,
+        hidden: Sequence[int],
+        n_frequencies: int,
+        langevin: str,
+        score_clip: float | None,
+        backward: str,
+        flow: bool,
+        forward_looking: bool,
+        log_Z: float,
+    ) -> None:
+        """Keys are explained in configs/sampler/diffusion.yaml; rng draws the weights."""
+        super().__init__(target, len(rng), n_steps, flow, log_Z)
+        require(process in PROCESSES, "sampler.process", process, f"expected one of {', '.join(PROCESSES)}")
+        require(langevin in LANGEVINS, "sampler.langevin", langevin, f"expected one of {', '.join(LANGEVINS)}")
+        require(backward in BACKWARDS, "sampler.backward", backward, f"expected one of {', '.join(BACKWARDS)}")
+        clips = score_clip is None or score_clip > 0
+        require(clips, "sampler.score_clip", score_clip, "expected a positive number, or null for none")
+        found = log_variance_range
+        require(found > 0, "sampler.log_variance_range", found, "expected a positive number of nats")
+        check_widths(hidden, n_frequencies)
+        self.score_clip, self.uses_score, self.forward_looking = score_clip, langevin != "none", forward_looking
+        self.log_variance_range = log_variance_range
+        self._discretize(process, start_std, end_time, grid, noise, sigma, sigma_end)
+        self.register_buffer("clipped_scores", torch.zeros(len(rng), dtype=torch.long))
+
+        def network(n_out: int) -> StepNetwork:
+            return StepNetwork(rng, self.dim, n_frequencies, hidden, n_out)
+
+        self.forward_net = network(self.dim * (1 + learn_noise))
+        self.scale_net = self._scale_network(rng, n_frequencies, hidden[0], langevin)
+        self.backward_net = network(2 * self.dim) if backward == "learned" else None
+        self.flow_net = network(1) if flow else None
+        self.to(rng.dtype)
+
+    def _discretize(
+        self,
+        process: str,
+        start_std: float | None,
+        end_time: float,
+        grid: str | Sequence[float],
+        noise: str,
+        sigma: float,
+        sigma_end: float | None,
+    ) -> None:
+        """Set the reference process and how far a drift moves each step; a first step from N(0, start_std^2 I) is not learned."""
+        if process == "variance_preserving" and start_std is None:
+            raise ConfigError("sampler.start_std", start_std, "expected the standard deviation that the process preserves")
+        positive = start_std is None or start_std > 0
+        require(positive, "sampler.start_std", start_std, "expected a positive number, or null")
+        n_intervals = self.n_steps - (start_std is not None)
+        require(n_intervals >= 1, "sampler.n_steps", self.n_steps, "expected a step besides the start: at least 2")
+        times = time_grid(grid, end_time, n_intervals)
+        steps = [b - a for a, b in pairwise(times)]
+        levels = noise_levels(noise, sigma, sigma_end, times)
+        if process == "bridge":
+            shrinkage = [1.0] * n_intervals
+            stds = [level * math.sqrt(h) for level, h in zip(levels, steps, strict=True)]
+            gain = steps
+        else:
+            assert start_std is not None
+            rates = [-math.expm1(-(level**2) * h) for level, h in zip(levels, steps, strict=True)]
+            shrinkage = [math.sqrt(1 - b) for b in rates]
+            stds = [start_std * math.sqrt(b) for b in rates]
+            gain = [std**2 for std in stds]
+        moves = [1.0] * n_intervals
+        progress = [(time - times[0]) / (times[-1] - times[0]) for time in times]
+        if start_std is not None:
+            shrinkage, stds, gain, moves = [1.0, *shrinkage], [start_std, *stds], [0.0, *gain], [0.0, *moves]
+            progress = [0.0, *progress]
+        self.reference = LinearReference(shrinkage, stds)
+        for name, values in (("gain", gain), ("moves", moves), ("times", progress)):
+            self.register_buffer(name, torch.tensor(values, dtype=torch.float64), persistent=False)
+
+    def _scale_network(self, rng: ReplicaGenerators, n_frequencies: int, width: int, langevin: str) -> TimeNetwork | None:
+        if langevin == "none":
+            return None
+        network = TimeNetwork(rng, n_frequencies, width, 1 if langevin == "scalar" else self.dim)
+        nn.init.zeros_(network.out.weight)
+        nn.init.constant_(network.out.bias, INITIAL_SCALE)
+        return network
+
+    def parameter_groups(self) -> dict[Role, list[nn.Parameter]]:
+        """The scale of the score is part of P_F."""
+        scale = [] if self.scale_net is None else list(self.scale_net.parameters())
+        groups = super().parameter_groups() | {Role.FORWARD: [*self.forward_net.parameters(), *scale]}
+        if self.backward_net is not None:
+            groups[Role.BACKWARD] = list(self.backward_net.parameters())
+        if self.flow_net is not None:
+            groups[Role.FLOW] = list(self.flow_net.parameters())
+        return groups
+
+    def score(self, states: Tensor) -> Tensor:
+        """Return the gradient of log R, shortened to the norm score_clip where it is longer; how often is counted."""
+        score = super().score(states)
+        if self.score_clip is None:
+            return score
+        norm = score.norm(dim=-1, keepdim=True)
+        self.clipped_scores += (norm > self.score_clip).flatten(1).sum(1)
+        return score * (self.score_clip / norm.clamp(min=self.score_clip))
+
+    def statistics(self) -> dict[str, Tensor]:
+        """clipped_scores: share of the scores so far that were longer than score_clip."""
+        if not self.uses_score:
+            return {}
+        return {"clipped_scores": self.clipped_scores.double() / self.score_calls.clamp(min=1)}
+
+    # -- kernels ------------------------------------------------------------------------------------------------------
+
+    def forward_kernels(self) -> Kernels:
+        """x_{k+1} given x_k: the reference moved by the drift, its noise stretched where that is learned."""
+        reference, dim = self.reference, self.dim
+        embedded = self.forward_net.embed(self.times[:-1])
+        scale = None if self.scale_net is None else self.scale_net(self.times[:-1])[:, None]
+        shrinkage, std, gain = reference.shrinkage[:, None], reference.noise[:, None], self.gain[:, None]
+        half_range = (self.moves * self.log_variance_range / 2)[:, None]
+
+        def kernels(steps: slice, states: Tensor, score: Tensor | None) -> DiagonalGaussian:
+            out = self.forward_net(states, embedded[:, :, steps])
+            drift, own_std = out[..., :dim], std[steps]
+            if score is not None:
+                assert scale is not None
+                drift = torch.addcmul(drift, scale[:, :, steps], score)
+            mean = shrinkage[steps] * states + gain[steps] * drift
+            if out.shape[-1] > dim:
+                own_std = own_std * (half_range[steps] * out[..., dim:].tanh()).exp()
+            return DiagonalGaussian(mean, own_std)
+
+        return kernels
+
+    def backward_kernels(self) -> Kernels:
+        """x_k given x_{k+1}: the reference reversed, mean and variance corrected by up to a tenth where that is learned."""
+        network, dim = self.backward_net, self.dim
+        shrinkage, std = self.reference.backward_shrinkage[:, None], self.reference.backward_std[:, None]
+        embedded = None if network is None else network.embed(self.times[1:])
+
+        def kernels(steps: slice, states: Tensor, score: Tensor | None) -> DiagonalGaussian:
+            mean, own_std = shrinkage[steps] * states, std[steps]
+            if network is not None:
+                assert embedded is not None
+                correction = 1 + LARGEST_CORRECTION * network(states, embedded[:, :, steps]).tanh()
+                mean, own_std = mean * correction[..., :dim], own_std * correction[..., dim:].sqrt()
+            return DiagonalGaussian(mean, own_std)
+
+        return kernels
+
+    # -- flows --------------------------------------------------------------------------------------------------------
+
+    def flow_sees_reward(self) -> bool:
+        """Return whether log F is forward-looking."""
+        return self.forward_looking
+
+    def log_flows(self) -> LogFlows:
+        """Learned; forward-looking it is learned + u log R(x) + (1 - u) log N(x; 0, v), u the share of time that has passed."""
+        network = self.flow_net
+        assert network is not None
+        embedded = network.embed(self.times[:-1])
+
+        def flows(steps: slice, states: Tensor, log_reward: Tensor | None) -> Tensor:
+            learned = network(states, embedded[:, :, steps])[..., 0]
+            if log_reward is None:
+                return learned
+            passed = self.times[:-1][steps]
+            return learned + passed * log_reward + (1 - passed) * log_normal(states, self.reference.variance[:-1][steps])
+
+        return flows
