@@ -19,13 +19,15 @@ if TYPE_CHECKING:  # torch takes two seconds to import: `--help` and finished ru
     from omegaconf import DictConfig
 
     from gfn_vi.core.headline import Headline
-    from gfn_vi.core.protocols import DiscreteTarget, Exploration, Objective
+    from gfn_vi.core.protocols import Exploration, Objective, Target
     from gfn_vi.core.types import Need
     from gfn_vi.evaluation.base import BaseMetric
     from gfn_vi.training.trainer import Budget, Parts, Trainer
 
 
 PARTS = ("target", "sampler", "exploration", "objective", "optimizer", "evaluation", "logger")
+# Kinds of metrics, the strongest first: sums over all states, comparisons with exact samples, the sampler's own samples.
+EVIDENCE = ("exact", "reference", "sampled", "any")
 # What a logger is told besides its configuration.
 LOGGER_SUPPLIED = ("directory", "name", "config")
 
@@ -139,6 +141,10 @@ def check_fit(config: DictConfig, exploration: Exploration, objective: Objective
             "objective=trajectory_balance, an exploration without memory, or say that the correction is to be left out: "
             "weighting@objective.weighting=unweighted baseline@objective.baseline=none",
         )
+    if Need.PATHWISE in needs and not exploration.is_on_policy:
+        estimator = config.objective.estimator._target_.rsplit(".", 1)[-1]
+        found = "differentiates along the noise of P_F itself; use exploration=on_policy, or estimator@objective.estimator=score"
+        raise ConfigError("objective.estimator", estimator, found)
     if Need.ON_POLICY in needs and not exploration.is_on_policy:
         raise ConfigError(
             "objective.baseline",
@@ -156,14 +162,44 @@ def check_fit(config: DictConfig, exploration: Exploration, objective: Objective
         require(0 < n_old < batch, "exploration.fraction", share, f"means {n_old} of a batch of {batch}: expected some of both")
 
 
-def build_target(config: DictConfig, device: torch.device, key: str = "target") -> DiscreteTarget:
-    """The target under `key`, on the device."""
-    from gfn_vi.core.protocols import DiscreteTarget
+def build_target(config: DictConfig, device: torch.device, key: str = "target") -> Target:
+    """Return the target under `key`, on the device: a density where it has a `dim`, else a graph of states."""
+    from gfn_vi.core.protocols import DensityTarget, DiscreteTarget
 
     target = _built(config[key], key)
-    _require_members(target, DiscreteTarget, key, config[key]._target_)
-    moved: DiscreteTarget = target.to(device)
+    _require_members(target, DensityTarget if is_density(target) else DiscreteTarget, key, config[key]._target_)
+    moved: Target = target.to(device)
     return moved
+
+
+def is_density(target: object) -> bool:
+    """Whether a target is a density on R^d; all others are graphs of states."""
+    return inspect.getattr_static(target, "dim", None) is not None
+
+
+def check_moves(config: DictConfig, target: Target) -> None:
+    """Refuse a sampler, or an exploration, whose steps are not those of the target: between states, or Gaussian."""
+    from hydra.utils import get_object
+
+    wanted = "gaussian" if is_density(target) else "discrete"
+    found = getattr(get_object(config.sampler._target_), "tilts", wanted)
+    if found != wanted:
+        name = config.sampler._target_.rsplit(".", 1)[-1]
+        if wanted == "gaussian":
+            raise ConfigError("sampler", name, "moves between states, and this target is a density on R^d; use sampler=diffusion")
+        raise ConfigError("sampler", name, "moves in R^d, and this target has states and actions; use sampler=mlp")
+
+
+def check_tilts(config: DictConfig, sampler: Any, exploration: Exploration) -> None:
+    """Refuse an exploration that changes steps in a way that the sampler does not know."""
+    asked = getattr(exploration, "tilts", frozenset())
+    if asked - {sampler.tilts}:
+        name = config.exploration._target_.rsplit(".", 1)[-1]
+        use = "exploration=widened_steps" if sampler.tilts == "gaussian" else "exploration=epsilon_uniform"
+        kinds = {"discrete": "probabilities of actions", "gaussian": "Gaussian steps"}
+        changes = " and ".join(kinds[kind] for kind in sorted(asked))
+        found = f"changes {changes}, and {type(sampler).__name__} has {kinds[sampler.tilts]}"
+        raise ConfigError("exploration", name, f"{found}; use {use}, or exploration=on_policy")
 
 
 def _require_members(part: object, protocol: type, key: str, found: object) -> None:
@@ -176,7 +212,7 @@ def _require_members(part: object, protocol: type, key: str, found: object) -> N
     require(not lacking, key, found, f"lacks {', '.join(lacking)} of {protocol.__name__} (gfn_vi/core/protocols.py)")
 
 
-def build_metrics(config: DictConfig, target: DiscreteTarget, sampler: Any) -> tuple[list[BaseMetric], list[str]]:
+def build_metrics(config: DictConfig, target: Target, sampler: Any) -> tuple[list[BaseMetric], list[str]]:
     """Return the metrics, and a line for each that does not apply to this target."""
     from gfn_vi.evaluation.base import BaseMetric
     from gfn_vi.evaluation.measurement import state_graph_of
@@ -189,12 +225,16 @@ def build_metrics(config: DictConfig, target: DiscreteTarget, sampler: Any) -> t
         key = f"evaluation.metrics.{name}"
         metric = _built(entry, key)
         require(isinstance(metric, BaseMetric), key, entry.get("_target_"), "expected a gfn_vi.evaluation.base.BaseMetric")
+        if metric.kind == "reference" and not getattr(target, "has_exact_samples", False):
+            remarks.append(f"{name} is off: it compares with exact samples, and nobody can draw them from this target")
+            continue
         # asked for here and not above: listing takes a while
         if metric.kind == "exact" and state_graph_of(target) is None:
-            remarks.append(
-                f"exact metrics are off ({name}): the target is not enumerable within target.max_enumerated_states; "
-                f"using {config.evaluation.n_samples} samples per evaluation instead"
-            )
+            if not is_density(target):  # of a density nobody expects a list of states
+                remarks.append(
+                    f"exact metrics are off ({name}): the target is not enumerable within target.max_enumerated_states; "
+                    f"using {config.evaluation.n_samples} samples per evaluation instead"
+                )
             metric = _built(config.evaluation.fallback, "evaluation.fallback")
             if any(type(other) is type(metric) for other in metrics):
                 continue
@@ -220,12 +260,15 @@ def check_offers(key: str, needs: frozenset[Need], sampler: Any, instead: str) -
     if Need.STOP_FLOW in lacking:
         other = "objective=detailed_balance" if key == "objective" else instead
         raise ConfigError(key, "a choice", f"needs a target in which every state can stop; use {other} here")
+    if Need.PATHWISE in lacking:
+        found = f"{type(sampler).__name__} has no differentiable path of noise; use estimator@objective.estimator=score"
+        raise ConfigError("objective.estimator" if key == "objective" else key, "pathwise", found)
     for need in lacking:
         raise ConfigError(key, "a choice", f"needs {need.value}, which {type(sampler).__name__} does not offer; use {instead}")
 
 
 def choose_headline(config: DictConfig, metrics: list[BaseMetric]) -> Headline | None:
-    """Return evaluation.headline where it is given, else that of the first metric that has one; None without any."""
+    """Return evaluation.headline where it is given, else that of the strongest metric that has one; None without any."""
     from omegaconf import OmegaConf
 
     from gfn_vi.core.headline import headline_from
@@ -233,11 +276,12 @@ def choose_headline(config: DictConfig, metrics: list[BaseMetric]) -> Headline |
     entry = config.evaluation.headline
     if entry is not None:
         return headline_from(OmegaConf.to_container(entry) if OmegaConf.is_config(entry) else entry, "evaluation.headline")
-    return next((metric.headline for metric in metrics if metric.headline is not None), None)
+    ranked = sorted(metrics, key=lambda metric: EVIDENCE.index(metric.kind))  # stable: of one kind the first
+    return next((metric.headline for metric in ranked if metric.headline is not None), None)
 
 
 def build_sampler(
-    config: DictConfig, target: DiscreteTarget, device: torch.device, dtype: torch.dtype, n_replicas: int, flow: bool
+    config: DictConfig, target: Target, device: torch.device, dtype: torch.dtype, n_replicas: int, flow: bool
 ) -> Any:
     """The sampler, on the device; flow: whether log F is learned where sampler.flow leaves it open."""
     from gfn_vi.core.replicas import ReplicaGenerators
@@ -280,7 +324,9 @@ def build_parts(config: DictConfig, device: torch.device, dtype: torch.dtype) ->
     exploration = build_exploration(config)
     objective = build_objective(config)
     check_fit(config, exploration, objective)
+    check_moves(config, target)
     sampler = build_sampler(config, target, device, dtype, config.replicas, Need.FLOW in objective.needs)
+    check_tilts(config, sampler, exploration)
     check_offers("objective", objective.needs, sampler, "objective=trajectory_balance")
     facts = {"parameter_groups": sampler.parameter_groups(), "n_replicas": config.replicas}
     optimizer = _built(config.optimizer, "optimizer", facts)
