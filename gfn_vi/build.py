@@ -192,7 +192,7 @@ def check_moves(config: DictConfig, target: Target) -> None:
 
 def check_tilts(config: DictConfig, sampler: Any, exploration: Exploration) -> None:
     """Refuse an exploration that changes steps in a way that the sampler does not know."""
-    asked = getattr(exploration, "tilts", frozenset())
+    asked: frozenset[str] = getattr(exploration, "tilts", frozenset())
     if asked - {sampler.tilts}:
         name = config.exploration._target_.rsplit(".", 1)[-1]
         use = "exploration=widened_steps" if sampler.tilts == "gaussian" else "exploration=epsilon_uniform"
