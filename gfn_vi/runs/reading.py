@@ -7,6 +7,8 @@ Nothing here raises for a bad run; what is wrong with it is in `Run.label`, and 
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import re
 import zipfile
@@ -22,7 +24,7 @@ import pyarrow.csv
 import yaml
 
 from gfn_vi.core.headline import Headline
-from gfn_vi.runs.files import ARRAYS, COLUMNS, CONFIG, METRICS
+from gfn_vi.runs.files import ARRAYS, COLUMNS, CONFIG, METRICS, RUN_FILES
 from gfn_vi.runs.folders import TableError
 from gfn_vi.runs.state import look_tolerantly
 
@@ -126,6 +128,21 @@ def _metrics(data: bytes) -> pa.Table | None:
     )
 
 
+def read_arrays(directory: Path) -> tuple[dict[str, np.ndarray], str]:
+    """Return the content of arrays.npz of a run's directory, and the digest of the file. Raises TableError without one."""
+    path = directory / ARRAYS
+    if not path.is_file():
+        if not any((directory / name).exists() for name in RUN_FILES):
+            raise TableError(f"{directory} is no run directory: expected the folder that a run prints as its last line")
+        raise TableError(f"{directory} has no {ARRAYS}: it is written when the run is done")
+    content = path.read_bytes()
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}, hashlib.sha256(content).hexdigest()[:16]
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise TableError(f"{path} is damaged ({error}); delete the folder {directory} and run it again") from error
+
+
 class RunArrays(Mapping[str, dict[str, np.ndarray]]):
     """The content of arrays.npz of the runs under `folder`, by run name; a file is read when it is asked for."""
 
@@ -133,14 +150,9 @@ class RunArrays(Mapping[str, dict[str, np.ndarray]]):
         self.folder = folder
 
     def __getitem__(self, run: str) -> dict[str, np.ndarray]:
-        path = self.folder / run / ARRAYS
-        if not path.is_file():
+        if not (self.folder / run / ARRAYS).is_file():
             raise KeyError(run)
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                return {name: arrays[name] for name in arrays.files}
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
-            raise TableError(f"{path} is damaged ({error}); delete the folder {path.parent} and run it again") from error
+        return read_arrays(self.folder / run)[0]
 
     def __iter__(self) -> Iterator[str]:
         return (path.parent.name for path in sorted(self.folder.glob(f"*/{ARRAYS}")))

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from gfn_vi.runs.files import ARRAYS, RUN_FILES
+from gfn_vi.runs.files import ARRAYS
 from gfn_vi.runs.folders import TableError
+from gfn_vi.runs.reading import read_arrays
 
 NEEDED = ("names", "edges_learned", "top_graphs", "top_learned", "top_log_reward")
 OPTIONAL = ("edges_target", "edges_learned_se", "true_graph", "top_target")
@@ -49,20 +48,11 @@ class Graphs:
 
 def read_graphs(directory: Path) -> Graphs:
     """Read arrays.npz of a run directory; TableError where it has none, or none of a run over graphs."""
-    path = directory / ARRAYS
-    if not path.is_file():
-        if not any((directory / name).exists() for name in RUN_FILES):
-            raise TableError(f"{directory} is no run directory: expected the folder that a run prints as its last line")
-        raise TableError(f"{directory} has no {ARRAYS}: it is written when the run is done")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in (*NEEDED, *OPTIONAL) if name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise TableError(f"{path} is damaged ({error}); delete the folder {directory} and run it again") from error
+    content, digest = read_arrays(directory)
+    arrays = {name: content[name] for name in (*NEEDED, *OPTIONAL) if name in content}
     missing = [name for name in NEEDED if name not in arrays]
     if missing:
-        raise TableError(f"{path} holds no graphs (it lacks {', '.join(missing)}): expected a run with target=dag")
+        raise TableError(f"{directory / ARRAYS} holds no graphs (it lacks {', '.join(missing)}): expected a run with target=dag")
     return _of_finite_replicas(arrays, directory, digest)
 
 

@@ -45,7 +45,6 @@ class BoundsFromTheTarget(BaseMetric):
         eubo, elbo = log_w.mean(-1), forward.mean(-1)
         eubo_se = log_w.std(-1) / n**0.5
         ess = effective_sample_size(-log_w)  # of 1 / w: how far the estimate of 1 / Z can be trusted
-        finite = drawn.log_pf.isfinite().all(-1) & drawn.log_reward.isfinite()
         return {
             "eubo": eubo,
             "eubo_se": eubo_se,
@@ -54,5 +53,4 @@ class BoundsFromTheTarget(BaseMetric):
             "target_log_Z": -log_mean_exp(-log_w),
             "target_log_Z_se": (1 / (n * ess) - 1 / n).clamp(min=0).sqrt(),
             "ess_forward": (-log_mean_exp(log_w) - log_mean_exp(-log_w)).exp(),
-            "non_finite_share": 1 - finite.double().mean(-1),
         }
