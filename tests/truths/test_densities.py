@@ -20,6 +20,7 @@ from gfn_vi.core.errors import ConfigError
 from gfn_vi.targets.densities.base import BaseDensity
 from gfn_vi.targets.densities.binary_table import BinaryTable
 from gfn_vi.targets.densities.cox import LogGaussianCox
+from gfn_vi.targets.densities.double_well import quantile
 from gfn_vi.targets.densities.funnel import Funnel
 from gfn_vi.targets.densities.gaussian import Gaussian
 from gfn_vi.targets.densities.logistic_regression import LogisticRegression
@@ -304,6 +305,13 @@ def test_samples_and_wells_of_many_well() -> None:
     assert torch.equal(is_left, torch.stack([sample[:, 0] < 0, sample[:, 2] < 0], 1))
     assert stats.binomtest(int(is_left.sum()), 40000, target.left_mass).pvalue > LEVEL
     assert target.n_modes is None
+
+
+def test_the_quantile_is_the_inverse_of_the_distribution_function() -> None:
+    """Between grid points, too, where both are linear."""
+    target, uniform = ManyWell(2), torch.linspace(0.001, 0.999, 5001, dtype=torch.float64)
+    below = np.interp(quantile(target.grid, target.below, uniform).numpy(), target.grid.numpy(), target.below.numpy())
+    torch.testing.assert_close(torch.tensor(below), uniform, rtol=0, atol=1e-12)
 
 
 def test_single_precision_never_draws_the_ends_of_the_range() -> None:
