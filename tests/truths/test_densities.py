@@ -195,6 +195,11 @@ def test_modes_of_full_covariances_are_ellipsoids() -> None:
     """Along the long axis a state is inside where the same distance across is outside; weights decide between components."""
     target = GaussianMixture(2, [[0.0, 0.0], [50.0, 0.0]], [[9.0, 0.0], [0.0, 0.01]], None)
     assert target.mode_index(torch.tensor([[6.0, 0.0], [0.0, 6.0], [55.0, 0.1]])).tolist() == [0, -1, 1]
+    matrix = np.array(MIXTURES["one matrix"])
+    x = points(200, 2, scale=4)
+    square = np.einsum("ni,ij,nj->n", x, np.linalg.inv(matrix), x)
+    tilted = GaussianMixture(2, [[0.0, 0.0]], matrix.tolist(), None)
+    assert torch.equal(tilted.mode_index(x) == 0, torch.tensor(square <= stats.chi2.ppf(0.999, 2)))
     heavy = GaussianMixture(1, [[0.0], [2.0]], 1.0, [5.0, 0.0])
     assert heavy.mode_index(torch.tensor([[0.0], [2.0], [3.0]])).tolist() == [0, 0, 0]
     assert GaussianMixture(1, [[0.0], [2.0]], 1.0, None).mode_index(torch.tensor([[0.9], [1.1]])).tolist() == [0, 1]
