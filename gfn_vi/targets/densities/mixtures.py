@@ -76,9 +76,8 @@ class GaussianMixture(BaseDensity):
             return super().score(states)
         with torch.no_grad():
             share = self.responsibilities(states)
-            return (
-                share @ self.in_type_of(states, "slope").mT - (share @ self.in_type_of(states, "precision"))[..., None] * states
-            )
+            precision = (share @ self.in_type_of(states, "precision"))[..., None]
+            return share @ self.in_type_of(states, "slope").mT - precision * states
 
     def responsibilities(self, states: Tensor) -> Tensor:
         """Return the probability that component k drew the state: [..., d] -> [..., K], in the type of the states."""
