@@ -32,9 +32,8 @@ class LogisticRegression(BaseDensity):
         """prior_variance: of every coefficient, the intercept too."""
         check_positive(prior_variance, "target.prior_variance")
         table = data.table()
-        require(
-            INTERCEPT not in table.names, KEY, data.path, f"a column is called {INTERCEPT}, which is added: rename or drop it"
-        )
+        advice = f"a column is called {INTERCEPT}, which is added: rename it, or target.data.leave_out=[{INTERCEPT}]"
+        require(INTERCEPT not in table.names, KEY, data.path, advice)
         self.coordinate_names = (*table.names, INTERCEPT)
         self.dim = len(self.coordinate_names)
         self.classes = table.classes

@@ -62,8 +62,9 @@ class GaussianMixture(BaseDensity):
         scale = self.factors[:, 0, 0]
         self.is_round = torch.equal(self.factors, scale[:, None, None] * identity)
         self.precision = scale**-2  # of round components: [K]
-        self.offset = self.log_tops - self.precision * self.means.square().sum(-1) / 2
+        offset = self.log_tops - self.precision * self.means.square().sum(-1) / 2
         self.slope = (self.precision[:, None] * self.means).mT.contiguous()  # [d, K]
+        self.coefficients = torch.cat([self.slope, -self.precision[None] / 2, offset[None]])  # of x, |x|^2 and 1: [d + 2, K]
         self.largest_square = _chi_square_quantile(MASS_OF_A_MODE, dim)
 
     def log_density(self, states: Tensor) -> Tensor:
@@ -76,9 +77,8 @@ class GaussianMixture(BaseDensity):
             return super().score(states)
         with torch.no_grad():
             share = self.responsibilities(states)
-            return (
-                share @ self.in_type_of(states, "slope").mT - (share @ self.in_type_of(states, "precision"))[..., None] * states
-            )
+            precision = (share @ self.in_type_of(states, "precision"))[..., None]
+            return share @ self.in_type_of(states, "slope").mT - precision * states
 
     def responsibilities(self, states: Tensor) -> Tensor:
         """Return the probability that component k drew the state: [..., d] -> [..., K], in the type of the states."""
@@ -107,7 +107,7 @@ class GaussianMixture(BaseDensity):
         """log of w_k N(x; m_k, C_k) for states in float64: [..., d] -> [..., K]."""
         if self.is_round:
             square = states.square().sum(-1, keepdim=True)
-            return states @ self.slope + (self.offset - square * (self.precision / 2))
+            return torch.cat([states, square, torch.ones_like(square)], -1) @ self.coefficients
         # the same product for all components: [..., d] @ [d, K d]
         n, dim = self.means.shape
         stacked = self.whitening.reshape(n * dim, dim).mT

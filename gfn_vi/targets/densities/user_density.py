@@ -31,7 +31,7 @@ def banana(states: Tensor) -> Tensor:
 
 
 class UserDensity(BaseDensity):
-    """R = exp(function(x)), where the function maps a batch [n, d] to [n] in the type of the batch, by operations of torch."""
+    """R = exp(function(x)), where the function maps a batch [n, d] in float64 to [n] in float64, by operations of torch."""
 
     def __init__(self, function: str, dim: int, log_Z: float | None) -> None:
         """function: my_module.my_log_density; log_Z: where you know it, else null."""
@@ -54,8 +54,8 @@ class UserDensity(BaseDensity):
         return self._remarks
 
     def log_density(self, states: Tensor) -> Tensor:
-        """Ask the user's function, which sees one batch axis however many there are: [..., d] -> [...]."""
-        return self.function(states.reshape(-1, self.dim)).reshape(states.shape[:-1])
+        """Ask the user's function, which sees one batch axis, however many there are, in float64: [..., d] -> [...]."""
+        return self.function(states.reshape(-1, self.dim).double()).reshape(states.shape[:-1]).to(states.dtype)
 
     def _refuse(self, why: str) -> None:
         raise ConfigError(KEY, self.name, why)
@@ -71,7 +71,7 @@ class UserDensity(BaseDensity):
         if values.is_complex():
             self._refuse("returned complex numbers: expected real ones")
         if values.dtype != points.dtype:
-            self._refuse(f"returned {values.dtype} for a batch in {points.dtype}: expected the type of the batch")
+            self._refuse(f"returned {values.dtype} for a batch in {points.dtype}: expected torch.float64, see its constants")
         n_bad = int((values.isnan() | (values == math.inf)).sum())
         if n_bad > 0:
             self._refuse(f"is NaN or infinite at {n_bad} of {N_POINTS} points near the origin: expected finite log-densities")
