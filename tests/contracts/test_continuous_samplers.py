@@ -242,6 +242,36 @@ def test_a_diverged_replica_leaves_the_others_alone(sampler: ContinuousSampler) 
     assert bool(sampler.evaluate(spoiled).residual()[0].isfinite().all())
 
 
+# Case -> times of seven steps, of which a Gaussian start is one.
+GRIDS = {
+    ("diffusion", "plain"): "uniform",
+    ("diffusion", "langevin"): [0, 0.3, 0.4, 1, 3, 4, 5],
+    ("variance_preserving", "learned"): "uniform",
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("case", "grid"), GRIDS.items(), ids=["plain", "langevin", "preserving"])
+def test_another_grid_is_the_sampler_with_that_grid(case: tuple[str, str], grid: Any, dtype: torch.dtype) -> None:
+    """Same parameters, same counters, other steps; the sampler itself stays as it is."""
+    name, variant = case
+    sampler = spread(make(name, *VARIANTS[name][variant])).to(dtype)
+    before = sampler.rollout(4, generators(0, R, dtype=dtype))
+    finer = sampler.on_grid(7, grid)
+    built = spread(make(name, *VARIANTS[name][variant], "n_steps=7", f"grid={grid}")).to(dtype)
+    assert all(a is b for a, b in zip(finer.parameters(), sampler.parameters(), strict=True))
+    drawn, wanted = (s.rollout(4, generators(0, R, dtype=dtype)) for s in (finer, built))
+    assert torch.equal(drawn.states, wanted.states)
+    assert drawn.states.dtype == dtype
+    assert torch.equal(finer.evaluate(drawn).residual(), built.evaluate(drawn).residual())
+    assert finer.reward_calls.tolist() == sampler.reward_calls.tolist() == [8, 8]
+    assert finer.score_calls.tolist() == sampler.score_calls.tolist()
+    after = sampler.rollout(4, generators(0, R, dtype=dtype))
+    assert torch.equal(after.states, before.states)
+    with pytest.raises(ConfigError, match=r"sampler\.grid"):
+        sampler.on_grid(7, [0.0, 0.2, 0.1])
+
+
 # -- explorations --------------------------------------------------------------------------------------------------------
 
 
