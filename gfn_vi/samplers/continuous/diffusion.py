@@ -34,11 +34,12 @@ INITIAL_SCALE, LARGEST_CORRECTION = 0.01, 0.1
 class DiffusionSampler(ContinuousSampler):
     """A learned drift on a Brownian bridge or a variance-preserving process."""
 
+    drift_scores: Tensor
     clipped_scores: Tensor
     gain: Tensor
     moves: Tensor
     times: Tensor
-    counters = (*ContinuousSampler.counters, "clipped_scores")
+    counters = (*ContinuousSampler.counters, "drift_scores", "clipped_scores")
 
     def __init__(
         self,
@@ -76,7 +77,8 @@ class DiffusionSampler(ContinuousSampler):
         self.log_variance_range = log_variance_range
         self.process = Process(process, start_std, end_time, noise, sigma, sigma_end)
         self._discretize(n_steps, grid)
-        self.register_buffer("clipped_scores", torch.zeros(len(rng), dtype=torch.long))
+        for name in ("drift_scores", "clipped_scores"):
+            self.register_buffer(name, torch.zeros(len(rng), dtype=torch.long))
 
         def network(n_out: int) -> StepNetwork:
             return StepNetwork(rng, self.dim, n_frequencies, hidden, n_out)
@@ -125,9 +127,10 @@ class DiffusionSampler(ContinuousSampler):
             groups[Role.FLOW] = list(self.flow_net.parameters())
         return groups
 
-    def score(self, states: Tensor) -> Tensor:
+    def drift_score(self, states: Tensor) -> Tensor:
         """Return the gradient of log R, shortened to the norm score_clip where it is longer; how often is counted."""
-        score = super().score(states)
+        score = self.score(states)
+        self.drift_scores += states[0, ..., 0].numel()
         if self.score_clip is None:
             return score
         norm = score.norm(dim=-1, keepdim=True)
@@ -135,10 +138,10 @@ class DiffusionSampler(ContinuousSampler):
         return score * (self.score_clip / norm.clamp(min=self.score_clip))
 
     def statistics(self) -> dict[str, Tensor]:
-        """clipped_scores: share of the scores so far that were longer than score_clip."""
+        """clipped_scores: share of the drift's scores so far that were longer than score_clip."""
         if not self.uses_score:
             return {}
-        return {"clipped_scores": self.clipped_scores.double() / self.score_calls.clamp(min=1)}
+        return {"clipped_scores": self.clipped_scores.double() / self.drift_scores.clamp(min=1)}
 
     # -- kernels ------------------------------------------------------------------------------------------------------
 

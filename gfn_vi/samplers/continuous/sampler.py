@@ -97,8 +97,12 @@ class ContinuousSampler(BaseSampler):
         # along the noise the score moves with the state: its own derivative is part of the gradient
         return torch.autograd.grad(self.target.log_reward(states).sum(), states, create_graph=True)[0]
 
+    def drift_score(self, states: Tensor) -> Tensor:
+        """Return the score as forward kernels see it: [R, N, K, d]."""
+        return self.score(states)
+
     def _score_if_used(self, states: Tensor) -> Tensor | None:
-        return self.score(states) if self.uses_score else None
+        return self.drift_score(states) if self.uses_score else None
 
     @torch.no_grad()
     def rollout(self, batch: int, rng: ReplicaGenerators, tilt: GaussianTilt | None = None) -> Trajectories:
