@@ -232,6 +232,26 @@ def test_values_along_the_noise_are_the_plain_ones(sampler: ContinuousSampler, n
     assert not plain.log_reward.requires_grad
 
 
+@pytest.mark.parametrize("also", [frozenset(), *(frozenset({need}) for need in PATHS)])
+def test_score_norms_are_those_of_each_trajectory(sampler: ContinuousSampler, also: frozenset[Need]) -> None:
+    """At fixed states, whatever moves along the noise."""
+    if not also <= sampler.offers:
+        return
+    drawn = sampler.rollout(3, generators(0, R))
+    found = sampler.evaluate(drawn, also | {Need.SCORE_NORMS})
+    plain = sampler.evaluate(drawn)
+    pairs = ((plain.trajectory_log_pf, found.score_norm_pf), (plain.trajectory_log_pb, found.score_norm_pb))
+    for log_prob, norms in pairs:
+        for r in range(R):
+            for b in range(3):
+                if not log_prob.requires_grad:
+                    assert float(norms[r, b]) == 0
+                    continue
+                grads = torch.autograd.grad(log_prob[r, b], list(sampler.parameters()), retain_graph=True, allow_unused=True)
+                square = sum(float(g.square().sum()) for g in grads if g is not None)
+                assert float(norms[r, b]) == pytest.approx(square, rel=1e-10)
+
+
 def test_a_diverged_replica_leaves_the_others_alone(sampler: ContinuousSampler) -> None:
     sound = sampler.rollout(4, generators(0, R))
     with torch.no_grad():

@@ -165,9 +165,9 @@ class ContinuousSampler(BaseSampler):
         log_pb = self._backward(states, keep)
         norm_pf = norm_pb = None
         if Need.SCORE_NORMS in needs:
-            parameters = list(self.parameters())
-            norm_pf = trajectory_score_norms(log_pf.sum(-1), parameters)
-            norm_pb = trajectory_score_norms(log_pb.sum(-1), parameters)
+            parameters, fixed = list(self.parameters()), trajectories.states  # scores are at fixed states, also along the noise
+            log_probs = (self._forward(fixed, None, keep), self._backward(fixed, keep)) if needs & PATHS else (log_pf, log_pb)
+            norm_pf, norm_pb = (trajectory_score_norms(log_prob.sum(-1), parameters) for log_prob in log_probs)
         return Evaluation(
             log_pf=log_pf,
             log_pb=log_pb,
