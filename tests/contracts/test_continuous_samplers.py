@@ -232,6 +232,26 @@ def test_values_along_the_noise_are_the_plain_ones(sampler: ContinuousSampler, n
     assert not plain.log_reward.requires_grad
 
 
+@pytest.mark.parametrize("also", [frozenset(), *(frozenset({need}) for need in PATHS)])
+def test_score_norms_are_those_of_each_trajectory(sampler: ContinuousSampler, also: frozenset[Need]) -> None:
+    """At fixed states, whatever moves along the noise."""
+    if not also <= sampler.offers:
+        return
+    drawn = sampler.rollout(3, generators(0, R))
+    found = sampler.evaluate(drawn, also | {Need.SCORE_NORMS})
+    plain = sampler.evaluate(drawn)
+    pairs = ((plain.trajectory_log_pf, found.score_norm_pf), (plain.trajectory_log_pb, found.score_norm_pb))
+    for log_prob, norms in pairs:
+        for r in range(R):
+            for b in range(3):
+                if not log_prob.requires_grad:
+                    assert float(norms[r, b]) == 0
+                    continue
+                grads = torch.autograd.grad(log_prob[r, b], list(sampler.parameters()), retain_graph=True, allow_unused=True)
+                square = sum(float(g.square().sum()) for g in grads if g is not None)
+                assert float(norms[r, b]) == pytest.approx(square, rel=1e-10)
+
+
 def test_a_diverged_replica_leaves_the_others_alone(sampler: ContinuousSampler) -> None:
     sound = sampler.rollout(4, generators(0, R))
     with torch.no_grad():
@@ -240,6 +260,36 @@ def test_a_diverged_replica_leaves_the_others_alone(sampler: ContinuousSampler) 
     spoiled = sampler.rollout(4, generators(0, R))
     assert torch.equal(sound.states[0], spoiled.states[0])
     assert bool(sampler.evaluate(spoiled).residual()[0].isfinite().all())
+
+
+# Case -> times of seven steps, of which a Gaussian start is one.
+GRIDS = {
+    ("diffusion", "plain"): "uniform",
+    ("diffusion", "langevin"): [0, 0.3, 0.4, 1, 3, 4, 5],
+    ("variance_preserving", "learned"): "uniform",
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("case", "grid"), GRIDS.items(), ids=["plain", "langevin", "preserving"])
+def test_another_grid_is_the_sampler_with_that_grid(case: tuple[str, str], grid: Any, dtype: torch.dtype) -> None:
+    """Same parameters, same counters, other steps; the sampler itself stays as it is."""
+    name, variant = case
+    sampler = spread(make(name, *VARIANTS[name][variant])).to(dtype)
+    before = sampler.rollout(4, generators(0, R, dtype=dtype))
+    finer = sampler.on_grid(7, grid)
+    built = spread(make(name, *VARIANTS[name][variant], "n_steps=7", f"grid={grid}")).to(dtype)
+    assert all(a is b for a, b in zip(finer.parameters(), sampler.parameters(), strict=True))
+    drawn, wanted = (s.rollout(4, generators(0, R, dtype=dtype)) for s in (finer, built))
+    assert torch.equal(drawn.states, wanted.states)
+    assert drawn.states.dtype == dtype
+    assert torch.equal(finer.evaluate(drawn).residual(), built.evaluate(drawn).residual())
+    assert finer.reward_calls.tolist() == sampler.reward_calls.tolist() == [8, 8]
+    assert finer.score_calls.tolist() == sampler.score_calls.tolist()
+    after = sampler.rollout(4, generators(0, R, dtype=dtype))
+    assert torch.equal(after.states, before.states)
+    with pytest.raises(ConfigError, match=r"sampler\.grid"):
+        sampler.on_grid(7, [0.0, 0.2, 0.1])
 
 
 # -- explorations --------------------------------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ def kernel_at(sampler: ContinuousSampler, states: Tensor, k: int, forward: bool)
     row = states[:, :, k : k + 1] if forward else states[:, :, k + 1 : k + 2]
     if not forward:
         return sampler.backward_kernels()(slice(k, k + 1), row, None)
-    return sampler.forward_kernels()(slice(k, k + 1), row, sampler.score(row) if sampler.uses_score else None)
+    return sampler.forward_kernels()(slice(k, k + 1), row, sampler.drift_score(row) if sampler.uses_score else None)
 
 
 def normal(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
@@ -285,6 +285,8 @@ def test_clipped_scores_are_counted() -> None:
     longer = sampler.target.score(drawn.states[:, :, :-1]).norm(dim=-1) > 1
     share = longer.double().mean((1, 2))
     assert bool(((share > 0) & (share < 1)).all())
+    asked = sampler.score(10 * drawn.states)  # by someone else than the drift: as it is
+    torch.testing.assert_close(asked, sampler.target.score(10 * drawn.states), **CLOSE)
     assert sampler.statistics()["clipped_scores"].tolist() == pytest.approx(share.tolist())
     assert make("diffusion", *NETWORK, "n_steps=5").statistics() == {}
 

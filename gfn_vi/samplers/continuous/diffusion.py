@@ -1,78 +1,45 @@
-"""Diffusion samplers: a process in time whose drift is learned, discretized by Euler and Maruyama.
+"""Diffusion samplers: a process in time whose drift is learned, discretized by Euler and Maruyama (processes.py).
 
-x_{k+1} ~ N(a_k x_k + g_k f(x_k, t_k), q_k^2 I) around a linear reference process (reference.py). The bridge process is a Brownian
-motion from the source: a = 1, g = h (the step in time), q^2 = sigma^2 h. The variance-preserving process starts from N(0, s^2 I)
-and keeps it: b = 1 - exp(-sigma^2 h), a^2 = 1 - b, q^2 = s^2 b, and g = q^2, so that f stands for a difference of scores.
 All densities are those of the discrete steps. Networks and options as in Sendera et al., "Improved off-policy training of
 diffusion samplers" (NeurIPS 2024); the variance-preserving process as in Vargas et al., "Denoising diffusion samplers" (2023).
 """
 
 from __future__ import annotations
 
-import math
+import copy
 from collections.abc import Sequence
-from itertools import pairwise
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
-from gfn_vi.core.errors import ConfigError, require
+from gfn_vi.core.errors import require
 from gfn_vi.core.protocols import DensityTarget
 from gfn_vi.core.replicas import ReplicaGenerators
 from gfn_vi.core.types import Role
 from gfn_vi.samplers.continuous.kernels import DiagonalGaussian
 from gfn_vi.samplers.continuous.networks import StepNetwork, TimeNetwork, check_widths, log_normal
+from gfn_vi.samplers.continuous.processes import Process
 from gfn_vi.samplers.continuous.reference import LinearReference
 from gfn_vi.samplers.continuous.sampler import ContinuousSampler, Kernels, LogFlows
 
-PROCESSES = ("bridge", "variance_preserving")
-NOISES = ("constant", "linear", "geometric")
+# What a grid makes of the process, besides the reference.
+TABLES = ("gain", "moves", "times")
 LANGEVINS = ("none", "scalar", "per_dimension")
 BACKWARDS = ("reference", "learned")
 # Initial multiple of the score in the drift, and how far a learned backward kernel can leave the reference.
 INITIAL_SCALE, LARGEST_CORRECTION = 0.01, 0.1
 
 
-def time_grid(grid: str | Sequence[float], end_time: float, n_intervals: int) -> list[float]:
-    """Return the n_intervals + 1 times of a process; raise ConfigError for a grid that is not increasing."""
-    require(end_time > 0, "sampler.end_time", end_time, "expected a positive number")
-    if isinstance(grid, str):
-        require(grid == "uniform", "sampler.grid", grid, "expected uniform, or a list of increasing times")
-        return [end_time * i / n_intervals for i in range(n_intervals + 1)]
-    times = [float(time) for time in grid]
-    require(
-        len(times) == n_intervals + 1,
-        "sampler.grid",
-        f"{len(times)} times",
-        f"expected {n_intervals + 1} times for sampler.n_steps, which a first step from sampler.start_std is one of",
-    )
-    rising = all(math.isfinite(time) for time in times) and all(a < b for a, b in pairwise(times))
-    require(rising, "sampler.grid", times, "expected increasing times")
-    return times
-
-
-def noise_levels(noise: str, sigma: float, sigma_end: float | None, times: Sequence[float]) -> list[float]:
-    """Return sigma at the start of every interval between times."""
-    require(noise in NOISES, "sampler.noise", noise, f"expected one of {', '.join(NOISES)}")
-    require(sigma > 0, "sampler.sigma", sigma, "expected a positive number")
-    if noise == "constant":
-        return [sigma] * (len(times) - 1)
-    if sigma_end is None or sigma_end <= 0:
-        raise ConfigError("sampler.sigma_end", sigma_end, f"expected a positive number for sampler.noise={noise}")
-    progress = [(time - times[0]) / (times[-1] - times[0]) for time in times[:-1]]
-    if noise == "linear":
-        return [sigma + (sigma_end - sigma) * u for u in progress]
-    return [sigma ** (1 - u) * sigma_end**u for u in progress]
-
-
 class DiffusionSampler(ContinuousSampler):
     """A learned drift on a Brownian bridge or a variance-preserving process."""
 
+    drift_scores: Tensor
     clipped_scores: Tensor
     gain: Tensor
     moves: Tensor
     times: Tensor
-    counters = (*ContinuousSampler.counters, "clipped_scores")
+    counters = (*ContinuousSampler.counters, "drift_scores", "clipped_scores")
 
     def __init__(
         self,
@@ -99,7 +66,6 @@ class DiffusionSampler(ContinuousSampler):
     ) -> None:
         """Keys are explained in configs/sampler/diffusion.yaml; rng draws the weights."""
         super().__init__(target, len(rng), n_steps, flow, log_Z)
-        require(process in PROCESSES, "sampler.process", process, f"expected one of {', '.join(PROCESSES)}")
         require(langevin in LANGEVINS, "sampler.langevin", langevin, f"expected one of {', '.join(LANGEVINS)}")
         require(backward in BACKWARDS, "sampler.backward", backward, f"expected one of {', '.join(BACKWARDS)}")
         clips = score_clip is None or score_clip > 0
@@ -109,8 +75,10 @@ class DiffusionSampler(ContinuousSampler):
         check_widths(hidden, n_frequencies)
         self.score_clip, self.uses_score, self.forward_looking = score_clip, langevin != "none", forward_looking
         self.log_variance_range = log_variance_range
-        self._discretize(process, start_std, end_time, grid, noise, sigma, sigma_end)
-        self.register_buffer("clipped_scores", torch.zeros(len(rng), dtype=torch.long))
+        self.process = Process(process, start_std, end_time, noise, sigma, sigma_end)
+        self._discretize(n_steps, grid)
+        for name in ("drift_scores", "clipped_scores"):
+            self.register_buffer(name, torch.zeros(len(rng), dtype=torch.long))
 
         def network(n_out: int) -> StepNetwork:
             return StepNetwork(rng, self.dim, n_frequencies, hidden, n_out)
@@ -121,44 +89,25 @@ class DiffusionSampler(ContinuousSampler):
         self.flow_net = network(1) if flow else None
         self.to(rng.dtype)
 
-    def _discretize(
-        self,
-        process: str,
-        start_std: float | None,
-        end_time: float,
-        grid: str | Sequence[float],
-        noise: str,
-        sigma: float,
-        sigma_end: float | None,
-    ) -> None:
-        """Set the reference process and how far a drift moves each step; a first step from N(0, start_std^2 I) is not learned."""
-        if process == "variance_preserving" and start_std is None:
-            raise ConfigError("sampler.start_std", start_std, "expected the standard deviation that the process preserves")
-        positive = start_std is None or start_std > 0
-        require(positive, "sampler.start_std", start_std, "expected a positive number, or null")
-        n_intervals = self.n_steps - (start_std is not None)
-        require(n_intervals >= 1, "sampler.n_steps", self.n_steps, "expected a step besides the start: at least 2")
-        times = time_grid(grid, end_time, n_intervals)
-        steps = [b - a for a, b in pairwise(times)]
-        levels = noise_levels(noise, sigma, sigma_end, times)
-        if process == "bridge":
-            shrinkage = [1.0] * n_intervals
-            stds = [level * math.sqrt(h) for level, h in zip(levels, steps, strict=True)]
-            gain = steps
-        else:
-            assert start_std is not None
-            rates = [-math.expm1(-(level**2) * h) for level, h in zip(levels, steps, strict=True)]
-            shrinkage = [math.sqrt(1 - b) for b in rates]
-            stds = [start_std * math.sqrt(b) for b in rates]
-            gain = [std**2 for std in stds]
-        moves = [1.0] * n_intervals
-        progress = [(time - times[0]) / (times[-1] - times[0]) for time in times]
-        if start_std is not None:
-            shrinkage, stds, gain, moves = [1.0, *shrinkage], [start_std, *stds], [0.0, *gain], [0.0, *moves]
-            progress = [0.0, *progress]
-        self.reference = LinearReference(shrinkage, stds)
-        for name, values in (("gain", gain), ("moves", moves), ("times", progress)):
-            self.register_buffer(name, torch.tensor(values, dtype=torch.float64), persistent=False)
+    def _discretize(self, n_steps: int, grid: str | Sequence[float]) -> None:
+        """Set the tables of steps."""
+        steps = self.process.on_grid(n_steps, grid)
+        self.reference = LinearReference(steps.shrinkage, steps.noise)
+        for name in TABLES:
+            self.register_buffer(name, torch.tensor(getattr(steps, name), dtype=torch.float64), persistent=False)
+
+    def on_grid(self, n_steps: int, grid: str | Sequence[float]) -> Self:
+        """Return a sampler of the same process on other times: parameters and counters are those of this one, not copies."""
+        twin = copy.copy(self)
+        for name in ("_buffers", "_modules"):  # the tables of steps are the twin's own
+            setattr(twin, name, getattr(self, name).copy())
+        twin.n_steps = n_steps
+        twin.register_buffer("steps", torch.arange(n_steps, device=self.steps.device), persistent=False)
+        twin._discretize(n_steps, grid)
+        twin.reference.to(self.gain)
+        for name in TABLES:
+            setattr(twin, name, getattr(twin, name).to(self.gain))
+        return twin
 
     def _scale_network(self, rng: ReplicaGenerators, n_frequencies: int, width: int, langevin: str) -> TimeNetwork | None:
         if langevin == "none":
@@ -178,9 +127,10 @@ class DiffusionSampler(ContinuousSampler):
             groups[Role.FLOW] = list(self.flow_net.parameters())
         return groups
 
-    def score(self, states: Tensor) -> Tensor:
+    def drift_score(self, states: Tensor) -> Tensor:
         """Return the gradient of log R, shortened to the norm score_clip where it is longer; how often is counted."""
-        score = super().score(states)
+        score = self.score(states)
+        self.drift_scores += states[0, ..., 0].numel()
         if self.score_clip is None:
             return score
         norm = score.norm(dim=-1, keepdim=True)
@@ -188,10 +138,10 @@ class DiffusionSampler(ContinuousSampler):
         return score * (self.score_clip / norm.clamp(min=self.score_clip))
 
     def statistics(self) -> dict[str, Tensor]:
-        """clipped_scores: share of the scores so far that were longer than score_clip."""
+        """clipped_scores: share of the drift's scores so far that were longer than score_clip."""
         if not self.uses_score:
             return {}
-        return {"clipped_scores": self.clipped_scores.double() / self.score_calls.clamp(min=1)}
+        return {"clipped_scores": self.clipped_scores.double() / self.drift_scores.clamp(min=1)}
 
     # -- kernels ------------------------------------------------------------------------------------------------------
 

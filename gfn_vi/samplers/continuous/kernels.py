@@ -28,7 +28,7 @@ class Kernel(ABC):
 
     @abstractmethod
     def redraw(self, states: Tensor) -> tuple[Tensor, Tensor]:
-        """Return `states` and their log-densities as functions of the kernel with the noise held fixed.
+        """Return `states`, which carry no gradient, and their log-densities as functions of the kernel, the noise held fixed.
 
         The values are those of `states` and `log_density(states)`; gradients are those of `draw` at the noise behind `states`.
         """
@@ -66,10 +66,10 @@ class Gaussian(Kernel):
 
     def redraw(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """Return states and log-densities along the noise."""
-        noise = self.noise_of(states.detach()).detach()
+        noise = self.noise_of(states).detach()
         moved = self.states_of(noise)
         # exactly the states that were given, so that rounding does not grow along the chain
-        return states.detach() + (moved - moved.detach()), self._log_density_of(noise)
+        return states + (moved - moved.detach()), self._log_density_of(noise)
 
 
 @dataclass(frozen=True)

@@ -97,8 +97,12 @@ class ContinuousSampler(BaseSampler):
         # along the noise the score moves with the state: its own derivative is part of the gradient
         return torch.autograd.grad(self.target.log_reward(states).sum(), states, create_graph=True)[0]
 
+    def drift_score(self, states: Tensor) -> Tensor:
+        """Return the score as forward kernels see it: [R, N, K, d]."""
+        return self.score(states)
+
     def _score_if_used(self, states: Tensor) -> Tensor | None:
-        return self.score(states) if self.uses_score else None
+        return self.drift_score(states) if self.uses_score else None
 
     @torch.no_grad()
     def rollout(self, batch: int, rng: ReplicaGenerators, tilt: GaussianTilt | None = None) -> Trajectories:
@@ -161,9 +165,9 @@ class ContinuousSampler(BaseSampler):
         log_pb = self._backward(states, keep)
         norm_pf = norm_pb = None
         if Need.SCORE_NORMS in needs:
-            parameters = list(self.parameters())
-            norm_pf = trajectory_score_norms(log_pf.sum(-1), parameters)
-            norm_pb = trajectory_score_norms(log_pb.sum(-1), parameters)
+            parameters, fixed = list(self.parameters()), trajectories.states  # scores are at fixed states, also along the noise
+            log_probs = (self._forward(fixed, None, keep), self._backward(fixed, keep)) if needs & PATHS else (log_pf, log_pb)
+            norm_pf, norm_pb = (trajectory_score_norms(log_prob.sum(-1), parameters) for log_prob in log_probs)
         return Evaluation(
             log_pf=log_pf,
             log_pb=log_pb,
