@@ -27,12 +27,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.cases import COLLECTED_RUNS, DAG_FORM, FEWEST, MOST, WARMUP, Case, Job, UsageError, parse_cases
-from benchmark.installing import ensure_installed, peers_of
 from benchmark.machine import describe
-from benchmark.report import compared, comparison_lines, disagreements, result_lines, summarized
-from benchmark.runner import OURS, Result, run
+from benchmark.report import compared, comparison_lines, result_lines, summarized
+from benchmark.runner import OURS, Result, ensure_installed, peers_of, run
 
-# Key -> (default, meaning); numbers are >= 1 unless LEAST says otherwise.
+# Key -> (default, meaning); numbers are >= 1 but for warmup.
 KEYS = {
     "case": (
         "all",
@@ -47,11 +46,10 @@ KEYS = {
     "runs": (f"{COLLECTED_RUNS}", "runs that case=collect collects"),
     "rounds": ("", "how often everything is measured, interleaved; default 1, with --peers 3"),
 }
-LEAST = {"warmup": 0}
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit status (2: a clear message on stderr)."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point. Exits with status 2 and a clear message on stderr where the command line cannot work."""
     keys = "\n".join(f"  {key + '=' + default:<14} {meaning}" for key, (default, meaning) in KEYS.items())
     parser = argparse.ArgumentParser(
         description=f"{__doc__}\nkeys:\n{keys}", formatter_class=argparse.RawDescriptionHelpFormatter
@@ -66,14 +64,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         jobs, rounds = plan(given.keys, given.peers)
         measure_all(jobs, rounds, given.peers, given.json)
     except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        parser.exit(2, f"error: {error}\n")
     except OSError as error:
-        print(f"error: cannot write {error.filename or given.json}: {error.strerror or error}", file=sys.stderr)
-        return 2
+        parser.exit(2, f"error: cannot write {error.filename or given.json}: {error.strerror or error}\n")
     except KeyboardInterrupt:
-        return 130
-    return 0
+        parser.exit(130)
 
 
 def plan(words: Sequence[str], peers: bool) -> tuple[list[list[Job]], int]:
@@ -88,8 +83,9 @@ def plan(words: Sequence[str], peers: bool) -> tuple[list[list[Job]], int]:
         raise UsageError(f"device={options['device']}: the peers are compared on the CPU; leave out --peers or use device=cpu")
 
     def number(key: str, text: str) -> int:
-        if not text.isdecimal() or int(text) < LEAST.get(key, 1):
-            raise UsageError(f"{key}={text}: expected a whole number >= {LEAST.get(key, 1)}")
+        least = 0 if key == "warmup" else 1
+        if not text.isdecimal() or int(text) < least:
+            raise UsageError(f"{key}={text}: expected a whole number >= {least}")
         return int(text)
 
     def jobs(case: Case) -> list[Job]:
@@ -115,9 +111,8 @@ def measure_all(jobs: list[list[Job]], rounds: int, peers: bool, json_file: Path
         print(f"WARNING: {text}", file=sys.stderr, flush=True)
 
     cases = [several[0].case for several in jobs]
-    if peers:
-        for name in {name: None for case in cases for name in peers_of(case)}:
-            ensure_installed(name)
+    for name in {name: None for case in cases for name in peers_of(case) if peers}:
+        ensure_installed(name)
     machine = describe()
     print(f"{machine['processor']}, {machine['cores']} cores", flush=True)
     settings = {case.kind: dict(case.settings) for case in cases}
@@ -134,15 +129,9 @@ def measure_all(jobs: list[list[Job]], rounds: int, peers: bool, json_file: Path
             results.append(summarized(several))
             print(*result_lines(results[-1]), sep="\n", flush=True)
         report["comparison"] = compared(results)
-        for line in disagreements(results[-len(turn) :]):
-            raise UsageError(line)
         if json_file is not None:
             json_file.write_text(json.dumps(report, indent=1) + "\n")
     for line in comparison_lines(report["comparison"]):
         print(line)
     if warnings:
         print(f"{len(warnings)} warnings that the machine was not idle: do not trust the times", file=sys.stderr)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from benchmark.cases import BAD_SETTINGS, COLLECT, DAG, EXACT, HYPERGRID, Job
+from benchmark.cases import BAD_SETTINGS, COLLECT, DAG, EXACT, MEASUREMENTS, Job
 from benchmark.phases import PHASES, Stopwatch, phases_timed
 from gfn_vi import __version__
 from gfn_vi.build import build_trainer
@@ -45,19 +45,28 @@ def clock_of(device: torch.device) -> Clock:
     return clock
 
 
-def time_updates(trainer: Trainer, sizes: list[int], clock: Clock) -> dict[str, Any]:
+def times_ms(call: Callable[[], object], blocks: list[int], clock: Clock) -> list[float]:
+    """Milliseconds per call in each block of so many calls."""
+    block_ms = []
+    for size in blocks:
+        start = clock()
+        for _ in range(size):
+            call()
+        block_ms.append((clock() - start) / size * 1e3)
+    return block_ms
+
+
+def time_updates(job: Job, trainer: Trainer, clock: Clock) -> dict[str, Any]:
     """block_ms: milliseconds per update of each block; mean_length: steps of a trajectory, the stop step included.
 
     rewards_per_update: evaluations of the reward, of all replicas together.
     """
-    block_ms, lengths, calls = [], [], int(trainer.reward_calls.sum())
-    for size in sizes:
-        start = clock()
-        masks = [trainer.update()[1].mask for _ in range(size)]
-        block_ms.append((clock() - start) / size * 1e3)
-        lengths += [float(mask.sum(2).double().mean()) for mask in masks]
-    rewards = (int(trainer.reward_calls.sum()) - calls) / sum(sizes)
-    return {"block_ms": block_ms, "mean_length": mean(lengths), "rewards_per_update": rewards}
+    masks: list[torch.Tensor] = []
+    calls = int(trainer.reward_calls.sum())
+    block_ms = times_ms(lambda: masks.append(trainer.update()[1].mask), job.blocks, clock)
+    rewards = (int(trainer.reward_calls.sum()) - calls) / job.updates
+    length = mean(float(mask.sum(2).double().mean()) for mask in masks)
+    return {"block_ms": block_ms, "mean_length": length, "rewards_per_update": rewards}
 
 
 def distinct_share(trajectories: Trajectories) -> float:
@@ -97,24 +106,20 @@ def exact_gradients(trainer: Trainer) -> dict[str, Any]:
 
 
 def time_measurement(job: Job, trainer: Trainer, clock: Clock) -> dict[str, Any]:
-    """first_ms builds the state graph, too; block_ms are one measurement each; what: what was measured, or its jsd."""
-
-    def times(measure: Callable[[], object], most: int) -> dict[str, Any]:
-        ticks = [clock()]
-        for _ in range(1 + min(job.updates, most)):
-            measure()
-            ticks.append(clock())
-        first_ms, *block_ms = [(end - start) * 1e3 for start, end in itertools.pairwise(ticks)]
-        return {"first_ms": first_ms, "block_ms": block_ms}
+    """first_ms builds the state graph, too; block_ms are one measurement each; what: what was measured."""
 
     if job.case.kind == EXACT:
-        return times(trainer.measure, EVALUATIONS) | {"jsd": float(trainer.measured["jsd"].mean())}
-    if job.case.kind == "exact_gradients":
-        what = f"exact gradients of {', '.join(exact_gradients(trainer))}"
-        return times(lambda: exact_gradients(trainer), GRADIENTS) | {"what": what}
-    metric = next(m for m in trainer.parts.metrics if isinstance(m, GradientStatistics))
-    what = f"{len(metric.objectives)} estimators, {metric.n_batches} batches of {job.case.batch}"
-    return times(lambda: metric(trainer.parts.moment(trainer.metric_rng)), STATISTICS) | {"what": what}  # type: ignore[arg-type]
+        call, most, what = trainer.measure, EVALUATIONS, "all exact metrics (the first builds the state graph)"
+    elif job.case.kind == "exact_gradients":
+        call, most = (lambda: exact_gradients(trainer)), GRADIENTS
+        what = f"exact gradients of {', '.join(call())}"
+    else:
+        metric = next(m for m in trainer.parts.metrics if isinstance(m, GradientStatistics))
+        call, most = (lambda: metric(trainer.parts.moment(trainer.metric_rng))), STATISTICS  # type: ignore[arg-type]
+        what = f"{len(metric.objectives)} estimators, {metric.n_batches} batches of {job.case.batch}"
+    first_ms, *block_ms = times_ms(call, [1] * (1 + min(job.updates, most)), clock)
+    jsd = {"jsd": float(trainer.measured["jsd"].mean())} if job.case.kind == EXACT else {}
+    return {"first_ms": first_ms, "block_ms": block_ms, "what": what, **jsd}
 
 
 def known_log_rewards(target: DiscreteTarget) -> list[float]:
@@ -129,39 +134,37 @@ def known_log_rewards(target: DiscreteTarget) -> list[float]:
     return found
 
 
-def peak_memory_mb(device: torch.device) -> dict[str, float]:
+def memory_of(device: torch.device) -> dict[str, Any]:
     """Resident memory of this process at its peak, in units of 1e6 bytes, and of the accelerator where there is one."""
     unit = 1 if sys.platform == "darwin" else 1024
-    peak = {"peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6}
+    found: dict[str, Any] = {"peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6}
     if device.type == "cuda":
-        peak["peak_device_memory_mb"] = torch.cuda.max_memory_allocated(device) / 1e6
-    return peak
+        found["peak_device_memory_mb"] = torch.cuda.max_memory_allocated(device) / 1e6
+        found["device_name"] = torch.cuda.get_device_name(device)
+    return found
 
 
 def measure(job: Job) -> dict[str, Any]:
     """Return everything about one case and number of replicas."""
     torch.set_num_threads(job.threads)
-    result: dict[str, Any] = {"version": __version__, "torch": torch.__version__}
+    versions = {"version": __version__, "torch": torch.__version__}
     if job.case.kind == COLLECT:
         from benchmark.collecting import time_collection
 
-        return result | time_collection(job) | peak_memory_mb(torch.device("cpu"))
+        return versions | time_collection(job) | memory_of(torch.device("cpu"))
     trainer = build_trainer(job.config())[0]
     device = trainer.reward_calls.device
     clock = clock_of(device)
     for _ in range(job.warmup):
         trainer.update()
-    if device.type == "cuda":
-        result["device_name"] = torch.cuda.get_device_name(device)
-    if job.case.kind not in (HYPERGRID, DAG):
-        return result | time_measurement(job, trainer, clock) | peak_memory_mb(device)
-    result |= time_updates(trainer, job.blocks, clock)
-    peak = peak_memory_mb(device)  # before a closer look, which needs memory of its own
-    result |= look_closely(trainer, min(job.updates, CLOSE_LOOKS), clock)
-    result["log_Z"] = [float(value) for value in trainer.parts.sampler.log_Z.detach()]
+    if job.case.name in MEASUREMENTS:
+        return versions | time_measurement(job, trainer, clock) | memory_of(device)
+    found = time_updates(job, trainer, clock) | memory_of(device)
+    found |= look_closely(trainer, min(job.updates, CLOSE_LOOKS), clock)  # comes last: it needs memory of its own
+    found["log_Z"] = [float(value) for value in trainer.parts.sampler.log_Z.detach()]
     if job.case.kind == DAG:
-        result["log_rewards"] = known_log_rewards(trainer.parts.target)  # type: ignore[arg-type]
-    return result | peak
+        found["log_rewards"] = known_log_rewards(trainer.parts.target)  # type: ignore[arg-type]
+    return versions | found
 
 
 if __name__ == "__main__":

@@ -20,23 +20,22 @@ class Stopwatch:
     def __init__(self, clock: Callable[[], float]) -> None:
         """clock: read at every change of phase; it waits for an accelerator, which works on while the program goes ahead."""
         self.seconds: defaultdict[str, float] = defaultdict(float)
-        self._clock, self._open, self._since = clock, [""], 0.0
+        self._clock, self._open, self._since = clock, "", 0.0
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Count what runs inside as `name`; also a decorator of functions."""
-        self._switch()
-        self._open.append(name)
+        outer = self._open
+        self._switch(name)
         try:
             yield
         finally:
-            self._switch()
-            self._open.pop()
+            self._switch(outer)
 
-    def _switch(self) -> None:
+    def _switch(self, name: str) -> None:
         now = self._clock()
-        self.seconds[self._open[-1]] += now - self._since
-        self._since = now
+        self.seconds[self._open] += now - self._since
+        self._open, self._since = name, now
 
 
 @contextmanager

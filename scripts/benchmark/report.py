@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable
 from statistics import mean, median
 
-from benchmark.cases import COLLECT, COLLECTED_RUNS, EXACT, GOALS, MEASUREMENTS, case_of
+from benchmark.cases import COLLECT, COLLECTED_RUNS, EXACT, GOALS, MEASUREMENTS, UsageError, case_of
 from benchmark.machine import DISTURBING_CORES
 from benchmark.runner import OURS, Result
 
@@ -48,55 +49,50 @@ def compared(results: list[Result]) -> list[Result]:
 
     ratio: their milliseconds per update over ours per replica; ratio_matched: the same per visited state, so that it does
     not matter that policies trained from other seeds make shorter or longer trajectories.
+    Raises UsageError where log-rewards of the same graphs are other than ours: that peer samples from something else.
     """
     trained = [r for r in results if "mean_length" in r]
-    pairs = [
-        (a, b) for a in trained for b in trained if a["implementation"] == OURS != b["implementation"] and a["case"] == b["case"]
-    ]
+    peers = [r for r in trained if r["implementation"] != OURS]
     rows = []
-    for ours, theirs in pairs:
+    for ours, theirs in itertools.product((r for r in trained if r["implementation"] == OURS), peers):
+        if ours["case"] != theirs["case"]:
+            continue
+        wanted, found, peer = ours.get("log_rewards", []), theirs.get("log_rewards", []), theirs["implementation"]
+        if not all(math.isclose(a, b, rel_tol=AGREEMENT, abs_tol=1) for a, b in zip(wanted, found, strict=True)):
+            raise UsageError(f"{peer} {theirs['case']}: log-rewards {found} of two graphs, ours are {wanted}")
         ratio = theirs["ms"] / ours["ms_per_replica"]
         matched = ratio * ours["mean_length"] / theirs["mean_length"]
-        row = {"case": ours["case"], "replicas": ours["replicas"], "peer": theirs["implementation"]}
+        row = {"case": ours["case"], "replicas": ours["replicas"], "peer": peer}
         rows.append(row | {"ratio": ratio, "ratio_matched": matched})
     return rows
 
 
-def disagreements(results: list[Result]) -> list[str]:
-    """A line for every peer whose log-rewards of the same graphs are other than ours: it samples from something else."""
-    known = [r for r in results if "log_rewards" in r]
-    ours = {r["case"]: r["log_rewards"] for r in known if r["implementation"] == OURS}
-    return [
-        f"{r['implementation']} {r['case']}: log-rewards {r['log_rewards']} of two graphs, ours are {ours[r['case']]}"
-        for r in known
-        if r["case"] in ours
-        and not all(
-            math.isclose(a, b, rel_tol=AGREEMENT, abs_tol=1) for a, b in zip(ours[r["case"]], r["log_rewards"], strict=True)
-        )
-    ]
-
-
 def result_lines(r: Result) -> list[str]:
     """One measurement in words."""
-    who = f"{r['implementation']:<9}{r['case']:<9} {_replicas(r)}"
+    case, who = r["case"], f"{r['implementation']:<9}{r['case']:<9} {_replicas(r)}"
     if "not_measured" in r:
         return [f"{who}  not measured: {r['not_measured']}"]
     low, high = r["ms_range"]
-    what = "measurement" if r["case"] in MEASUREMENTS else "update"
+    what = "measurement" if case in MEASUREMENTS else "update"
     lines = [f"{who}  {r['ms']:8.2f} ms/{what} ({low:.2f} to {high:.2f}), per replica {r['ms_per_replica']:.2f} ms"]
-    if r["case"] == EXACT:
-        goal = f"goal {EXACT_GOAL_MS:.0f} ms per replica: {_verdict(r['ms_per_replica'] <= EXACT_GOAL_MS)}"
-        lines.append(f"the first {r['first_ms']:.0f} ms (builds the state graph), {goal}, {_memory(r)}")
-    elif r["case"] == COLLECT:
-        reached = _verdict(r["ms"] < COLLECT_GOAL_SECONDS * 1e3)
-        goal = f", goal {COLLECT_GOAL_SECONDS:.0f} s: {reached}" if r["runs"] == COLLECTED_RUNS else ""
-        lines.append(f"{r['what']}{goal}, {_memory(r)}")
-    elif r["case"] in MEASUREMENTS:
-        lines.append(f"{r['what']}; the first {r['first_ms']:.0f} ms, {_memory(r)}")
-    else:
-        units = ("trajectories", "states", "rewards")
-        rates = [f"{r[f'{unit}_per_second']:,.0f} {unit}/s" for unit in units if f"{unit}_per_second" in r]
-        lines.append(f"{', '.join(rates)}, mean length {r['mean_length']:.1f}, {_memory(r)}")
+    units = ("trajectories", "states", "rewards")
+    facts = [f"{r[f'{unit}_per_second']:,.0f} {unit}/s" for unit in units if f"{unit}_per_second" in r]
+    if "mean_length" in r:
+        facts.append(f"mean length {r['mean_length']:.1f}")
+    if "what" in r:
+        facts.append(r["what"])
+    if "first_ms" in r:
+        facts.append(f"the first {r['first_ms']:.0f} ms")
+    if case == EXACT:
+        facts.append(_goal(f"{EXACT_GOAL_MS:.0f} ms per replica", r["ms_per_replica"] <= EXACT_GOAL_MS))
+    if case == COLLECT and r["runs"] == COLLECTED_RUNS:
+        facts.append(_goal(f"{COLLECT_GOAL_SECONDS:.0f} s", r["ms"] < COLLECT_GOAL_SECONDS * 1e3))
+    facts.append(f"peak memory {r['peak_memory_mb']:.0f} MB")
+    if "peak_device_memory_mb" in r:
+        facts.append(f"on the device {r['peak_device_memory_mb']:.0f} MB")
+    if case == LAST_CASE and r["implementation"] == OURS:
+        facts.append(_goal(f"{LAST_CASE_GOAL_MB:.0f} MB", r["peak_memory_mb"] < LAST_CASE_GOAL_MB))
+    lines.append(", ".join(facts))
     if "phases_ms" in r:
         phases = ", ".join(f"{name} {ms:.2f}" for name, ms in r["phases_ms"].items())
         lines.append(f"phases (ms): {phases}; distinct {r['distinct_share']:.0%} of visited states")
@@ -123,9 +119,9 @@ def comparison_lines(rows: list[Result]) -> list[str]:
         faster[who] = min(faster.get(who, row), row, key=lambda row: row["ratio_matched"])
     lines.append("against the faster peer at matched lengths:")
     for who, row in faster.items():
-        ratio = row["ratio_matched"]
-        goal = dict(zip((1, 8), case_of(row["case"]).goals, strict=False)).get(row["replicas"])
-        lines.append(f"{who}{ratio:5.2f} x" + ("" if goal is None else f" (goal {goal:g} x: {_verdict(ratio >= goal)})"))
+        ratio, goals = row["ratio_matched"], dict(zip((1, 8), case_of(row["case"]).goals, strict=False))
+        goal = goals.get(row["replicas"])
+        lines.append(f"{who}{ratio:5.2f} x" + ("" if goal is None else f" ({_goal(f'{goal:g} x', ratio >= goal)})"))
     return lines
 
 
@@ -133,14 +129,5 @@ def _replicas(r: Result) -> str:
     return f"{r['replicas']} replica{'s' if r['replicas'] > 1 else ' '}"
 
 
-def _memory(r: Result) -> str:
-    text = f"peak memory {r['peak_memory_mb']:.0f} MB"
-    if "peak_device_memory_mb" in r:
-        text += f", on the device {r['peak_device_memory_mb']:.0f} MB"
-    if r["case"] == LAST_CASE and r["implementation"] == OURS:
-        text += f" (goal {LAST_CASE_GOAL_MB:.0f}: {_verdict(r['peak_memory_mb'] < LAST_CASE_GOAL_MB)})"
-    return text
-
-
-def _verdict(reached: bool) -> str:
-    return "reached" if reached else "missed"
+def _goal(text: str, reached: bool) -> str:
+    return f"goal {text}: {'reached' if reached else 'missed'}"

@@ -1,4 +1,8 @@
-"""Runs measurements, each in a fresh process, and says when the machine was not idle."""
+"""Runs measurements, each in a fresh process, and says when the machine was not idle.
+
+Other GFlowNet packages have each an environment of its own under .peers/ of the clone, and are timed by
+scripts/benchmark/peers/<package>_<kind of case>.py.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +13,57 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmark.cases import BAD_SETTINGS, DAG, Job, UsageError
-from benchmark.installing import ensure_installed, script
-from benchmark.machine import DISTURBING_CORES, Others, lacks_memory, only_free_memory, watch
+from benchmark.cases import BAD_SETTINGS, DAG, Case, Job, UsageError
+from benchmark.machine import Others, lacks_memory, only_free_memory
 
 OURS = "gfn_vi"
 SCRIPTS = Path(__file__).resolve().parents[1]
-ERROR_LINES = 15
+CLONE = SCRIPTS.parent
+# Name -> requirements.
+PEERS = {
+    # The torch that requirements.lock has. Its BayesianStructure keeps graphs as objects and goes through them in Python for
+    # masks, features and scores; it is not compared on DAGs.
+    "torchgfn": ("torch==2.13.0", "torchgfn==2.4.1"),
+    # equinox is what its baselines build networks with; gfnx wants numpy 1.26, which newer releases of jax refuse.
+    "gfnx": ("gfnx==0.0.1", "jax==0.6.2", "jaxlib==0.6.2", "equinox==0.13.8", "optax==0.2.8", "numpy==1.26.4"),
+}
+# So much of what a process that failed has said is shown, and so long others are watched before a measurement.
+ERROR_LINES, WATCH_SECONDS = 15, 0.5
 Result = dict[str, Any]
+
+
+def peers_of(case: Case) -> list[str]:
+    """Return the peers that have what the case trains on."""
+    return [peer for peer in PEERS if _script(peer, case).is_file()]
+
+
+def _script(peer: str, case: Case) -> Path:
+    return SCRIPTS / "benchmark" / "peers" / f"{peer}_{case.kind}.py"
+
+
+def ensure_installed(peer: str) -> Path:
+    """Return the peer's interpreter; make its environment unless it is there with these very requirements.
+
+    Raises UsageError with pip's last words.
+    """
+    folder, requirements = CLONE / ".peers" / peer, PEERS[peer]
+    python, installed, wanted = folder / "bin" / "python", folder / "installed.txt", "\n".join(requirements) + "\n"
+    if installed.is_file() and installed.read_text() == wanted:
+        return python
+    print(f"installing {peer} into {folder} (once, 1 to 5 minutes)", flush=True)
+    make = [sys.executable, "-m", "venv", "--clear", str(folder)]
+    install = [str(python), "-m", "pip", "install", "--quiet", *requirements]
+    for command in (make, install):
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        if done.returncode != 0:
+            raise UsageError(f"{peer} cannot be installed; {' '.join(command)} said:\n{_end_of(done.stdout)}")
+    installed.write_text(wanted)
+    return python
 
 
 def run(name: str, job: Job, warn: Callable[[str], None]) -> Result:
@@ -29,29 +72,28 @@ def run(name: str, job: Job, warn: Callable[[str], None]) -> Result:
     Without times, and with "not_measured" instead, where it needs more memory than is free.
     """
     label = f"{name} {job.case.name}" + (f", {job.replicas} replicas" if job.replicas > 1 else "")
-    load_average = os.getloadavg()[0]
-    before, message = watch()
-    if message:
-        warn(f"before {label} {message}")
+    result: Result = {"implementation": name, "case": job.case.name, "replicas": job.replicas, "batch": job.case.batch}
+    result |= {"updates": job.updates, "warmup": job.warmup, "load_average": os.getloadavg()[0]}
+
+    def look(when: str, others: Others) -> None:
+        result[f"busy_cores_{when}"] = others.cores()
+        if warning := others.warning():
+            warn(f"{when} {label} {warning}")
+
+    idle = Others()
+    time.sleep(WATCH_SECONDS)
+    look("before", idle)
     others = Others()
-    try:
-        found = _result_of(name, job)
-    except subprocess.CalledProcessError as error:
-        last = "\n".join(error.stderr.splitlines()[-ERROR_LINES:])
-        raise UsageError(f"{label} failed with status {error.returncode}:\n{last}") from None
-    during = others.cores()
-    if during is not None and during > DISTURBING_CORES:
-        warn(f"during {label} the machine was not idle: others used {during:.1f} cores on average")
-    head = {"implementation": name, "case": job.case.name, "replicas": job.replicas, "batch": job.case.batch}
-    head |= {"updates": job.updates, "warmup": job.warmup}
-    return head | found | {"busy_cores_before": before, "busy_cores_during": during, "load_average": load_average}
+    result |= _measured(name, job, label)
+    look("during", others)
+    return result
 
 
-def _result_of(name: str, job: Job) -> Result:
+def _measured(name: str, job: Job, label: str) -> Result:
     given, environment = job.to_dict(), dict(os.environ)
     if name == OURS:
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(SCRIPTS), environment.get("PYTHONPATH")]))
-        return run_process(job, [sys.executable, "-m", "benchmark.measure", json.dumps(given)], environment)
+        return run_process(label, job, [sys.executable, "-m", "benchmark.measure", json.dumps(given)], environment)
     environment.pop("PYTHONPATH", None)
     environment["JAX_PLATFORMS"] = "cpu"
     with tempfile.TemporaryDirectory() as folder:
@@ -59,8 +101,8 @@ def _result_of(name: str, job: Job) -> Result:
             given["data_file"] = f"{folder}/table.txt"
             write_table(job, given["data_file"])
         # -O: without asserts, as a user in a hurry would run it
-        command = [str(ensure_installed(name)), "-O", str(script(name, job.case)), json.dumps(given)]
-        return run_process(job, command, environment)
+        command = [str(ensure_installed(name)), "-O", str(_script(name, job.case)), json.dumps(given)]
+        return run_process(label, job, command, environment)
 
 
 def write_table(job: Job, file: str) -> None:
@@ -71,14 +113,19 @@ def write_table(job: Job, file: str) -> None:
     numpy.savetxt(file, instantiate(job.config().target.data).table().values.numpy())
 
 
-def run_process(job: Job, command: list[str], environment: dict[str, str]) -> Result:
-    """Run the command, whose last line is its result. Raises CalledProcessError where it failed, UsageError where it says why."""
+def run_process(label: str, job: Job, command: list[str], environment: dict[str, str]) -> Result:
+    """Run the command, whose last line is its result. Raises UsageError, which says why it failed."""
     with only_free_memory() if job.device == "cpu" else contextlib.nullcontext():
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode == BAD_SETTINGS:
         raise UsageError(done.stderr.splitlines()[-1])
     if done.returncode == -signal.SIGKILL or (done.returncode != 0 and lacks_memory(done.stderr)):
         return {"not_measured": "needs more memory than is free"}
-    done.check_returncode()
+    if done.returncode != 0:
+        raise UsageError(f"{label} failed with status {done.returncode}:\n{_end_of(done.stderr)}")
     found: Result = json.loads(done.stdout.splitlines()[-1])
     return found
+
+
+def _end_of(words: str) -> str:
+    return "\n".join(words.splitlines()[-ERROR_LINES:])

@@ -21,12 +21,11 @@ import torch
 from benchmark.cases import DAG_CASES, DAG_NETWORKS, GOALS, MEASUREMENTS, Job, UsageError, case_of, parse_cases
 from benchmark.collecting import make_runs, time_collection
 from benchmark.command import plan
-from benchmark.installing import PEERS, ensure_installed, environment, peers_of
-from benchmark.machine import DISTURBING_CORES, free_memory, lacks_memory, only_free_memory, watch
+from benchmark.machine import DISTURBING_CORES, Others, free_memory, lacks_memory, only_free_memory
 from benchmark.measure import distinct_share, known_log_rewards
 from benchmark.phases import PHASES, Stopwatch, phases_timed
-from benchmark.report import compared, comparison_lines, disagreements, result_lines, summarized
-from benchmark.runner import run_process, write_table
+from benchmark.report import compared, comparison_lines, result_lines, summarized
+from benchmark.runner import PEERS, ensure_installed, peers_of, run_process, write_table
 from gfn_vi.analysis.reading.table import collect
 from gfn_vi.build import build_trainer
 from gfn_vi.core.types import Trajectories
@@ -174,9 +173,11 @@ def test_a_peer_sees_the_same_table_and_has_to_agree_on_rewards(tmp_path: Path) 
     empty = sum(local(j, []) for j in range(3))
     assert chain == pytest.approx(local(0, []) + local(1, [0]) + local(2, [1]) - empty, abs=1e-9)
     assert complete == pytest.approx(local(0, []) + local(1, [0]) + local(2, [0, 1]) - empty, abs=1e-9)
-    ours = {"implementation": "gfn_vi", "case": "dag3x8-mlp", "log_rewards": [10.0, 50.0]}
-    assert disagreements([ours, ours | {"implementation": "gfnx", "log_rewards": [10.01, 50.1]}]) == []
-    assert "gfnx dag3x8-mlp" in disagreements([ours, ours | {"implementation": "gfnx", "log_rewards": [10.0, 60.0]}])[0]
+    ours, theirs = (measured(name, [1.0], 2.0) | {"case": "dag3x8-mlp"} for name in ("gfn_vi", "gfnx"))
+    ours |= {"log_rewards": [10.0, 50.0]}
+    assert len(compared([summarized([ours]), summarized([theirs | {"log_rewards": [10.01, 50.1]}])])) == 1
+    with pytest.raises(UsageError, match="gfnx dag3x8-mlp: log-rewards"):
+        compared([summarized([ours]), summarized([theirs | {"log_rewards": [10.0, 60.0]}])])
 
 
 def bge_of(rows: Any) -> Callable[[int, list[int]], float]:
@@ -207,7 +208,7 @@ def test_dags_are_compared_with_gfnx_alone() -> None:
 def test_more_memory_than_is_free_is_a_result_and_no_crash() -> None:
     job = Job(case_of("dag5x64-mlp"), 8, 1, 0, 1, "cpu")
     script = "import torch; torch.zeros(2**40)"
-    found = run_process(job, [sys.executable, "-c", script], dict(os.environ))
+    found = run_process("gfn_vi", job, [sys.executable, "-c", script], dict(os.environ))
     assert found == {"not_measured": "needs more memory than is free"}
     head = {"implementation": "gfn_vi", "case": "dag5x64-mlp", "replicas": 8, "batch": 64}
     merged = summarized([head | found])
@@ -307,19 +308,21 @@ def test_ratios_are_per_replica_and_at_matched_lengths() -> None:
 def test_a_busy_process_is_noticed() -> None:
     busy = subprocess.Popen([sys.executable, "-c", "import time\nend = time.time() + 30\nwhile time.time() < end: pass"])
     try:
-        cores, message = watch()
+        others = Others()
+        time.sleep(0.5)
+        cores = others.cores()
         if cores is None:
             pytest.skip("no /proc/stat here")
         assert cores > DISTURBING_CORES
-        assert "cores busy by" in message
+        assert "cores busy by" in others.warning()
     finally:
         busy.kill()
         busy.wait()
 
 
 def test_a_peer_that_cannot_be_installed_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmark.installing.CLONE", tmp_path)
+    monkeypatch.setattr("benchmark.runner.CLONE", tmp_path)
     monkeypatch.setitem(PEERS, "nobody", ("no-such-requirement @ file:///nonexistent",))
     with pytest.raises(UsageError, match="nobody cannot be installed"):
         ensure_installed("nobody")
-    assert not (environment("nobody") / "installed.txt").exists()
+    assert not (tmp_path / ".peers" / "nobody" / "installed.txt").exists()
