@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -17,7 +17,7 @@ HYPERGRID, DAG, EXACT, COLLECT = "hypergrid", "dag", "exact", "collect"
 RATES = {"rate": 1e-3, "rate_log_z": 0.1}
 GRID_SETTINGS: Mapping[str, Any] = {"r0": 0.1, "r1": 0.5, "r2": 2.0, "width": 256, **RATES}
 DAG_SETTINGS: Mapping[str, Any] = {"rows": 100, "width": 256, "token_width": 64, "layers": 2, "heads": 4, **RATES}
-# Overrides of scripts/train.py; what stands in braces is a key of Job.to_dict().
+# Overrides of scripts/train.py; what stands in braces is a key of Job.facts().
 TRAINING = """
     exploration=on_policy objective=trajectory_balance trainer.batch_size={batch} replicas={replicas} seed={seed}
     optimizer=adam optimizer.lr_forward={rate} optimizer.lr_backward={rate} optimizer.lr_log_Z={rate_log_z}
@@ -123,9 +123,9 @@ def case_of(name: str) -> Case:
 
 @dataclass(frozen=True)
 class Job:
-    """One measurement, in a process of its own."""
+    """One measurement of the case of that name, in a process of its own, to which it crosses as JSON."""
 
-    case: Case
+    name: str
     replicas: int
     updates: int
     warmup: int
@@ -135,21 +135,19 @@ class Job:
     seed: int = 0
 
     @property
+    def case(self) -> Case:
+        """What is measured."""
+        return case_of(self.name)
+
+    @property
     def blocks(self) -> list[int]:
         """Sizes of the blocks of timed updates: at most BLOCKS, as equal as can be."""
         n_blocks = min(BLOCKS, self.updates)
         return [self.updates // n_blocks + (i < self.updates % n_blocks) for i in range(n_blocks)]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return a flat dictionary, which crosses to the process as JSON and which a peer's script reads too."""
-        case = self.case
-        rest = {"case": case.name, "batch": case.batch, "blocks": self.blocks}
-        return asdict(self) | rest | {**case.size, **case.settings}
-
-    @staticmethod
-    def from_dict(given: Mapping[str, Any]) -> Job:
-        """Return the job that `to_dict` has written."""
-        return Job(**{field.name: given[field.name] for field in fields(Job)} | {"case": case_of(given["case"])})
+    def facts(self) -> dict[str, Any]:
+        """Return all that is known of it by name, as a peer's script reads it."""
+        return {**asdict(self), "blocks": self.blocks, "batch": self.case.batch, **self.case.size, **self.case.settings}
 
     def config(self, *more: str) -> DictConfig:
         """Compose the configuration of the run, resolved; more: further overrides."""
@@ -157,7 +155,7 @@ class Job:
 
         from gfn_vi import resolvers
 
-        overrides = [override.format(**self.to_dict()) for override in self.case.overrides.split()]
+        overrides = [override.format(**self.facts()) for override in self.case.overrides.split()]
         resolvers.register()
         with initialize_config_module("gfn_vi.configs", version_base="1.3"):
             config = compose("train", [*overrides, *more])

@@ -93,7 +93,7 @@ def plan(words: Sequence[str], peers: bool) -> tuple[list[list[Job]], int]:
         updates, warmup = (number(key, options[key] or str(default)) for key, default in defaults.items())
         threads, runs = (number(key, options[key]) for key in ("threads", "runs"))
         replicas = [number("replicas", text) for text in options["replicas"].split(",")]
-        return [Job(case, n, updates, warmup, threads, options["device"], runs) for n in replicas]
+        return [Job(case.name, n, updates, warmup, threads, options["device"], runs) for n in replicas]
 
     rounds = number("rounds", options["rounds"] or ("3" if peers else "1"))
     return [jobs(case) for case in parse_cases(options["case"])], rounds

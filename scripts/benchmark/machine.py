@@ -76,17 +76,12 @@ def _process_seconds() -> dict[str, float]:
     return found
 
 
-def free_memory() -> int | None:
-    """Bytes that a process can have without pushing others out, with some to spare; None where the system does not say."""
-    kilobytes = _said_by("meminfo", r"^MemAvailable:\s*(\d+)")
-    return int(MEMORY_SHARE * int(kilobytes[0])) * 1024 if kilobytes else None
-
-
 @contextmanager
 def only_free_memory() -> Iterator[None]:
     """Processes started inside get an error where they ask for more than is free; else the system would end some process."""
-    free, (soft, hard) = free_memory(), resource.getrlimit(resource.RLIMIT_DATA)
-    limits = [limit for limit in (free, soft, hard) if limit is not None and limit != resource.RLIM_INFINITY]
+    free = [int(MEMORY_SHARE * int(kilobytes)) * 1024 for kilobytes in _said_by("meminfo", r"^MemAvailable:\s*(\d+)")]
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limits = [limit for limit in (*free, soft, hard) if limit != resource.RLIM_INFINITY]
     resource.setrlimit(resource.RLIMIT_DATA, (min(limits, default=soft), hard))
     try:
         yield
@@ -101,11 +96,7 @@ def lacks_memory(words: str) -> bool:
 
 def describe() -> dict[str, Any]:
     """Return what a timing depends on."""
-    model = [*_said_by("cpuinfo", r"^model name\s*: ([^\n]*)"), platform.processor(), platform.machine()]
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {
-        "processor": next(filter(None, model)),
-        "cores": usable,
-        "python": platform.python_version(),
-        "system": platform.platform(),
-    }
+    models = [*_said_by("cpuinfo", r"^model name\s*: ([^\n]*)"), platform.processor(), platform.machine()]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    system = {"python": platform.python_version(), "system": platform.platform()}
+    return {"processor": next(filter(None, models)), "cores": cores, **system}

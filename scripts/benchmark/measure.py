@@ -1,6 +1,6 @@
 """One measurement of gfn_vi. Runs as a process of its own, so that its peak memory is that of the case:
 
-    PYTHONPATH=scripts python -m benchmark.measure '<Job.to_dict() as JSON>'
+    PYTHONPATH=scripts python -m benchmark.measure '<Job as JSON>'
 
 prints the result as one line of JSON.
 """
@@ -31,21 +31,16 @@ from gfn_vi.training.trainer import Trainer
 
 # Measurements of each kind at most, and updates whose phases and states are looked at.
 EVALUATIONS, GRADIENTS, STATISTICS, CLOSE_LOOKS = 20, 10, 3, 20
-Clock = Callable[[], float]
 
 
-def clock_of(device: torch.device) -> Clock:
-    """Return a clock in seconds that first waits for what an accelerator has still to do."""
-
-    def clock() -> float:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        return time.perf_counter()
-
-    return clock
+def clock() -> float:
+    """Return seconds, after waiting for what the accelerator has still to do."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
-def times_ms(call: Callable[[], object], blocks: list[int], clock: Clock) -> list[float]:
+def times_ms(call: Callable[[], object], blocks: list[int]) -> list[float]:
     """Milliseconds per call in each block of so many calls."""
     block_ms = []
     for size in blocks:
@@ -56,14 +51,14 @@ def times_ms(call: Callable[[], object], blocks: list[int], clock: Clock) -> lis
     return block_ms
 
 
-def time_updates(job: Job, trainer: Trainer, clock: Clock) -> dict[str, Any]:
+def time_updates(job: Job, trainer: Trainer) -> dict[str, Any]:
     """block_ms: milliseconds per update of each block; mean_length: steps of a trajectory, the stop step included.
 
     rewards_per_update: evaluations of the reward, of all replicas together.
     """
     masks: list[torch.Tensor] = []
     calls = int(trainer.reward_calls.sum())
-    block_ms = times_ms(lambda: masks.append(trainer.update()[1].mask), job.blocks, clock)
+    block_ms = times_ms(lambda: masks.append(trainer.update()[1].mask), job.blocks)
     rewards = (int(trainer.reward_calls.sum()) - calls) / job.updates
     length = mean(float(mask.sum(2).double().mean()) for mask in masks)
     return {"block_ms": block_ms, "mean_length": length, "rewards_per_update": rewards}
@@ -78,7 +73,7 @@ def distinct_share(trajectories: Trajectories) -> float:
     return mean(shares)
 
 
-def look_closely(trainer: Trainer, n_updates: int, clock: Clock) -> dict[str, Any]:
+def look_closely(trainer: Trainer, n_updates: int) -> dict[str, Any]:
     """Milliseconds per update by phase, and the share of distinct states; slower than plain updates, so apart from them."""
     stopwatch, shares = Stopwatch(clock), []
     with phases_timed(trainer, stopwatch):
@@ -105,20 +100,19 @@ def exact_gradients(trainer: Trainer) -> dict[str, Any]:
     return {name: gradients(value) for name, value in values.items()}
 
 
-def time_measurement(job: Job, trainer: Trainer, clock: Clock) -> dict[str, Any]:
+def time_measurement(job: Job, trainer: Trainer) -> dict[str, Any]:
     """first_ms builds the state graph, too; block_ms are one measurement each; what: what was measured."""
-
-    if job.case.kind == EXACT:
+    if job.name == EXACT:
         call, most, what = trainer.measure, EVALUATIONS, "all exact metrics (the first builds the state graph)"
-    elif job.case.kind == "exact_gradients":
+    elif job.name == "exact_gradients":
         call, most = (lambda: exact_gradients(trainer)), GRADIENTS
         what = f"exact gradients of {', '.join(call())}"
     else:
         metric = next(m for m in trainer.parts.metrics if isinstance(m, GradientStatistics))
         call, most = (lambda: metric(trainer.parts.moment(trainer.metric_rng))), STATISTICS  # type: ignore[arg-type]
         what = f"{len(metric.objectives)} estimators, {metric.n_batches} batches of {job.case.batch}"
-    first_ms, *block_ms = times_ms(call, [1] * (1 + min(job.updates, most)), clock)
-    jsd = {"jsd": float(trainer.measured["jsd"].mean())} if job.case.kind == EXACT else {}
+    first_ms, *block_ms = times_ms(call, [1] * (1 + min(job.updates, most)))
+    jsd = {"jsd": float(trainer.measured["jsd"].mean())} if job.name == EXACT else {}
     return {"first_ms": first_ms, "block_ms": block_ms, "what": what, **jsd}
 
 
@@ -134,13 +128,13 @@ def known_log_rewards(target: DiscreteTarget) -> list[float]:
     return found
 
 
-def memory_of(device: torch.device) -> dict[str, Any]:
+def memory() -> dict[str, Any]:
     """Resident memory of this process at its peak, in units of 1e6 bytes, and of the accelerator where there is one."""
     unit = 1 if sys.platform == "darwin" else 1024
     found: dict[str, Any] = {"peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6}
-    if device.type == "cuda":
-        found["peak_device_memory_mb"] = torch.cuda.max_memory_allocated(device) / 1e6
-        found["device_name"] = torch.cuda.get_device_name(device)
+    if torch.cuda.is_initialized():
+        found["peak_device_memory_mb"] = torch.cuda.max_memory_allocated() / 1e6
+        found["device_name"] = torch.cuda.get_device_name()
     return found
 
 
@@ -148,19 +142,19 @@ def measure(job: Job) -> dict[str, Any]:
     """Return everything about one case and number of replicas."""
     torch.set_num_threads(job.threads)
     versions = {"version": __version__, "torch": torch.__version__}
-    if job.case.kind == COLLECT:
+    if job.name == COLLECT:
         from benchmark.collecting import time_collection
 
-        return versions | time_collection(job) | memory_of(torch.device("cpu"))
+        return versions | time_collection(job) | memory()
     trainer = build_trainer(job.config())[0]
-    device = trainer.reward_calls.device
-    clock = clock_of(device)
+    if trainer.reward_calls.is_cuda:
+        torch.cuda.set_device(trainer.reward_calls.device)  # the one that clock() waits for
     for _ in range(job.warmup):
         trainer.update()
-    if job.case.name in MEASUREMENTS:
-        return versions | time_measurement(job, trainer, clock) | memory_of(device)
-    found = time_updates(job, trainer, clock) | memory_of(device)
-    found |= look_closely(trainer, min(job.updates, CLOSE_LOOKS), clock)  # comes last: it needs memory of its own
+    if job.name in MEASUREMENTS:
+        return versions | time_measurement(job, trainer) | memory()
+    found = time_updates(job, trainer) | memory()
+    found |= look_closely(trainer, min(job.updates, CLOSE_LOOKS))  # comes last: it needs memory of its own
     found["log_Z"] = [float(value) for value in trainer.parts.sampler.log_Z.detach()]
     if job.case.kind == DAG:
         found["log_rewards"] = known_log_rewards(trainer.parts.target)  # type: ignore[arg-type]
@@ -169,7 +163,7 @@ def measure(job: Job) -> dict[str, Any]:
 
 if __name__ == "__main__":
     try:
-        print(json.dumps(measure(Job.from_dict(json.loads(sys.argv[1])))))
+        print(json.dumps(measure(Job(**json.loads(sys.argv[1])))))
     except ConfigError as error:  # one line on stderr says why
         print(error, file=sys.stderr)
         sys.exit(BAD_SETTINGS)

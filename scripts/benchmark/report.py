@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from statistics import mean, median
 
 from benchmark.cases import COLLECT, COLLECTED_RUNS, EXACT, GOALS, MEASUREMENTS, UsageError, case_of
@@ -15,6 +15,12 @@ EXACT_GOAL_MS, COLLECT_GOAL_SECONDS = 50.0, 60.0
 LAST_CASE, LAST_CASE_GOAL_MB = list(GOALS)[-1], 1000.0
 # Relative tolerance of log-rewards: a peer computes them in float32.
 AGREEMENT = 1e-2
+# What becomes of a number of several rounds.
+OVER_ROUNDS: Mapping[str, Callable[[Iterable[float]], float]] = {
+    **dict.fromkeys(("peak_memory_mb", "peak_device_memory_mb", "busy_cores_before", "busy_cores_during"), max),
+    **dict.fromkeys(("by_step_ms", "distinct_share"), median),
+    "mean_length": mean,
+}
 
 
 def summarized(rounds: list[Result]) -> Result:
@@ -22,18 +28,10 @@ def summarized(rounds: list[Result]) -> Result:
     merged = dict(rounds[-1])
     if "not_measured" in merged:
         return merged
-
-    def merge(summary: Callable[[Iterable[float]], float], *keys: str) -> None:
-        for key in keys:
-            if known := [one[key] for one in rounds if one.get(key) is not None]:
-                merged[key] = summary(known)
-
+    merged |= {key: over(one[key] for one in rounds) for key, over in OVER_ROUNDS.items() if merged.get(key) is not None}
     blocks = merged["block_ms"] = [ms for one in rounds for ms in one["block_ms"]]
     ms = merged["ms"] = median(blocks)
     merged |= {"rounds": len(rounds), "ms_range": [min(blocks), max(blocks)], "ms_per_replica": ms / merged["replicas"]}
-    merge(max, "peak_memory_mb", "peak_device_memory_mb", "busy_cores_before", "busy_cores_during")
-    merge(mean, "mean_length")
-    merge(median, "by_step_ms", "distinct_share")
     if "mean_length" in merged:
         per_second = merged["trajectories_per_second"] = 1e3 / ms * merged["replicas"] * merged["batch"]
         merged["states_per_second"] = per_second * merged["mean_length"]

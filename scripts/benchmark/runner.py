@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -46,24 +47,21 @@ def _script(peer: str, case: Case) -> Path:
     return SCRIPTS / "benchmark" / "peers" / f"{peer}_{case.kind}.py"
 
 
-def ensure_installed(peer: str) -> Path:
-    """Return the peer's interpreter; make its environment unless it is there with these very requirements.
+def _python(peer: str) -> Path:
+    return CLONE / ".peers" / peer / "bin" / "python"
 
-    Raises UsageError with pip's last words.
-    """
-    folder, requirements = CLONE / ".peers" / peer, PEERS[peer]
-    python, installed, wanted = folder / "bin" / "python", folder / "installed.txt", "\n".join(requirements) + "\n"
-    if installed.is_file() and installed.read_text() == wanted:
-        return python
-    print(f"installing {peer} into {folder} (once, 1 to 5 minutes)", flush=True)
-    make = [sys.executable, "-m", "venv", "--clear", str(folder)]
-    install = [str(python), "-m", "pip", "install", "--quiet", *requirements]
-    for command in (make, install):
+
+def ensure_installed(peer: str) -> None:
+    """Make the peer's environment unless it is there with these very requirements. Raises UsageError with the last words."""
+    python = _python(peer)
+    folder = python.parents[1]
+    if not python.exists():
+        print(f"installing {peer} into {folder} (once, 1 to 5 minutes)", flush=True)
+    make = [sys.executable, "-m", "venv", str(folder)]
+    for command in (make, [str(python), "-m", "pip", "install", "--quiet", *PEERS[peer]]):
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         if done.returncode != 0:
             raise UsageError(f"{peer} cannot be installed; {' '.join(command)} said:\n{_end_of(done.stdout)}")
-    installed.write_text(wanted)
-    return python
 
 
 def run(name: str, job: Job, warn: Callable[[str], None]) -> Result:
@@ -71,8 +69,8 @@ def run(name: str, job: Job, warn: Callable[[str], None]) -> Result:
 
     Without times, and with "not_measured" instead, where it needs more memory than is free.
     """
-    label = f"{name} {job.case.name}" + (f", {job.replicas} replicas" if job.replicas > 1 else "")
-    result: Result = {"implementation": name, "case": job.case.name, "replicas": job.replicas, "batch": job.case.batch}
+    label = f"{name} {job.name}" + (f", {job.replicas} replicas" if job.replicas > 1 else "")
+    result: Result = {"implementation": name, "case": job.name, "replicas": job.replicas, "batch": job.case.batch}
     result |= {"updates": job.updates, "warmup": job.warmup, "load_average": os.getloadavg()[0]}
 
     def look(when: str, others: Others) -> None:
@@ -90,18 +88,19 @@ def run(name: str, job: Job, warn: Callable[[str], None]) -> Result:
 
 
 def _measured(name: str, job: Job, label: str) -> Result:
-    given, environment = job.to_dict(), dict(os.environ)
+    environment = dict(os.environ)
     if name == OURS:
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(SCRIPTS), environment.get("PYTHONPATH")]))
-        return run_process(label, job, [sys.executable, "-m", "benchmark.measure", json.dumps(given)], environment)
+        return run_process(label, job, [sys.executable, "-m", "benchmark.measure", json.dumps(asdict(job))], environment)
     environment.pop("PYTHONPATH", None)
     environment["JAX_PLATFORMS"] = "cpu"
     with tempfile.TemporaryDirectory() as folder:
+        given = job.facts()
         if job.case.kind == DAG:
             given["data_file"] = f"{folder}/table.txt"
             write_table(job, given["data_file"])
         # -O: without asserts, as a user in a hurry would run it
-        command = [str(ensure_installed(name)), "-O", str(_script(name, job.case)), json.dumps(given)]
+        command = [str(_python(name)), "-O", str(_script(name, job.case)), json.dumps(given)]
         return run_process(label, job, command, environment)
 
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import torch
 from benchmark.cases import DAG_CASES, DAG_NETWORKS, GOALS, MEASUREMENTS, Job, UsageError, case_of, parse_cases
 from benchmark.collecting import make_runs, time_collection
 from benchmark.command import plan
-from benchmark.machine import DISTURBING_CORES, Others, free_memory, lacks_memory, only_free_memory
+from benchmark.machine import DISTURBING_CORES, Others, lacks_memory, only_free_memory
 from benchmark.measure import distinct_share, known_log_rewards
 from benchmark.phases import PHASES, Stopwatch, phases_timed
 from benchmark.report import compared, comparison_lines, result_lines, summarized
@@ -131,8 +132,8 @@ def test_cases() -> None:
         f"dag{d}x{batch}-{sampler}" for d in (5, 10, 20) for batch in (64, 256) for sampler in ("mlp", "transformer")
     ]
     for name in ("2x8x64", "collect", "dag20x256-transformer"):
-        job = Job(case_of(name), 8, 50, 100, 2, "cpu", runs=7)
-        assert Job.from_dict(json.loads(json.dumps(job.to_dict()))) == job
+        job = Job(name, 8, 50, 100, 2, "cpu", runs=7)
+        assert Job(**json.loads(json.dumps(asdict(job)))) == job
 
 
 def test_large_dags_are_timed_over_fewer_updates() -> None:
@@ -150,7 +151,7 @@ def test_large_dags_are_timed_over_fewer_updates() -> None:
 
 @pytest.mark.parametrize("sampler", DAG_NETWORKS)
 def test_a_case_of_dags_trains_what_it_says(sampler: str) -> None:
-    job = Job(case_of(f"dag4x16-{sampler}"), 2, 1, 0, 1, "cpu")
+    job = Job(f"dag4x16-{sampler}", 2, 1, 0, 1, "cpu")
     config = job.config()
     assert config.target.score["_target_"].endswith("BGe")
     assert config.target.prior["_target_"].endswith("Uniform")
@@ -164,7 +165,7 @@ def test_a_case_of_dags_trains_what_it_says(sampler: str) -> None:
 
 def test_a_peer_sees_the_same_table_and_has_to_agree_on_rewards(tmp_path: Path) -> None:
     """What the peer computes from the file is checked against two graphs that both score."""
-    job = Job(case_of("dag3x8-mlp"), 1, 1, 0, 1, "cpu")
+    job = Job("dag3x8-mlp", 1, 1, 0, 1, "cpu")
     write_table(job, str(tmp_path / "table.txt"))
     rows = numpy.loadtxt(tmp_path / "table.txt")
     assert rows.shape == (100, 3)
@@ -206,7 +207,7 @@ def test_dags_are_compared_with_gfnx_alone() -> None:
 
 
 def test_more_memory_than_is_free_is_a_result_and_no_crash() -> None:
-    job = Job(case_of("dag5x64-mlp"), 8, 1, 0, 1, "cpu")
+    job = Job("dag5x64-mlp", 8, 1, 0, 1, "cpu")
     script = "import torch; torch.zeros(2**40)"
     found = run_process("gfn_vi", job, [sys.executable, "-c", script], dict(os.environ))
     assert found == {"not_measured": "needs more memory than is free"}
@@ -220,7 +221,7 @@ def test_a_process_gets_the_free_memory_and_no_more() -> None:
     before = resource.getrlimit(resource.RLIMIT_DATA)
     with only_free_memory():
         soft = resource.getrlimit(resource.RLIMIT_DATA)[0]
-        assert free_memory() is None or soft > 0
+        assert soft > 0 or not Path("/proc/meminfo").exists()
     assert resource.getrlimit(resource.RLIMIT_DATA) == before
     assert lacks_memory("RuntimeError: DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes.")
     assert lacks_memory("jax.errors.JaxRuntimeError: RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes.")
@@ -229,7 +230,7 @@ def test_a_process_gets_the_free_memory_and_no_more() -> None:
 
 def test_collected_runs_are_runs(tmp_path: Path) -> None:
     """As many as asked for, of different seeds and rates, each with the values that a run records; no goal but for 10,000."""
-    job = Job(case_of("collect"), 2, 1, 0, 1, "cpu", runs=102)
+    job = Job("collect", 2, 1, 0, 1, "cpu", runs=102)
     said: list[str] = []
     table = collect(make_runs(tmp_path, job), say=said.append)
     assert said == ["102 runs: 102 done"]
@@ -252,7 +253,7 @@ def test_collected_runs_are_runs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("updates", "sizes"), [(1, [1]), (2, [1, 1]), (7, [2, 2, 1, 1, 1]), (50, [10] * 5)])
 def test_blocks_hold_all_updates(updates: int, sizes: list[int]) -> None:
-    assert Job(case_of("2x8x64"), 1, updates, 0, 1, "cpu").blocks == sizes
+    assert Job("2x8x64", 1, updates, 0, 1, "cpu").blocks == sizes
 
 
 def test_inner_phases_are_not_counted_twice() -> None:
@@ -267,7 +268,7 @@ def test_inner_phases_are_not_counted_twice() -> None:
 
 
 def test_timing_phases_changes_nothing() -> None:
-    plain, timed = (build_trainer(Job(case_of("2x4x8"), 2, 1, 0, 1, "cpu").config())[0] for _ in range(2))
+    plain, timed = (build_trainer(Job("2x4x8", 2, 1, 0, 1, "cpu").config())[0] for _ in range(2))
     parts, grad = timed.parts, torch.autograd.grad
     timed_parts = (parts.target, parts.exploration, parts.sampler, parts.objective, parts.optimizer)
     own = [dict(vars(type(part))) for part in timed_parts]
@@ -323,6 +324,6 @@ def test_a_busy_process_is_noticed() -> None:
 def test_a_peer_that_cannot_be_installed_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmark.runner.CLONE", tmp_path)
     monkeypatch.setitem(PEERS, "nobody", ("no-such-requirement @ file:///nonexistent",))
-    with pytest.raises(UsageError, match="nobody cannot be installed"):
-        ensure_installed("nobody")
-    assert not (tmp_path / ".peers" / "nobody" / "installed.txt").exists()
+    for _ in range(2):  # the first failure leaves nothing that would pass for an installation
+        with pytest.raises(UsageError, match="nobody cannot be installed"):
+            ensure_installed("nobody")
