@@ -52,7 +52,7 @@ class DiscreteTarget(Target, Protocol):
 
     @property
     def n_modes(self) -> int | None:
-        """Return the number of regions of top reward; None where nobody knows."""
+        """Return the number of modes, regions of top reward unless a target states others; None where nobody knows."""
 
     def mode_index(self, states: Tensor) -> Tensor:
         """Return the mode that each state belongs to, -1 for none: [...] long; called only where n_modes is known."""
