@@ -9,10 +9,9 @@ import pandas as pd
 import pytest
 from gfn_vi.experiments.measures import JSD
 
-from gfn_vi.analysis.reading.differences import differences
+from gfn_vi.analysis.reading.groups import differences
 from gfn_vi.analysis.reading.table import collect
-from gfn_vi.analysis.statistics.final_values import final_values
-from gfn_vi.analysis.statistics.summary import grouped_curves
+from gfn_vi.analysis.statistics.summary import final_values, grouped_curves
 from gfn_vi.runs.reading import Run
 
 MakeRun = Callable[..., Path]
@@ -51,7 +50,7 @@ def test_a_sweep_over_objectives_and_penalties_has_readable_columns(make_run: Ma
     labels = {f"objective={name} penalty={penalty}" for name in ("reverse_kl", "forward_kl") for penalty in ("none", "square")}
     assert set(final_values(table, "jsd", 1.0)) == labels
     assert set(grouped_curves(table, JSD)) == labels
-    assert differences(table).keys == ["objective", "penalty"]
+    assert list(differences(table).index) == ["objective", "penalty"]
     assert "config.objective.forward" in table_of(folder, keys=["objective.forward"])
 
 

@@ -14,11 +14,12 @@ import pytest
 import yaml
 from gfn_vi.experiments.measures import JSD
 
-from gfn_vi.analysis.pages.report import area_sections, render
-from gfn_vi.analysis.reading.differences import differences, in_words
+from gfn_vi.analysis.pages.report import render
+from gfn_vi.analysis.pages.sections import area_sections, final_sections
 from gfn_vi.analysis.reading.facts import duration, sweep_command
+from gfn_vi.analysis.reading.groups import NOT_SET, differences, in_words
 from gfn_vi.analysis.reading.table import collect, table_hash
-from gfn_vi.analysis.statistics.final_values import final_sections, final_values
+from gfn_vi.analysis.statistics.summary import final_values
 from gfn_vi.commands import figure as figure_command
 from gfn_vi.commands import report as report_command
 from gfn_vi.runs.state import RunState
@@ -180,10 +181,10 @@ def test_differences_between_arms(make_run: MakeRun) -> None:
     make_run("reverse_kl", replicas=2)
     folder = make_run("trajectory_balance").parent
     found = differences(collect(folder, say=lambda _: None))
-    assert found.groups == ["reverse_kl", "trajectory_balance"]
-    assert dict(zip(found.keys, found.values, strict=True)) == {
+    assert list(found.columns) == ["reverse_kl", "trajectory_balance"]
+    assert found.T.to_dict("list") == {
         "objective": ["gfn_vi.objectives.reverse_kl", "gfn_vi.objectives.trajectory_balance"],
-        "objective.baseline": ["leave_one_out", found.not_set],
+        "objective.baseline": ["leave_one_out", NOT_SET],
         "replicas": ["2", "5"],
     }
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 import base64
+import inspect
 import re
+import runpy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 ORIGIN = re.compile(r"table (\w+); (.*)", re.DOTALL)  # what style.save writes into a PNG
 
@@ -17,21 +17,21 @@ class Picture:
     """One PNG; data is empty where it cannot be shown."""
 
     name: str
-    data: str  # base64
-    width: int  # pixels
-    height: int
-    command: str | None
-    table: str | None  # hash of the table it was drawn from
-    problem: str  # why it cannot be trusted or shown; "" if it can
+    problem: str = ""  # why it cannot be trusted or shown; "" if it can
+    data: str = ""  # base64
+    width: int = 0  # pixels
+    height: int = 0
+    command: str | None = None
+    table: str | None = None  # hash of the table it was drawn from
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """The title, text and configuration keys of an experiment's figure.py, read without running it."""
+    """The title, text and configuration keys of an experiment's figure.py."""
 
-    title: str
-    text: str
-    config_keys: tuple[str, ...]
+    title: str = ""
+    text: str = ""
+    config_keys: tuple[str, ...] = ()
 
 
 def find_pictures(folder: Path, table: str | None) -> list[Picture]:
@@ -49,10 +49,10 @@ def read_picture(path: Path, table: str | None) -> Picture:
             size, told = image.size, str(getattr(image, "text", {}).get("Description", ""))
         data = base64.b64encode(path.read_bytes()).decode()
     except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:  # SyntaxError: Pillow's for a broken PNG
-        return Picture(path.name, "", 0, 0, None, None, f"{path.name} is damaged ({error}): draw it again")
+        return Picture(path.name, f"{path.name} is damaged ({error}): draw it again")
     found = ORIGIN.match(told)
     drawn_from, command = found.groups() if found else (None, None)
-    return Picture(path.name, data, *size, command, drawn_from, _problem(path.name, drawn_from, table))
+    return Picture(path.name, _problem(path.name, drawn_from, table), data, *size, command, drawn_from)
 
 
 def _problem(name: str, drawn_from: str | None, table: str | None) -> str:
@@ -66,23 +66,10 @@ def _problem(name: str, drawn_from: str | None, table: str | None) -> str:
 
 
 def read_experiment(figure: Path) -> Experiment:
-    """Docstring and CONFIG_KEYS of a figure.py, parsed and not run; empty for one that cannot be parsed."""
+    """Docstring and CONFIG_KEYS of a figure.py; empty for one that cannot be imported, which `figure` says when asked to draw."""
     try:
-        tree = ast.parse(figure.read_text(encoding="utf-8"))
-    except (OSError, ValueError, SyntaxError):
-        return Experiment("", "", ())
-    title, _, text = (ast.get_docstring(tree) or "").partition("\n\n")
-    keys: Any = ()
-    for node in tree.body:
-        if isinstance(node, ast.Assign | ast.AnnAssign):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            if any(isinstance(target, ast.Name) and target.id == "CONFIG_KEYS" for target in targets):
-                keys = _literal(node.value)
-    return Experiment(" ".join(title.split()), " ".join(text.split()), tuple(map(str, keys)))
-
-
-def _literal(node: ast.expr | None) -> Any:
-    try:
-        return () if node is None else ast.literal_eval(node)
-    except (ValueError, TypeError):
-        return ()
+        found = runpy.run_path(str(figure))
+    except Exception:  # whatever a user's file raises, the page is about the runs
+        return Experiment()
+    title, _, text = inspect.cleandoc(found["__doc__"] or "").partition("\n\n")
+    return Experiment(" ".join(title.split()), " ".join(text.split()), tuple(found.get("CONFIG_KEYS", ())))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gfn_vi.analysis.pictures import style
-from gfn_vi.analysis.pictures.found_graphs import Graphs, agreement
+from gfn_vi.analysis.pictures.found_graphs import Graphs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,7 +31,7 @@ def edge_figure(graphs: Graphs) -> Figure:
 
     panels = {f"Learned\n{_spread(graphs)}": graphs.mean}
     if graphs.exact is not None:
-        panels[f"Exact posterior\n{agreement(graphs.mean, graphs.exact)}"] = graphs.exact
+        panels[f"Exact posterior\n{graphs.agreement}"] = graphs.exact
     elif graphs.true is not None:
         panels["True graph\n"] = graphs.true.astype(float)
     names = short_names(graphs.names, LONGEST_NAME)
@@ -65,8 +65,8 @@ def _spread(graphs: Graphs) -> str:
     """Over what was averaged, and what that is worth."""
     kept, n = len(graphs.replicas), graphs.n_replicas
     parts = [f"mean over {kept if kept == n else f'{kept} of {n}'} replicas"] if n > 1 else []
-    if graphs.standard_error_of_mean is not None:
-        parts.append(f"standard error at most {graphs.standard_error_of_mean.max():.2g}")
+    if graphs.standard_error is not None:
+        parts.append(f"standard error at most {graphs.standard_error.max():.2g}")
     return ", ".join(parts)
 
 

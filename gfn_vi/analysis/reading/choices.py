@@ -11,13 +11,13 @@ from typing import Any
 
 import pandas as pd
 
-from gfn_vi.analysis.reading.seeds import SEED_KEYS
 from gfn_vi.runs.files import COLUMNS
 from gfn_vi.runs.identity import INFRASTRUCTURE_KEYS
 from gfn_vi.runs.reading import Run
 
 CHOICES = "choices."
 PREFIX = "config."
+SEED_KEYS = ("seed", "replicas", "tuning_seeds", "target.data.seed")  # keys in which runs of one setting may differ
 RECORDED = ("run", "state", "arm", "seed", *COLUMNS)  # the columns of a table that are neither a choice nor a key of the config
 
 
@@ -38,13 +38,10 @@ def is_setting(key: str) -> bool:
 
 def without_copies(runs: Sequence[Run]) -> list[Run]:
     """Return the runs without those whose configuration another one has: of these a finished one is kept, else the first."""
-    kept: dict[object, Run] = {}
-    for run in runs:
-        settings = _settings(run)
-        known = kept.get(settings)
-        if known is None or (known.state != "done" and run.state == "done"):
-            kept[settings] = run
-    chosen = {run.name for run in kept.values()}
+    kept: dict[object, str] = {}
+    for run in sorted(runs, key=lambda run: run.state != "done"):
+        kept.setdefault(_settings(run), run.name)
+    chosen = set(kept.values())
     return [run for run in runs if run.name in chosen]
 
 
