@@ -69,7 +69,7 @@ def read_experiment(figure: Path) -> Experiment:
     """Docstring and CONFIG_KEYS of a figure.py; empty for one that cannot be imported, which `figure` says when asked to draw."""
     try:
         found = runpy.run_path(str(figure))
-    except Exception:  # whatever a user's file raises, the page is about the runs
+    except Exception:  # noqa: BLE001 - whatever a user's file raises, the page is about the runs
         return Experiment()
     title, _, text = inspect.cleandoc(found["__doc__"] or "").partition("\n\n")
     return Experiment(" ".join(title.split()), " ".join(text.split()), tuple(found.get("CONFIG_KEYS", ())))

@@ -7,7 +7,6 @@ are running, broken or missing are told, never in the way.
 from __future__ import annotations
 
 import csv
-import os
 import shlex
 from collections.abc import Sequence
 from importlib.resources import files
@@ -21,10 +20,10 @@ from gfn_vi.analysis.pages.sections import sections
 from gfn_vi.analysis.pages.status_view import short_labels
 from gfn_vi.analysis.reading.facts import facts, headlines, run_command, sweep_command
 from gfn_vi.analysis.reading.groups import NOT_SET, differences
-from gfn_vi.analysis.reading.table import check_seeds, collect, table_hash
+from gfn_vi.analysis.reading.table import check_seeds, collect, replace_file, table_hash
 from gfn_vi.core.command_line import command
 from gfn_vi.runs.folders import TableError
-from gfn_vi.runs.state import BROKEN, RunState
+from gfn_vi.runs.state import BROKEN
 from gfn_vi.runs.sweep_states import SweepStates, count
 
 PAGE, CLAIMS = "report.html", "claims.csv"
@@ -37,13 +36,8 @@ def write_report(folder: Path, figure: Path | None, draw: str | None) -> Path:
     figure: figure.py of the experiment, if it has one; draw: the command that draws it.
     """
     text = render(folder, figure, draw)
-    path, temporary = folder / PAGE, folder / f".{PAGE}.{os.getpid()}"
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+    replace_file(folder / PAGE, lambda path: path.write_text(text, encoding="utf-8"))
+    return folder / PAGE
 
 
 def render(folder: Path, figure: Path | None, draw: str | None) -> str:

@@ -72,8 +72,8 @@ def curves(
 def frozen_since(table: pd.DataFrame, rows: pd.DataFrame) -> np.ndarray:
     """Return for each of the rows the trajectories at which its replica was first recorded as frozen in `table`; inf: never."""
     frozen = table[(table["metric"] == "frozen") & (table["value"] != 0)]
-    since = frozen.groupby(REPLICA, observed=True)["trajectories"].min()
-    return since.reindex(pd.MultiIndex.from_frame(rows[REPLICA])).fillna(np.inf).to_numpy(dtype=np.float64)
+    since = frozen.groupby(REPLICA, observed=True, as_index=False)["trajectories"].min()
+    return rows[REPLICA].merge(since, "left", on=REPLICA)["trajectories"].fillna(np.inf).to_numpy(dtype=np.float64)
 
 
 def _curve(rows: pd.DataFrame, label: object, metric: str, x: str, worst: float | None) -> Curve:

@@ -78,10 +78,9 @@ class Rows:
 
     def spread(self, values: Sequence[Any]) -> tuple[list[Any], np.ndarray]:
         """Return one value per run, or a list with one for each of its replicas, as (flat list, position in it of each row)."""
-        parts = [value if isinstance(value, list) else [value] for value in values]
-        lengths = np.array([len(part) for part in parts])
+        lengths = np.array([len(value) if isinstance(value, list) else 1 for value in values])
         starts = np.cumsum(lengths) - lengths
-        return [item for part in parts for item in part], starts[self.run] + np.where(lengths[self.run] > 1, self.replica, 0)
+        return _flat(values), starts[self.run] + np.where(lengths[self.run] > 1, self.replica, 0)
 
     def column(self, values: Sequence[Any]) -> pd.Categorical:
         """Return a categorical column, of numbers if all values are numbers, else of text; null is missing."""
@@ -113,8 +112,8 @@ def write_table(table: pd.DataFrame, folder: str | Path) -> tuple[Path, Path]:
     parquet, csv = Path(folder) / "table.parquet", Path(folder) / "table.csv"
     arrow = pa.Table.from_pandas(table, preserve_index=False)
     arrow = arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), b"table_hash": table_hash(table).encode()})
-    _replace(parquet, lambda path: pyarrow.parquet.write_table(arrow, path))
-    _replace(csv, lambda path: pyarrow.csv.write_csv(arrow, path))
+    replace_file(parquet, lambda path: pyarrow.parquet.write_table(arrow, path))
+    replace_file(csv, lambda path: pyarrow.csv.write_csv(arrow, path))
     return parquet, csv
 
 
@@ -164,14 +163,19 @@ def check_seeds(table: pd.DataFrame) -> None:
 def _varying(runs: Sequence[Run]) -> set[str]:
     """Keys whose value differs among the runs, or their replicas, or that some lack; arm_name is the column `arm`."""
     keys = {key for run in runs for key in run.config if is_setting(key)} - {"arm_name", TUNING}
-    values = {key: [item for value in _values(key, runs) for item in (value if isinstance(value, list) else [value])] for key in keys}
-    return {key for key, found in values.items() if any(value != found[0] for value in found)}
+    found = {key: _flat(_values(key, runs)) for key in keys}
+    return {key for key, values in found.items() if any(value != values[0] for value in values)}
 
 
 def _values(key: str, runs: Sequence[Run]) -> list[Any]:
     """Return the configuration's value in each run; of a rate that is a list, its items, one for each replica."""
     values = [run.config.get(key) for run in runs]
     return [_items(value) or value for value in values] if key.startswith(RATES) else values
+
+
+def _flat(values: Sequence[Any]) -> list[Any]:
+    """The values of runs, those of their replicas one by one."""
+    return [item for value in values for item in (value if isinstance(value, list) else [value])]
 
 
 def _items(value: object) -> list[Any]:
@@ -193,7 +197,8 @@ def _seeds(runs: Sequence[Run], rows: Rows) -> np.ndarray:
     return np.array(flat)[places]
 
 
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
+def replace_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Replace the file by what `write` writes to the path that it is given; an interrupted write leaves the old one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         write(temporary)

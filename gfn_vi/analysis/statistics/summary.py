@@ -58,10 +58,11 @@ def estimates(values: np.ndarray) -> dict[str, Interval]:
 
 def improvements(groups: Mapping[str, np.ndarray], lower_is_better: bool) -> dict[tuple[str, str], Interval]:
     """Return for each ordered pair of groups the probability that a replica of the first ends better than one of the second."""
-    found = {pair: probability_of_improvement(*(groups[name] for name in pair), lower_is_better) for pair in combinations(groups, 2)}
-    # of the same draws the other way round is the complement
-    turned = {(b, a): Interval(1 - pair.high, 1 - pair.estimate, 1 - pair.low) for (a, b), pair in found.items()}
-    return {(a, b): (found | turned)[a, b] for a in groups for b in groups if a != b}
+    found: dict[tuple[str, str], Interval] = {}
+    for a, b in combinations(groups, 2):
+        found[a, b] = chance = probability_of_improvement(groups[a], groups[b], lower_is_better)
+        found[b, a] = Interval(*(1 - bound for bound in reversed(chance)))  # the same draws, the other way round
+    return {(a, b): found[a, b] for a in groups for b in groups if a != b}
 
 
 def write_summary(table: pd.DataFrame, folder: Path, headlines: Sequence[Headline]) -> list[Path]:
