@@ -82,10 +82,12 @@ def write_summary(table: pd.DataFrame, folder: Path, headlines: Sequence[Headlin
             for name, values in {"final": finals, "area": areas(found)}.items():
                 if group in values:
                     row = {"group": group, "measure": name, "replicas": len(values[group]), "failed": curve.n_failed}
-                    for statistic, (low, estimate, high) in estimates(values[group]).items():
+                    for statistic, of_group in estimates(values[group]).items():
+                        low, estimate, high = map(float, of_group)
                         row |= {statistic: estimate, f"{statistic}_low": low, f"{statistic}_high": high}
                     summary.append(of_metric | row | {"trajectories": int(curve.x[-1])})
-        for (a, b), (low, estimate, high) in improvements(finals, measure.direction == "minimize").items():
+        for (a, b), chance in improvements(finals, measure.direction == "minimize").items():
+            low, estimate, high = map(float, chance)
             improvement.append(of_metric | {"group": a, "than": b, "probability": estimate, "low": low, "high": high})
     if not summary:
         return []
