@@ -44,7 +44,9 @@ def test_numbers_have_four_digits(make_run: MakeRun, tmp_path: Path) -> None:
     for arm in ("trajectory_balance", "reverse_kl"):
         folder = make_run(arm, n_points=7).parent
     for path in write_summary(collect(folder, say=lambda _: None), tmp_path, [JSD]):
-        numbers = pd.read_csv(path, dtype=str).drop(columns=["metric", "group", "measure", "than", "trajectories"], errors="ignore")
+        numbers = pd.read_csv(path, dtype=str).drop(
+            columns=["metric", "group", "measure", "than", "trajectories"], errors="ignore"
+        )
         assert numbers.map(lambda text: f"{float(text):.4g}").equals(numbers)
 
 
