@@ -96,7 +96,8 @@ def draw(experiment: Path, folder: Path, drawn_by: str, options: Mapping[str, st
     """
     from gfn_vi.analysis.pictures import style
     from gfn_vi.analysis.reading.facts import headlines
-    from gfn_vi.analysis.reading.table import check_seeds, collect, table_hash, write_table
+    from gfn_vi.analysis.reading.seeds import check_seeds
+    from gfn_vi.analysis.reading.table import collect, table_hash, write_table
     from gfn_vi.analysis.statistics.summary import write_summary
     from gfn_vi.runs.folders import NoRunsError, TableError
     from gfn_vi.runs.reading import RunArrays

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gfn_vi.analysis.reading.table import check_seeds, collect, write_table
+from gfn_vi.analysis.reading.seeds import check_seeds
+from gfn_vi.analysis.reading.table import collect, write_table
 from gfn_vi.commands.figure import UsageError, draw
 from gfn_vi.runs.folders import TableError
 

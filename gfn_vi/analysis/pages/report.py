@@ -20,7 +20,8 @@ from gfn_vi.analysis.pages.sections import sections
 from gfn_vi.analysis.pages.status_view import short_labels
 from gfn_vi.analysis.reading.facts import facts, headlines, run_command, sweep_command
 from gfn_vi.analysis.reading.groups import NOT_SET, differences
-from gfn_vi.analysis.reading.table import check_seeds, collect, replace_file, table_hash
+from gfn_vi.analysis.reading.seeds import check_seeds
+from gfn_vi.analysis.reading.table import collect, replace_file, table_hash
 from gfn_vi.core.command_line import command
 from gfn_vi.runs.folders import TableError
 from gfn_vi.runs.state import BROKEN

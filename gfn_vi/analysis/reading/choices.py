@@ -11,13 +11,13 @@ from typing import Any
 
 import pandas as pd
 
+from gfn_vi.analysis.reading.seeds import SEED_KEYS
 from gfn_vi.runs.files import COLUMNS
 from gfn_vi.runs.identity import INFRASTRUCTURE_KEYS
 from gfn_vi.runs.reading import Run
 
 CHOICES = "choices."
 PREFIX = "config."
-SEED_KEYS = ("seed", "replicas", "tuning_seeds", "target.data.seed")  # keys in which runs of one setting may differ
 RECORDED = ("run", "state", "arm", "seed", *COLUMNS)  # the columns of a table that are neither a choice nor a key of the config
 
 

@@ -9,7 +9,8 @@ import re
 
 import pandas as pd
 
-from gfn_vi.analysis.reading.choices import PREFIX, SEED_KEYS, columns_of_choices
+from gfn_vi.analysis.reading.choices import PREFIX, columns_of_choices
+from gfn_vi.analysis.reading.seeds import SEED_KEYS
 
 SEED_COLUMNS = frozenset(f"{PREFIX}{key}" for key in SEED_KEYS)
 FIRST = ("objective", "target", "sampler", "exploration")  # of several choices that tell the same
@@ -26,14 +27,15 @@ def config_columns(table: pd.DataFrame) -> list[str]:
 def group_labels(rows: pd.DataFrame) -> pd.Series:
     """Return for each row of the table its arm, and of the other columns as few as tell the groups of that arm apart."""
     columns = ["arm", *(name for name in config_columns(rows) if name not in SEED_COLUMNS)]
-    codes = rows.groupby(columns, observed=True, dropna=False, sort=False).ngroup()
-    texts = rows.loc[~codes.duplicated(), columns].astype(object).map(lambda value: NOT_SET if pd.isna(value) else short(value))
+    codes = rows.groupby(columns, observed=True, dropna=False, sort=False).ngroup()  # in the order of appearance
+    distinct = rows.loc[~codes.duplicated().to_numpy(), columns].reset_index(drop=True).astype(object)
+    texts = distinct.map(lambda value: NOT_SET if pd.isna(value) else short(value))
     labels = pd.Series("", texts.index)
     for arm, of_arm in texts.groupby("arm"):
         for name in telling_columns(of_arm.drop(columns="arm").drop_duplicates()):
             labels[of_arm.index] += (f" {key_in_words(name)}=" + of_arm[name]).where(of_arm[name] != NOT_SET, "")
         labels[of_arm.index] = ("" if arm == NOT_SET else str(arm)) + labels[of_arm.index]
-    return codes.map(dict(zip(codes[texts.index], labels.str.strip().replace("", NO_ARM), strict=True)))
+    return pd.Series(labels.str.strip().replace("", NO_ARM).to_numpy()[codes], rows.index)
 
 
 def telling_columns(distinct: pd.DataFrame) -> list[str]:

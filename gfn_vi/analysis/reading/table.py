@@ -27,12 +27,11 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from gfn_vi.analysis.reading.choices import PREFIX, choices_of, column_of, is_setting, said_by_choices, without_copies
+from gfn_vi.analysis.reading.seeds import TUNING
 from gfn_vi.runs.folders import TableError, find_runs
 from gfn_vi.runs.reading import Run, read_run
 
 RATES = "optimizer.lr_"
-TUNING = "tuning_seeds"
-MOST_RUNS = 3  # named in an error
 WALL_CLOCK_COLUMNS = frozenset({"wall_seconds"})
 
 
@@ -135,29 +134,6 @@ def _hashes(column: pd.Series[Any]) -> np.ndarray:
     values = values.astype(np.float64) if number else np.array([str(value) for value in values], dtype=object)
     missing = np.array([0x9E3779B97F4A7C15], dtype=np.uint64)  # code -1 takes the last entry
     return np.concatenate([pd.util.hash_array(values, categorize=False), missing])[codes]
-
-
-def check_seeds(table: pd.DataFrame) -> None:
-    """TableError, with arms, runs and seeds, if rows have seeds on which settings of any row were chosen.
-
-    What settings were chosen on says nothing of how good they are. A run says in `tuning_seeds` on which seeds its settings were
-    chosen, the runs of a search name their own. Without a column of tuning seeds, nothing was tuned.
-    """
-    if f"{PREFIX}{TUNING}" not in table.columns:
-        return
-    tuned = {seed for text in table[f"{PREFIX}{TUNING}"].dropna().unique() for seed in json.loads(str(text))}
-    found = table.loc[table["seed"].isin(tuned), ["arm", "run", "seed"]].drop_duplicates()
-    if found.empty:
-        return
-    runs = [
-        f"{run} of {arm}, seeds {', '.join(f'{seed:.0f}' for seed in sorted(rows['seed']))}"
-        for (arm, run), rows in found.groupby(["arm", "run"], observed=True, dropna=False, sort=True)
-    ]
-    rest = f" and {len(runs) - MOST_RUNS} more" if len(runs) > MOST_RUNS else ""
-    raise TableError(
-        f"settings were chosen on seeds of runs that are shown ({'; '.join(runs[:MOST_RUNS])}{rest}): "
-        "report on other seeds than tuning_seeds, in a folder of their own"
-    )
 
 
 def _varying(runs: Sequence[Run]) -> set[str]:
