@@ -166,15 +166,14 @@ def _name(axes: Axes, place: np.ndarray, name: str, p: Page) -> None:
         return
     direction = place / p.radius
     x, y = place + direction * (p.node + 0.04)
-    look = {"ha": "left" if x > 0 else "right", "va": "center"}
+    text |= {"ha": "left" if x > 0 else "right", "va": "center"}
     if p.is_bent:
         angle = float(np.degrees(np.arctan2(direction[1], direction[0])))
         is_left = abs(angle) > 90.001
-        look["ha"] = "right" if is_left else "left"
-        text |= {"rotation": angle + 180 if is_left else angle, "rotation_mode": "anchor"}
+        text |= {"ha": "right" if is_left else "left", "rotation": angle + 180 if is_left else angle, "rotation_mode": "anchor"}
     elif abs(direction[0]) < 0.1:
-        look = {"ha": "center", "va": "bottom" if y > 0 else "top"}
-    axes.text(x, y, name, **look, **text)
+        text |= {"ha": "center", "va": "bottom" if y > 0 else "top"}
+    axes.text(x, y, name, **text)
 
 
 def _edges(graph: np.ndarray, graphs: Graphs) -> Iterator[tuple[int, int, Any, str]]:
