@@ -14,15 +14,15 @@ ORIGIN = re.compile(r"table (\w+); (.*)", re.DOTALL)  # what style.save writes i
 
 @dataclass(frozen=True)
 class Picture:
-    """One PNG; data is empty where it cannot be shown."""
+    """One PNG, or why it cannot be shown."""
 
     name: str
-    problem: str = ""  # why it cannot be trusted or shown; "" if it can
+    damage: str = ""
     data: str = ""  # base64
     width: int = 0  # pixels
     height: int = 0
-    command: str | None = None
     table: str | None = None  # hash of the table it was drawn from
+    command: str | None = None
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,8 @@ class Experiment:
     config_keys: tuple[str, ...] = ()
 
 
-def find_pictures(folder: Path, table: str | None) -> list[Picture]:
-    """figure.png and figure_*.png of the folder, each compared with the hash of the present table."""
-    return [read_picture(path, table) for path in sorted(folder.glob("figure*.png"))]
-
-
-def read_picture(path: Path, table: str | None) -> Picture:
-    """The picture as it is in the file; one that is damaged is said to be."""
+def read_picture(path: Path) -> Picture:
+    """Return the picture as it is in the file; one that is damaged is said to be."""
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -49,20 +44,9 @@ def read_picture(path: Path, table: str | None) -> Picture:
             size, told = image.size, str(getattr(image, "text", {}).get("Description", ""))
         data = base64.b64encode(path.read_bytes()).decode()
     except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:  # SyntaxError: Pillow's for a broken PNG
-        return Picture(path.name, f"{path.name} is damaged ({error}): draw it again")
-    found = ORIGIN.match(told)
-    drawn_from, command = found.groups() if found else (None, None)
-    return Picture(path.name, _problem(path.name, drawn_from, table), data, *size, command, drawn_from)
-
-
-def _problem(name: str, drawn_from: str | None, table: str | None) -> str:
-    if drawn_from is None:
-        return f"{name} does not say which table it was drawn from"
-    if table is None:
-        return f"{name} was drawn from table {drawn_from}; now no run has numbers"
-    if drawn_from != table:
-        return f"{name} is out of date: it was drawn from table {drawn_from}, the runs now give table {table}. Draw it again"
-    return ""
+        return Picture(path.name, str(error))
+    origin = ORIGIN.match(told)
+    return Picture(path.name, "", data, *size, *(origin.groups() if origin else ()))
 
 
 def read_experiment(figure: Path) -> Experiment:

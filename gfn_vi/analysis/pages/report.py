@@ -6,7 +6,6 @@ are running, broken or missing are told, never in the way.
 
 from __future__ import annotations
 
-import csv
 import shlex
 from collections.abc import Sequence
 from importlib.resources import files
@@ -15,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from gfn_vi.analysis.pages.figures import Experiment, find_pictures, read_experiment
+from gfn_vi.analysis.pages.figures import Experiment, read_experiment, read_picture
 from gfn_vi.analysis.pages.sections import sections
 from gfn_vi.analysis.pages.status_view import short_labels
 from gfn_vi.analysis.reading.facts import facts, headlines, run_command, sweep_command
@@ -62,7 +61,7 @@ def _content(folder: Path, experiment: Experiment) -> dict[str, Any]:
         "title": folder.resolve().name,
         "experiment": experiment,
         "remark": remark,
-        "pictures": find_pictures(folder, digest),
+        "pictures": [read_picture(path) for path in sorted(folder.glob("figure*.png"))],
         "counts": ", ".join(f"{n} {state}" for state, n in count(runs).items()),
         "n_runs": len(runs),
         "facts": _sizes(table) | facts(folder, runs),
@@ -114,12 +113,12 @@ def _range(values: pd.Series) -> str:
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
-def _claims(folder: Path) -> list[dict[str, str]]:
+def _claims(folder: Path) -> list[dict[Any, str]]:
     """Rows of claims.csv with claim, measured and agrees; [] without the file, one row that says so for a damaged one."""
+    columns = ["claim", "measured", "agrees"]
     try:
-        with open(folder / CLAIMS, newline="", encoding="utf-8") as file:
-            return [{name: row[name] or "" for name in ("claim", "measured", "agrees")} for row in csv.DictReader(file)]
+        return pd.read_csv(folder / CLAIMS, usecols=columns, dtype=str, keep_default_na=False).to_dict("records")
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, KeyError, csv.Error) as error:
+    except (OSError, ValueError) as error:
         return [{"claim": f"{CLAIMS} is damaged", "measured": str(error), "agrees": ""}]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gfn_vi.analysis.reading.curves import frozen_since
-from gfn_vi.analysis.statistics.estimates import area_under_curve, with_worst
+from gfn_vi.analysis.reading.curves import curves
+from gfn_vi.analysis.statistics.estimates import area_under_curve
 from gfn_vi.core.headline import Headline
 from gfn_vi.runs.folders import TableError
 from gfn_vi.runs.reading import read_run
@@ -21,10 +21,9 @@ def headline_area(path: Path, headline: Headline | None = None) -> float:
     judged_by = headline or run.headline
     if judged_by is None:
         raise TableError(f"{path} does not say which metric it is judged by: name one")
-    table = None if run.metrics is None else run.metrics.to_pandas().assign(run=run.name)
-    found = None if table is None else table[table["metric"] == judged_by.metric]
-    if table is None or found is None or found["trajectories"].nunique() < 2:
+    table = None if run.metrics is None else run.metrics.to_pandas()
+    if table is None or table.loc[table["metric"] == judged_by.metric, "trajectories"].nunique() < 2:
         raise TableError(f"{path} has no curve of the {judged_by.words}: choose an evaluation that records {judged_by.metric}")
-    values = found["value"].where(found["trajectories"] < frozen_since(table, found))
-    curves = found.assign(value=values).pivot(index="replica", columns="trajectories", values="value")
-    return float(area_under_curve(curves.columns.to_numpy(), with_worst(curves.to_numpy(), judged_by.worst)).mean())
+    table = table.assign(run=run.name, state="done", seed=table["replica"])
+    (curve,) = curves(table, judged_by.metric, by="run", worst=judged_by.worst).values()
+    return float(area_under_curve(curve.x, curve.values).mean())
