@@ -16,7 +16,6 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from gfn_vi.analysis.statistics.estimates import interval, probability_of_improvement
-from gfn_vi.analysis.statistics.final_values import in_words as interval_in_words
 from gfn_vi.runs.folders import TableError
 
 CLAIMS_FILE = "claims.csv"
@@ -90,7 +89,7 @@ def first_time(x: np.ndarray, values: np.ndarray, at_least: float) -> np.ndarray
 
 def in_words(values: np.ndarray, statistic: str = "median") -> str:
     """ "0.0023 (0.0014 to 0.0058)": the statistic of `values` [R] with its 95% interval, which one replica does not have."""
-    return interval_in_words(*map(float, interval(values, statistic)))
+    return interval(values, statistic).words
 
 
 def write_claims(claims: Sequence[Claim], folder: Path) -> Path:
