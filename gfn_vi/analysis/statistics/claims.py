@@ -88,7 +88,7 @@ def first_time(x: np.ndarray, values: np.ndarray, at_least: float) -> np.ndarray
 
 
 def in_words(values: np.ndarray, statistic: str = "median") -> str:
-    """ "0.0023 (0.0014 to 0.0058)": the statistic of `values` [R] with its 95% interval, which one replica does not have."""
+    """Return "0.0023 (0.0014 to 0.0058)": the statistic of `values` [R] with its 95% interval, which one replica has not."""
     return interval(values, statistic).words
 
 
