@@ -97,8 +97,8 @@ def probability_of_improvement(
         raise ValueError(f"expected values of at least one replica on each side, found shapes {x.shape} and {y.shape}")
     if np.isnan(x).any() or np.isnan(y).any():
         raise ValueError("values that are not numbers; give failed replicas the worst value first (with_worst)")
-    of_x, of_y = strata or (None, None)
-    if strata and set(strata[0]) != set(strata[1]):
+    of_x, of_y = strata if strata is not None else (None, None)
+    if strata is not None and set(strata[0]) != set(strata[1]):
         raise ValueError(f"different strata on the two sides: {sorted(set(strata[0]) ^ set(strata[1]))}")
     mine, theirs = _split(x, of_x), _split(y, of_y)
 
