@@ -14,7 +14,6 @@ values, 9.5% (3: 20%, 4: 6%, 10: 5%), not 5%.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -40,11 +39,10 @@ class Interval(NamedTuple):
     estimate: np.ndarray
     high: np.ndarray
 
-    @property
-    def words(self) -> str:
-        """A single estimate as "0.0023 (0.0014 to 0.0058)"; one replica has no interval."""
-        low, estimate, high = map(float, self)
-        return f"{estimate:.3g}" if math.isnan(low) else f"{estimate:.3g} ({low:.3g} to {high:.3g})"
+    def in_words(self, form: str = ".3g", space: str = " ") -> str:
+        """Return a single estimate as "0.0023 (0.0014 to 0.0058)"; one replica has no interval."""
+        low, estimate, high = (format(float(value), form) for value in self)
+        return estimate if np.isnan(self.low) else f"{estimate} ({low}{space}to{space}{high})"
 
 
 def interval(
