@@ -115,6 +115,30 @@ def quantile(draws: dict[float, float], share: float) -> float:
     raise AssertionError
 
 
+def test_strata_keep_their_sizes() -> None:
+    """Against all 4 x 4 draws of 2 + 2 values, of 1/16 each; no quantile asked for is near a jump of their distribution."""
+    values, strata = np.array([10.0, 0.0, 1.0, 30.0]), ["far", "near", "near", "far"]
+    draws: dict[float, float] = {}
+    for near, far in itertools.product(itertools.product((0, 1), repeat=2), itertools.product((10, 30), repeat=2)):
+        mean = (sum(near) + sum(far)) / 4
+        draws[mean] = draws.get(mean, 0.0) + 1 / 16
+    for level in (0.3, 0.8, 0.95):
+        low, estimate, high = interval(values, "mean", level=level, n_resamples=20_000, strata=strata)
+        assert estimate == values.mean()
+        assert (low, high) == (quantile(draws, (1 - level) / 2), quantile(draws, (1 + level) / 2))
+    assert interval(values, "mean", level=0.8, n_resamples=20_000).low != quantile(draws, 0.1)
+
+
+def test_strata_are_checked() -> None:
+    """A label for each replica; one replica alone in its stratum leaves the interval unknown."""
+    with pytest.raises(ValueError, match=r"a stratum for each of the 3 replicas, found \(2,\)"):
+        interval(np.arange(3.0), strata=["a", "b"])
+    low, estimate, high = interval(np.arange(3.0), "mean", strata=["a", "a", "b"])
+    assert estimate == 1
+    assert math.isnan(low)
+    assert math.isnan(high)
+
+
 def share_of_pairs(x: np.ndarray, y: np.ndarray) -> float:
     """Pairs in which x is lower, ties by half."""
     return sum(1.0 if a < b else 0.5 if a == b else 0.0 for a, b in itertools.product(x, y)) / (len(x) * len(y))
@@ -157,6 +181,18 @@ def test_how_often_equal_groups_are_told_apart(n: int, told_apart: int) -> None:
         low, _, high = probability_of_improvement(x, y, n_resamples=4000)
         count += bool(low > 0.5 or high < 0.5)
     assert count == told_apart
+
+
+def test_probability_of_improvement_within_strata() -> None:
+    """Pairs of one stratum only; strata count equally, however many replicas they have."""
+    x, y = np.array([1.0, 2.0, 101.0, 102.0]), np.array([0.0, 3.0, 1.5, 100.0, 101.5])
+    strata = (["a", "a", "b", "b"], ["a", "a", "a", "b", "b"])
+    expected = (share_of_pairs(x[:2], y[:3]) + share_of_pairs(x[2:], y[3:])) / 2
+    found = probability_of_improvement(x, y, strata=strata)
+    assert found.estimate == pytest.approx(expected)
+    assert expected != share_of_pairs(x, y)
+    with pytest.raises(ValueError, match=r"different strata on the two sides: \['b', 'c'\]"):
+        probability_of_improvement(x, y, strata=(strata[0], ["a", "a", "a", "c", "c"]))
 
 
 def test_probability_of_improvement_is_determined_and_one_replica_has_no_interval() -> None:

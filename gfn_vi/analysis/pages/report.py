@@ -21,12 +21,13 @@ from gfn_vi.analysis.reading.facts import facts, headlines, run_command, sweep_c
 from gfn_vi.analysis.reading.groups import NOT_SET, differences
 from gfn_vi.analysis.reading.seeds import check_seeds
 from gfn_vi.analysis.reading.table import collect, replace_file, table_hash
+from gfn_vi.analysis.statistics.claims import CLAIMS_COLUMNS, CLAIMS_FILE
 from gfn_vi.core.command_line import command
 from gfn_vi.runs.folders import TableError
 from gfn_vi.runs.state import BROKEN
 from gfn_vi.runs.sweep_states import SweepStates, count
 
-PAGE, CLAIMS = "report.html", "claims.csv"
+PAGE = "report.html"
 MOST_DETAILS = 100  # runs with a paragraph each; of more, the number
 
 
@@ -115,10 +116,9 @@ def _range(values: pd.Series) -> str:
 
 def _claims(folder: Path) -> list[dict[Any, str]]:
     """Rows of claims.csv with claim, measured and agrees; [] without the file, one row that says so for a damaged one."""
-    columns = ["claim", "measured", "agrees"]
     try:
-        return pd.read_csv(folder / CLAIMS, usecols=columns, dtype=str, keep_default_na=False).to_dict("records")
+        return pd.read_csv(folder / CLAIMS_FILE, usecols=CLAIMS_COLUMNS, dtype=str, keep_default_na=False).to_dict("records")
     except FileNotFoundError:
         return []
     except (OSError, ValueError) as error:
-        return [{"claim": f"{CLAIMS} is damaged", "measured": str(error), "agrees": ""}]
+        return [{"claim": f"{CLAIMS_FILE} is damaged", "measured": str(error), "agrees": ""}]

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from gfn_vi.analysis.statistics.estimates import Interval
 from gfn_vi.analysis.statistics.summary import STATISTICS, areas, estimates, final_values, grouped_curves, improvements, measures
 from gfn_vi.core.headline import Headline
 from gfn_vi.runs.folders import TableError
@@ -100,7 +99,7 @@ def _by_median(groups: Mapping[str, np.ndarray], measure: Headline) -> list[str]
 def _estimated(groups: Mapping[str, np.ndarray], measure: Headline, caption: str, text: str) -> Section:
     """Return the statistics of each group, with their intervals."""
     rows = [
-        [name, *(found.words for found in estimates(groups[name]).values()), str(len(groups[name]))]
+        [name, *(found.in_words() for found in estimates(groups[name]).values()), str(len(groups[name]))]
         for name in _by_median(groups, measure)[:MOST_GROUPS]
     ]
     if len(groups) > MOST_GROUPS:
@@ -115,13 +114,8 @@ def _comparison(groups: Mapping[str, np.ndarray], measure: Headline) -> Section:
     )
     names = _by_median(groups, measure)
     found = improvements({name: groups[name] for name in names}, measure.direction == "minimize")
-    rows = [[row, *(_chance(found[row, column]) if row != column else "" for column in names)] for row in names]
+    rows = [[row, *(found[row, column].in_words(".2f", SPACE) if row != column else "" for column in names)] for row in names]
     return Section(f"Probability of improvement, {measure.words}", text, ["", *names], rows, narrow=True)
-
-
-def _chance(found: Interval) -> str:
-    low, estimate, high = map(float, found)
-    return f"{estimate:.2f} ({low:.2f}{SPACE}to{SPACE}{high:.2f})"
 
 
 def _sampled(values: np.ndarray | None, errors: np.ndarray | None) -> str:

@@ -96,7 +96,7 @@ def short_labels(runs: Sequence[RunState]) -> dict[str, str]:
 
 
 def clock(seconds: float | None, unknown: str = "-") -> str:
-    """ "1:02:03", "2:03"; `unknown` for None."""
+    """Return hours, minutes and seconds as "1:02:03" or "2:03"; `unknown` for None."""
     if seconds is None:
         return unknown
     minutes, rest = divmod(round(seconds), 60)
@@ -105,7 +105,7 @@ def clock(seconds: float | None, unknown: str = "-") -> str:
 
 
 def summary_line(seen: Snapshot) -> str:
-    """ "quickstart: 6 runs: 4 done, 1 running, 1 missing; 0:20 left"."""
+    """Return all runs in a line: "quickstart: 6 runs: 4 done, 1 running, 1 missing; about 0:20 left"."""
     counts = ", ".join(f"{n} {state}" for state, n in count(seen.runs).items())
     text = f"{seen.title}: {len(seen.runs)} run{'s' * (len(seen.runs) != 1)}: {counts}"
     left = seconds_left(seen.runs, seen.progress)

@@ -49,12 +49,12 @@ def _counted(values: Any) -> str:
 
 
 def _minute(time: str) -> str:
-    """ "2026-11-25T15:22:57+00:00" -> "2026-11-25 15:22"."""
+    """Return "2026-11-25 15:22" of "2026-11-25T15:22:57+00:00"."""
     return time[:16].replace("T", " ")
 
 
 def duration(seconds: float) -> str:
-    """ "2 h 5 min", "3 min 20 s", "4.5 s"."""
+    """Return a duration in words: "2 h 5 min", "3 min 20 s", "4.5 s"."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

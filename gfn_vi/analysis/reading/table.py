@@ -93,7 +93,7 @@ class Rows:
 
 
 def summarize(runs: Sequence[Run]) -> str:
-    """ "12 runs: 10 done, 1 running, 1 without metrics"."""
+    """Return how many runs there are of each kind: "12 runs: 10 done, 1 running, 1 without metrics"."""
     counts = Counter(run.label for run in runs)
     parts = sorted(counts.items(), key=lambda item: (item[0] != "done", -item[1], item[0]))
     return f"{len(runs)} run{'s' * (len(runs) != 1)}: " + ", ".join(f"{count} {label}" for label, count in parts)
