@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gfn_vi.core.errors import ConfigError, require
@@ -90,20 +91,16 @@ def resolve_dtype(name: str) -> torch.dtype:
 
 
 def check_numbers(config: DictConfig) -> None:
-    """The values that no constructor sees. Needs no torch: refused at once."""
+    """Refuse wrong values of keys that no constructor sees. Needs no torch: they are refused at once."""
     from omegaconf import OmegaConf
 
     for key in ("trainer", "checkpoint", *PARTS):
         node = OmegaConf.select(config, key)
         expected = "a group of keys; give each of its keys its own value" if key in ("trainer", "checkpoint") else "a choice"
         require(OmegaConf.is_dict(node), key, node, f"expected {expected}, see --help")
-    for key in ("output_root", "experiment_name"):
-        value = config[key]
-        require(isinstance(value, str) and value != "", key, value, "expected the name of a folder")
     require(config.progress in (None, True, False), "progress", config.progress, "expected true, false or null")
     whole = {
         "replicas": 1,
-        "threads": 0,
         "trainer.n_trajectories": 1,
         "trainer.batch_size": 1,
         "trainer.record_every": 1,
@@ -320,16 +317,29 @@ def build_budget(config: DictConfig) -> Budget:
 
 
 def build_trainer(config: DictConfig) -> tuple[Trainer, list[str]]:
-    """A trainer ready to run, and remarks for the user. Raises ConfigError before any work is done."""
-    from omegaconf import OmegaConf
+    """Return a trainer ready to run, and remarks for the user. Raises ConfigError before any work is done.
+
+    config: without interpolations (OmegaConf.resolve): parts are built one by one, and one may point to another.
+    """
+    check_numbers(config)  # before torch is imported
 
     from gfn_vi.training.allocator import keep_freed_memory
     from gfn_vi.training.trainer import Trainer
 
-    config = config.copy()
-    OmegaConf.resolve(config)  # parts are built one by one, and an interpolation may point to another
     keep_freed_memory()
-    check_numbers(config)
     device, dtype = resolve_device(config.device), resolve_dtype(config.dtype)
     parts, remarks = build_parts(config, device, dtype)
     return Trainer(parts, build_budget(config), config.seed, config.replicas, device, dtype), remarks
+
+
+def build_sinks(config: DictConfig, directory: Path) -> list[Any]:
+    """Return the sinks that get every record. Each is given directory, name and config as far as its constructor has them."""
+    from hydra.utils import instantiate
+    from omegaconf import OmegaConf
+
+    if config.logger.get("_target_") is None:
+        return []
+    factory = instantiate(config.logger, _partial_=True, _convert_="all")
+    offered = dict(zip(LOGGER_SUPPLIED, (str(directory), directory.name, OmegaConf.to_container(config)), strict=True))
+    wanted = inspect.signature(factory.func).parameters
+    return [factory(**{key: value for key, value in offered.items() if key in wanted})]

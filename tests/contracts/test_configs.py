@@ -13,7 +13,7 @@ import pytest
 from building import CONFIGS, composed, make_trainer, small_target
 from omegaconf import OmegaConf
 
-from gfn_vi.run import build_sinks
+from gfn_vi.build import build_sinks
 
 BATCHES = ("trainer.batch_size=8", "trainer.n_trajectories=16")
 # Group, or group=choice, that needs another target than the default.
