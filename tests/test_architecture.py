@@ -84,7 +84,7 @@ ALLOWED_OF_PACKAGE = {
     ),
     "sweeps": ("gfn_vi.sweeps", "gfn_vi.core.errors", "gfn_vi.core.seeds", "gfn_vi.runs", "gfn_vi.terminal"),
     "terminal": ("gfn_vi.terminal", "gfn_vi.core.errors", "gfn_vi.signatures"),
-    PLUGINS: ("gfn_vi.sweeps", "gfn_vi.core", "gfn_vi.runs", "gfn_vi.terminal", "gfn_vi.analysis.statistics"),
+    PLUGINS: ("gfn_vi.sweeps", "gfn_vi.core", "gfn_vi.runs", "gfn_vi.terminal", "gfn_vi.analysis.statistics", "gfn_vi.build"),
 }
 
 

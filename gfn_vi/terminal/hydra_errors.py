@@ -61,4 +61,6 @@ def _unknown_key(cause: OmegaConfBaseException) -> str | None:
         return None
     names = [str(name) for name in node]
     place = key.rpartition(".")[0] or "the top level"
+    if not names:
+        return f"{key}: {place} has no keys: give it a value as a whole, {place}=..., or add the key, +{key}=..."
     return f"{key}: no such key{suggestion(str(cause.key), names)}; keys of {place}: {', '.join(names)} (one more: +{key}=...)"

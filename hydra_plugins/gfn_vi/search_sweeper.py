@@ -99,6 +99,7 @@ class SearchSweeper(Sweeper):
         make_sampler(self.sampler, self.sampler_seed, self.sampler_arguments)
         check_launcher(self.config.hydra.launcher)
         first = identify(loader, self.config, [*space.fixed, *overrides_of(space.first())], "the search")
+        self.judge.check(first.config)
         if not first.config["tuning_seeds"]:
             seeds = replica_seeds(first.config["seed"], first.config["replicas"])
             space.fixed.append(f"tuning_seeds=[{','.join(map(str, seeds))}]")

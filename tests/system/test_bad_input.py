@@ -61,6 +61,12 @@ REFUSED = {
     "dtype=float16": ("dtype=float16", "float32 or float64"),
     "device=foo": ("device=foo", "cpu, cuda"),
     "optimizer.lr_forward=[0.1,0.2] replicas=3": ("optimizer.lr_forward=[0.1, 0.2]", "replicas=3"),
+    "evaluation.headline={metric:jds,direction:minimize,worst:1,words:JSD}": ("evaluation.headline.metric=jds", "mean jsd?"),
+    "evaluation.headline={metric:sampled_elbo,direction:maximize,worst:0,words:ELBO}": (
+        "evaluation.headline.metric=sampled_elbo",
+        "expected one of elbo, ess, eubo, jsd",
+    ),
+    "evaluation.headline.metric=jsd": ("evaluation.headline has no keys", "evaluation.headline=..."),
     # parts that do not fit
     "objective=detailed_balance sampler.flow=false": ("sampler.flow=False", "sampler.flow=null"),
     "objective=wake_sleep baseline@objective.baseline=leave_one_out": ("objective.baseline", "baseline=none"),

@@ -72,9 +72,9 @@ def test_a_search_trains_its_best_longer_and_says_how_to_report(tmp_path: Path) 
     assert config["optimizer"]["lr_forward"] == found["chosen"]["parameters"]["optimizer.lr_forward"]
 
 
-def test_a_search_without_an_exact_distribution_maximizes_a_named_metric(tmp_path: Path) -> None:
-    """The table has the metric's own sign, and the best trial is the one with the most."""
-    by_elbo = ("evaluation=sampled", "hydra.sweeper.metric=sampled_elbo", "hydra.sweeper.direction=maximize")
+def test_a_search_maximizes_a_named_metric_beside_the_headline(tmp_path: Path) -> None:
+    """The metric's class says what is better; the table has its own sign, and the best trial is the one with the most."""
+    by_elbo = ("evaluation=both", "hydra.sweeper.metric=sampled_elbo", "hydra.sweeper.direction=null")
     done = search(tmp_path, *by_elbo, "hydra.sweeper.n_trials=3", "hydra.sweeper.finalists=0")
     assert done.code == 0, done.err
     values = {int(row["number"]): float(row["value"]) for row in trials(tmp_path)}
@@ -237,7 +237,9 @@ REFUSED = {
     "+hydra.sweeper.sampler_arguments.foo=1": ("hydra.sweeper.sampler_arguments", "foo"),
     "optimizer.lr_forward=interval(2.0,1.0)": ("optimizer.lr_forward=interval(2.0,1.0)", "cannot be searched"),
     "hydra.sweeper.storage=foo://bar": ("foo://bar", "hydra.sweeper.storage"),
-    "evaluation=sampled": ("has not recorded jsd", "hydra.sweeper.metric"),
+    "evaluation=sampled": ("hydra.sweeper.metric=jsd: these runs do not record it", "expected one of"),
+    "hydra.sweeper.metric=los": ("hydra.sweeper.metric=los", "did you mean loss"),
+    "hydra.sweeper.metric=loss hydra.sweeper.direction=null": ("hydra.sweeper.direction=None", "loss is no headline"),
     "hydra.sweeper.direction=up": ("hydra.sweeper.direction=up", "minimize, maximize"),
     "+target.foo=1,2": ("target.foo", "no such key"),
 }
@@ -251,3 +253,5 @@ def test_what_cannot_be_searched_is_refused_in_one_line(arguments: str, tmp_path
     assert "Traceback" not in done.err
     for words in REFUSED[arguments]:
         assert words in done.err
+    if "metric" in arguments or "evaluation" in arguments:  # before any trial
+        assert not (tmp_path / "outputs").exists()
