@@ -13,6 +13,7 @@ from hydra.core.config_loader import ConfigLoader
 from gfn_vi.runs.state import RunState
 from gfn_vi.sweeps.jobs import Job, differences
 from gfn_vi.sweeps.launching import Outcome, say
+from gfn_vi.sweeps.results import results
 from gfn_vi.terminal.guarded import EXIT_BAD_INPUT, EXIT_FAILED
 
 WORDS = {"missing": "to do"}  # state -> how it is counted
@@ -34,7 +35,7 @@ def announce(standings: Sequence[RunState]) -> None:
 
 def conclude(outcomes: Sequence[Outcome], loader: ConfigLoader) -> int:
     """Say what was reached and where, and what is wrong with which runs; the exit status."""
-    print(counted(outcome.state for outcome in outcomes))
+    print(*results(outcomes), counted(outcome.state for outcome in outcomes), sep="\n")
     print(*dict.fromkeys(outcome.job.directory.parent for outcome in outcomes), sep="\n", flush=True)
     bad = [outcome for outcome in outcomes if outcome.state in ("failed", "diverged")]
     if not bad:
