@@ -83,7 +83,7 @@ ALLOWED_OF_PACKAGE = {
         "gfn_vi.evaluation.exact.dynamic_programming",
     ),
     "sweeps": ("gfn_vi.sweeps", "gfn_vi.core", "gfn_vi.runs", "gfn_vi.terminal"),
-    "terminal": ("gfn_vi.terminal", "gfn_vi.core.errors", "gfn_vi.signatures"),
+    "terminal": ("gfn_vi.terminal", "gfn_vi.core.command_line", "gfn_vi.core.errors", "gfn_vi.runs.folders", "gfn_vi.signatures"),
     PLUGINS: ("gfn_vi.sweeps", "gfn_vi.core", "gfn_vi.runs", "gfn_vi.terminal", "gfn_vi.analysis.statistics", "gfn_vi.build"),
 }
 

@@ -21,7 +21,8 @@ from gfn_vi.core.errors import ConfigError, RunError
 from gfn_vi.run import run
 from gfn_vi.runs.label import labelled
 from gfn_vi.sweeps.worker import JobError
-from gfn_vi.terminal.guarded import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, guarded
+from gfn_vi.terminal.exit_status import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED
+from gfn_vi.terminal.guarded import guarded
 from gfn_vi.terminal.hydra_errors import in_one_line
 
 # Here and not in main: the workers of a launcher import this module and never call main.

@@ -16,7 +16,8 @@ from yaml import YAMLError
 from gfn_vi.commands.train import find_user_modules
 from gfn_vi.core.errors import ConfigError, RunError, require
 from gfn_vi.runs.files import CHECKPOINT, CONFIG
-from gfn_vi.terminal.guarded import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, guarded
+from gfn_vi.terminal.exit_status import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED
+from gfn_vi.terminal.guarded import guarded
 from gfn_vi.terminal.hydra_errors import in_one_line
 
 if TYPE_CHECKING:

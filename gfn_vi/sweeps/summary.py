@@ -14,7 +14,7 @@ from gfn_vi.runs.state import RunState
 from gfn_vi.sweeps.jobs import Job, differences
 from gfn_vi.sweeps.launching import Outcome, say
 from gfn_vi.sweeps.results import results
-from gfn_vi.terminal.guarded import EXIT_BAD_INPUT, EXIT_FAILED
+from gfn_vi.terminal.exit_status import EXIT_BAD_INPUT, EXIT_FAILED
 
 WORDS = {"missing": "to do"}  # state -> how it is counted
 ORDER = ("done", "diverged", "running", "interrupted", "killed", "damaged", "failed", "missing")

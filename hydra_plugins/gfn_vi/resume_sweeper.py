@@ -20,7 +20,7 @@ from gfn_vi.sweeps.jobs import Job, jobs_of, parsed, written
 from gfn_vi.sweeps.launcher_checks import check_launcher
 from gfn_vi.sweeps.launching import Launches, Outcome, make_launcher, say
 from gfn_vi.sweeps.summary import announce, conclude, counted
-from gfn_vi.terminal.guarded import EXIT_INTERRUPTED
+from gfn_vi.terminal.exit_status import EXIT_INTERRUPTED
 
 
 class ResumeSweeper(Sweeper):

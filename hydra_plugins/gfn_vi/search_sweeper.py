@@ -28,7 +28,7 @@ from gfn_vi.sweeps.jobs import Job, identify, parsed, written
 from gfn_vi.sweeps.launcher_checks import check_launcher
 from gfn_vi.sweeps.launching import Launches, Outcome, make_launcher, say
 from gfn_vi.sweeps.summary import command
-from gfn_vi.terminal.guarded import EXIT_FAILED, EXIT_INTERRUPTED
+from gfn_vi.terminal.exit_status import EXIT_FAILED, EXIT_INTERRUPTED
 from hydra_plugins.gfn_vi.judging import Judge
 from hydra_plugins.gfn_vi.parallelism import jobs_at_a_time
 from hydra_plugins.gfn_vi.search_results import (

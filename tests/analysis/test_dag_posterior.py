@@ -17,6 +17,7 @@ import yaml
 from gfn_vi.experiments.dag_posterior.latex import with_spread
 from gfn_vi.experiments.dag_posterior.table2 import ARMS, PAPER, SIZE, settings, standings
 
+from gfn_vi.analysis import experiments
 from gfn_vi.analysis.pictures import style
 from gfn_vi.analysis.reading.budgets import smallest_totals
 from gfn_vi.analysis.reading.table import collect
@@ -102,13 +103,13 @@ def read(text: str) -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def drawing() -> ModuleType:
     """experiments/dag_posterior/figure.py."""
-    return figure_command.load(EXPERIMENT / "figure.py")
+    return experiments.load(EXPERIMENT / "figure.py")
 
 
 @pytest.fixture(scope="module")
 def judging() -> ModuleType:
     """experiments/dag_posterior/claims.py."""
-    return figure_command.load(EXPERIMENT / "claims.py")
+    return experiments.load(EXPERIMENT / "claims.py")
 
 
 @pytest.fixture(scope="module")

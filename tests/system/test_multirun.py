@@ -51,7 +51,8 @@ def test_the_end_shows_the_headline_of_each_setting_the_best_first(tmp_path: Pat
             value = (math.log(2) if sign == 1 else -math.inf) if is_lost else statistics.median(last.values())
             found.setdefault(f"{optimizer['lr_forward']:g} {optimizer['lr_log_Z']:g}", []).append(value)
         header, *rows = done.out.splitlines()[-7:-2]
-        assert header.startswith(f"{metric} (") and f"{'lower' if sign == 1 else 'higher'} is better" in header
+        assert header.startswith(f"{metric} (")
+        assert f"{'lower' if sign == 1 else 'higher'} is better" in header
         shown = []
         for row in rows:
             match = re.fullmatch(r"  (\S+) \((\S+) to (\S+)\) +optimizer.lr_forward=(\S+) optimizer.lr_log_Z=(\S+)", row)
