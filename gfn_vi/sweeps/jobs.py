@@ -39,11 +39,6 @@ class Job:
     directory: Path
     config: Mapping[str, Any] = field(repr=False, compare=False)
 
-    @property
-    def command(self) -> str:
-        """Its overrides, quoted for a shell."""
-        return shlex.join(self.overrides)
-
 
 def parsed(loader: ConfigLoader, lines: Iterable[str]) -> list[Override]:
     """Overrides as they stand on a command line. Raises HydraException for what is none."""
