@@ -28,7 +28,7 @@ from gfn_vi.terminal.hydra_errors import in_one_line
 # Here and not in main: the workers of a launcher import this module and never call main.
 resolvers.register()
 OmegaConf.register_new_resolver("gfn_vi_choices", choices_in_words, replace=True)
-OmegaConf.register_new_resolver("gfn_vi_keys", keys_in_words, replace=True)
+OmegaConf.register_new_resolver("gfn_vi_keys", lambda: keys_in_words("train", "experiment_name"), replace=True)
 
 
 def find_user_modules() -> None:

@@ -28,8 +28,7 @@ from gfn_vi.runs.manifest import forget, plan
 from gfn_vi.runs.state import RunState, give_up, look
 from gfn_vi.sweeps.interrupts import workers_save_first
 from gfn_vi.sweeps.jobs import Job
-from gfn_vi.sweeps.requeue import JobStoppedError
-from gfn_vi.sweeps.worker import JobError
+from gfn_vi.sweeps.worker import JobError, JobStoppedError
 from gfn_vi.terminal.hydra_errors import in_one_line
 
 # Launchers under which a job that dies takes no other along, by module.
