@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gfn_vi import resolvers
 from gfn_vi.commands.help_text import choices_in_words, keys_in_words
-from gfn_vi.core.errors import ConfigError, RunError
+from gfn_vi.core.errors import ConfigError, RunError, require
 from gfn_vi.run import run
 from gfn_vi.runs.label import labelled
 from gfn_vi.sweeps.worker import JobError
@@ -57,6 +57,9 @@ def task(config: DictConfig) -> float | None:
     find_user_modules()
     about = HydraConfig.get()
     try:
+        for word in about.overrides.hydra:
+            given = about.mode == RunMode.RUN and word.startswith("hydra/sweeper=")
+            require(not given, *word.partition("=")[::2], "a sweeper is for several runs: add -m")
         resolved = labelled(config, about.runtime.choices, about.overrides.task)
         if resolved.pictures is None:  # they take seconds, and nobody looks at those of each run of a sweep
             resolved.pictures = about.mode == RunMode.RUN

@@ -98,7 +98,8 @@ def identify(loader: ConfigLoader, config: DictConfig, overrides: Sequence[str],
         plain: dict[str, Any] = OmegaConf.to_container(labelled(composed, choices, overrides))  # type: ignore[assignment]
         return Job(tuple(overrides), run_directory(plain), plain)
     except (HydraException, OmegaConfBaseException, ConfigError, ValueError) as error:
-        raise RunError(f"{label or shlex.join(overrides) or 'the run'}: {in_one_line(error)}") from error
+        name, message = label or shlex.join(overrides) or "the run", in_one_line(error)
+        raise RunError(message if message.startswith(f"{name}: ") else f"{name}: {message}") from error
     finally:
         HydraConfig.instance().cfg = before
 

@@ -24,7 +24,7 @@ from hydra.plugins.launcher import Launcher
 
 from gfn_vi.core.errors import RunError
 from gfn_vi.runs.directory import HeldError, RunDirectory
-from gfn_vi.runs.manifest import forget, plan
+from gfn_vi.runs.manifest import forget
 from gfn_vi.runs.state import RunState, give_up, look
 from gfn_vi.sweeps.interrupts import workers_save_first
 from gfn_vi.sweeps.jobs import Job
@@ -73,11 +73,7 @@ class Launches:
         self._launched = 0
 
     def run(self, jobs: Sequence[Job]) -> list[Outcome]:
-        """Launch until every job is finished; the manifest of their folder is told of them first.
-
-        Raises RunError if the launcher cannot start any, KeyboardInterrupt.
-        """
-        plan(jobs)
+        """Launch until every job is finished. Raises RunError if the launcher cannot start any, KeyboardInterrupt."""
         outcomes: dict[Path, Outcome] = {}
         todo = {job.directory: job for job in jobs}
         while todo:

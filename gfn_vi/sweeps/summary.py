@@ -21,6 +21,7 @@ from gfn_vi.terminal.exit_status import EXIT_BAD_INPUT, EXIT_FAILED
 WORDS = {"missing": "to do"}  # state -> how it is counted
 ORDER = ("done", "diverged", "running", "interrupted", "killed", "damaged", "failed", "missing")
 MOST_ROWS = 15  # of the table of results
+MOST_LABELS = 3  # of runs that failed with the same error
 
 
 def counted(states: Iterable[str]) -> str:
@@ -51,11 +52,16 @@ def conclude(outcomes: Sequence[Outcome], loader: ConfigLoader) -> int:
         return 0
     labels = dict(zip((o.job for o in outcomes), differences([o.job.overrides for o in outcomes]), strict=True))
     say(f"error: {len(bad)} of {runs(len(outcomes))} failed or diverged:")
+    by_error: dict[tuple[str, str | None], list[Job]] = {}
     for outcome in bad:
-        where = f"\n    {outcome.job.directory}" if outcome.job.directory.exists() else ""
-        alone = f"\n    alone: {command(outcome.job, loader)}" if outcome.state == "failed" else ""
-        say(f"  {labels[outcome.job] or 'the run'}\n    {outcome.error}{where}{alone}")
-    if any(outcome.state == "failed" for outcome in bad):
+        by_error.setdefault((outcome.state, outcome.error), []).append(outcome.job)
+    for (state, error), (first, *others) in by_error.items():
+        also = [f"  {labels[job]}\n" for job in others[: MOST_LABELS - 1]]
+        more = f"  and {len(others) - len(also)} more\n" if len(others) > len(also) else ""
+        where = f"\n    {first.directory}" if first.directory.exists() else ""
+        alone = f"\n    alone: {command(first, loader)}" if state == "failed" else ""
+        say(f"  {labels[first] or 'the run'}\n{''.join(also)}{more}    {error}{where}{alone}")
+    if any(outcome.state == "failed" and not outcome.is_input for outcome in bad):
         say("the same command runs only what failed again")
     if any(outcome.state == "diverged" for outcome in bad):
         say("what diverged is kept as it is; to run it again, delete its directory")

@@ -9,6 +9,7 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 
 from gfn_vi.core.errors import require
+from gfn_vi.runs.manifest import plan
 from gfn_vi.runs.state import look
 from gfn_vi.sweeps.fused_rates import fused
 from gfn_vi.sweeps.jobs import jobs_of, parsed, written
@@ -43,8 +44,11 @@ class ResumeSweeper(JobSweeper):
         if self.rates_in_replicas:
             jobs = fused(self.loader, self.config, jobs)
         standings = [look(job.directory) for job in jobs]
-        if not all(standing.is_finished for standing in standings):  # else the end says it
+        is_finished = all(standing.is_finished for standing in standings)
+        if not is_finished:
             check_launcher(self.config.hydra.launcher)
+        plan(jobs)
+        if not is_finished:  # else the end says it
             say(counted(standing.state for standing in standings))
         try:
             outcomes = Launches(self.launcher, self.max_batch_size, self.max_losses).run(jobs)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from gfn_vi.core.errors import require
 from gfn_vi.core.seeds import replica_seeds
 from gfn_vi.runs.directory import run_name
+from gfn_vi.runs.manifest import plan
 from gfn_vi.sweeps.jobs import Job, identify, parsed, written
 from gfn_vi.sweeps.launcher_checks import check_launcher
 from gfn_vi.sweeps.launching import Launches, Outcome, say
@@ -140,6 +141,7 @@ class SearchSweeper(JobSweeper):
                 jobs = [self._job(space, trial.params) for trial in trials]
                 for trial, job in zip(trials, jobs, strict=True):
                     trial.set_user_attr("run", job.directory.name)
+            plan(jobs)
             outcomes = launches.run(jobs)
             with storage_errors(storage):
                 for trial, outcome in zip(trials, outcomes, strict=True):
@@ -156,6 +158,7 @@ class SearchSweeper(JobSweeper):
         if not jobs:
             return []
         say(f"{len(jobs)} finalists: {' '.join(self.finalist_overrides) or 'as they are'}")
+        plan(jobs)
         finalists = []
         for trial, outcome in zip(trials, self._launches().run(jobs), strict=True):
             directory, why, area = outcome.job.directory, _why(outcome), None

@@ -20,7 +20,11 @@ REFUSED = {
     "experiment=quickstart preset=smoke": ("preset=smoke: experiment=quickstart has no such size",),
     "preset=paper": ("preset=paper: a preset is the size of an experiment",),
     "sampler=null": ("group=null needs a choice",),
-    "penalty@objective.penalty=huber objective=reverse_kl": ("penalty@objective.penalty", "No match in the defaults list"),
+    "baseline=none": ("baseline: nothing is chosen from this group here", "baseline@objective.baseline=..."),
+    "hydra/sweeper=search": ("hydra/sweeper=search", "add -m"),
+    "penalty@objective.penalty=huber objective=reverse_kl": (
+        "penalty@objective.penalty: the choice that is made of objective has no penalty",
+    ),
     "target.side": ("target.side", "EQUAL"),
     "trainer.batch_size=${bar}": ("bar", "trainer.batch_size"),
     # numbers
@@ -66,7 +70,7 @@ REFUSED = {
         "evaluation.headline.metric=sampled_elbo",
         "expected one of elbo, ess, eubo, jsd",
     ),
-    "evaluation.headline.metric=jsd": ("evaluation.headline has no keys", "evaluation.headline=..."),
+    "evaluation.headline.metric=jsd": ("evaluation.headline.metric: ", "has no keys", "evaluation.headline=..."),
     # parts that do not fit
     "objective=detailed_balance sampler.flow=false": ("sampler.flow=False", "sampler.flow=null"),
     "objective=wake_sleep baseline@objective.baseline=leave_one_out": ("objective.baseline", "baseline=none"),
