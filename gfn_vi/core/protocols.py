@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
@@ -302,6 +302,9 @@ class Metric(Protocol):
     @property
     def every(self) -> int | None:
         """Return the trajectories per replica between measurements, None for every evaluation."""
+
+    def records(self, target: Any, exact: bool, sampled: bool) -> Collection[str] | None:
+        """Return every name that a call may give, None where they are not known beforehand."""
 
     def arrays(self, moment: Any) -> Arrays:
         """Return the arrays that pictures of the finished run need."""

@@ -14,13 +14,13 @@ import pytest
 import yaml
 from gfn_vi.experiments.measures import JSD
 
+from gfn_vi.analysis import experiments
 from gfn_vi.analysis.pages.report import render
 from gfn_vi.analysis.pages.sections import area_sections, final_sections
 from gfn_vi.analysis.reading.facts import duration, sweep_command
 from gfn_vi.analysis.reading.groups import NOT_SET, differences, in_words
 from gfn_vi.analysis.reading.table import collect, table_hash
 from gfn_vi.analysis.statistics.summary import final_values
-from gfn_vi.commands import figure as figure_command
 from gfn_vi.commands import report as report_command
 from gfn_vi.runs.state import RunState
 
@@ -86,7 +86,7 @@ def page_of(folder: Path, figure: Path | None = FIGURE) -> Page:
 def test_one_file_without_network_or_script(make_quickstart: Callable[[], Path]) -> None:
     """The picture is inside; a policy forbids everything else; every picture has words, every table headers."""
     folder = make_quickstart()
-    figure_command.draw(CLONE / "experiments/quickstart", folder, "python scripts/figure.py experiment=quickstart")
+    experiments.draw(CLONE / "experiments/quickstart", folder, "python scripts/figure.py experiment=quickstart")
     page = page_of(folder)
     names = [tag for tag, _ in page.tags]
     assert names.count("img") == 1
@@ -167,7 +167,7 @@ def test_probability_of_improvement_of_every_pair(make_run: MakeRun) -> None:
 
 def test_a_figure_of_another_table_is_said_to_be(make_run: MakeRun) -> None:
     folder = make_run("reverse_kl").parent
-    figure_command.draw(CLONE / "experiments/quickstart", folder, "python scripts/figure.py")
+    experiments.draw(CLONE / "experiments/quickstart", folder, "python scripts/figure.py")
     before = table_hash(collect(folder, say=lambda _: None))
     make_run("forward_kl")
     after = table_hash(collect(folder, say=lambda _: None))
@@ -291,11 +291,11 @@ def test_command_finds_the_experiment_of_a_folder(tmp_path: Path) -> None:
     """Also of a preset's folder; another folder is reported without a figure of an experiment."""
     root = f"output_root={tmp_path}"
     for name, words in (("quickstart", ""), ("quickstart_smoke", "preset=smoke ")):
-        figure, draw = report_command.find_figure(tmp_path / name)
+        figure, draw = experiments.find_figure(tmp_path / name)
         assert figure is not None
         assert figure.resolve() == FIGURE
         assert draw == f"python scripts/figure.py experiment=quickstart {words}{root}"
-    assert report_command.find_figure(tmp_path / "quickstarts") == (None, None)
+    assert experiments.find_figure(tmp_path / "quickstarts") == (None, None)
 
 
 def test_area_under_the_curve(make_run: MakeRun) -> None:

@@ -9,20 +9,20 @@ import pandas as pd
 import pytest
 from analysis.dag_posterior.runs import EXPERIMENT, FINAL, table_of, write_run
 
-from gfn_vi.commands import figure as figure_command
+from gfn_vi.analysis import experiments
 from gfn_vi.runs.reading import RunArrays
 
 
 @pytest.fixture(scope="session")
 def drawing() -> ModuleType:
     """experiments/dag_posterior/figure.py."""
-    return figure_command.load(EXPERIMENT / "figure.py")
+    return experiments.load(EXPERIMENT / "figure.py")
 
 
 @pytest.fixture(scope="session")
 def judging() -> ModuleType:
     """experiments/dag_posterior/claims.py."""
-    return figure_command.load(EXPERIMENT / "claims.py")
+    return experiments.load(EXPERIMENT / "claims.py")
 
 
 @pytest.fixture(scope="session")
