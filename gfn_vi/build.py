@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gfn_vi.core.errors import ConfigError, require
 from gfn_vi.core.seeds import check_seeds, is_whole
-from gfn_vi.signatures import check_signatures
+from gfn_vi.signatures import check_signatures, nearest
 
 if TYPE_CHECKING:  # torch takes two seconds to import: `--help` and finished runs do without
     import torch
@@ -92,20 +93,16 @@ def resolve_dtype(name: str) -> torch.dtype:
 
 
 def check_numbers(config: DictConfig) -> None:
-    """The values that no constructor sees. Needs no torch: refused at once."""
+    """Refuse wrong values of keys that no constructor sees. Needs no torch: they are refused at once."""
     from omegaconf import OmegaConf
 
     for key in ("trainer", "checkpoint", *PARTS):
         node = OmegaConf.select(config, key)
         expected = "a group of keys; give each of its keys its own value" if key in ("trainer", "checkpoint") else "a choice"
         require(OmegaConf.is_dict(node), key, node, f"expected {expected}, see --help")
-    for key in ("output_root", "experiment_name"):
-        value = config[key]
-        require(isinstance(value, str) and value != "", key, value, "expected the name of a folder")
     require(config.progress in (None, True, False), "progress", config.progress, "expected true, false or null")
     whole = {
         "replicas": 1,
-        "threads": 0,
         "trainer.n_trajectories": 1,
         "trainer.batch_size": 1,
         "trainer.record_every": 1,
@@ -267,17 +264,26 @@ def check_offers(key: str, needs: frozenset[Need], sampler: Any, instead: str) -
         raise ConfigError(key, "a choice", f"needs {need.value}, which {type(sampler).__name__} does not offer; use {instead}")
 
 
-def choose_headline(config: DictConfig, metrics: list[BaseMetric]) -> Headline | None:
-    """Return evaluation.headline where it is given, else that of the strongest metric that has one; None without any."""
+def choose_headline(config: DictConfig, metrics: list[BaseMetric], target: Target) -> Headline | None:
+    """Return evaluation.headline where it is given, else that of the strongest metric that has one; None without any.
+
+    Raises ConfigError for the name of no metric. Where a metric does not say what it records, the first measurement does.
+    """
     from omegaconf import OmegaConf
 
     from gfn_vi.core.headline import headline_from
+    from gfn_vi.evaluation.base import recorded_names
 
     entry = config.evaluation.headline
-    if entry is not None:
-        return headline_from(OmegaConf.to_container(entry) if OmegaConf.is_config(entry) else entry, "evaluation.headline")
-    ranked = sorted(metrics, key=lambda metric: EVIDENCE.index(metric.kind))  # stable: of one kind the first
-    return next((metric.headline for metric in ranked if metric.headline is not None), None)
+    if entry is None:
+        ranked = sorted(metrics, key=lambda metric: EVIDENCE.index(metric.kind))  # stable: of one kind the first
+        return next((metric.headline for metric in ranked if metric.headline is not None), None)
+    headline = headline_from(OmegaConf.to_container(entry) if OmegaConf.is_config(entry) else entry, "evaluation.headline")
+    known = recorded_names(metrics, target)
+    if known is not None and headline.metric not in known:
+        expected = f"no metric of this run records it{nearest(headline.metric, known)}"
+        raise ConfigError("evaluation.headline.metric", headline.metric, expected)
+    return headline
 
 
 def build_sampler(
@@ -342,7 +348,7 @@ def build_parts(config: DictConfig, device: torch.device, dtype: torch.dtype) ->
     def moment(rng: ReplicaGenerators) -> Measurement:
         return Measurement(sampler, target, rng, exact, max(sampled, default=None))
 
-    headline = choose_headline(config, metrics)
+    headline = choose_headline(config, metrics, target)
     return Parts(target, sampler, exploration, objective, optimizer, metrics, observers, moment, headline), remarks
 
 
@@ -366,16 +372,48 @@ def build_budget(config: DictConfig) -> Budget:
 
 
 def build_trainer(config: DictConfig) -> tuple[Trainer, list[str]]:
-    """A trainer ready to run, and remarks for the user. Raises ConfigError before any work is done."""
-    from omegaconf import OmegaConf
+    """Return a trainer ready to run, and remarks for the user. Raises ConfigError before any work is done.
+
+    config: without interpolations (OmegaConf.resolve): parts are built one by one, and one may point to another.
+    """
+    check_numbers(config)  # before torch is imported
 
     from gfn_vi.training.allocator import keep_freed_memory
     from gfn_vi.training.trainer import Trainer
 
-    config = config.copy()
-    OmegaConf.resolve(config)  # parts are built one by one, and an interpolation may point to another
     keep_freed_memory()
-    check_numbers(config)
     device, dtype = resolve_device(config.device), resolve_dtype(config.dtype)
     parts, remarks = build_parts(config, device, dtype)
     return Trainer(parts, build_budget(config), config.seed, config.replicas, device, dtype), remarks
+
+
+def find_recorded(config: DictConfig, name: str, key: str) -> Headline | None:
+    """Refuse a name under which no run of `config` records numbers; return the headline that declares it, None without one.
+
+    key: where the name was given. Nothing is measured: metrics say what they record, one update on the CPU what training does.
+    """
+    from gfn_vi.evaluation.base import recorded_names
+
+    config = config.copy()
+    config.device = "cpu"  # a sweep may be started where its jobs' devices are not
+    trainer, _ = build_trainer(config)
+    metrics: Any = trainer.parts.metrics
+    known = recorded_names(metrics, trainer.parts.target)
+    if known is not None and name not in known:
+        known |= trainer.training_statistics(*trainer.update()).keys()
+        require(name in known, key, name, f"these runs do not record it{nearest(name, known)}")
+    declared = (trainer.parts.headline, *(metric.headline for metric in metrics))
+    return next((headline for headline in declared if headline is not None and headline.metric == name), None)
+
+
+def build_sinks(config: DictConfig, directory: Path) -> list[Any]:
+    """Return the sinks that get every record. Each is given directory, name and config as far as its constructor has them."""
+    from hydra.utils import instantiate
+    from omegaconf import OmegaConf
+
+    if config.logger.get("_target_") is None:
+        return []
+    factory = instantiate(config.logger, _partial_=True, _convert_="all")
+    offered = dict(zip(LOGGER_SUPPLIED, (str(directory), directory.name, OmegaConf.to_container(config)), strict=True))
+    wanted = inspect.signature(factory.func).parameters
+    return [factory(**{key: value for key, value in offered.items() if key in wanted})]

@@ -13,11 +13,12 @@ import inspect
 import math
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin
 
 from gfn_vi.core.errors import ConfigError, require
 
+MOST_SHOWN = 20  # names in a message
 HYDRA_KEYS = frozenset({"_target_", "_convert_", "_recursive_", "_partial_", "_args_"})
 PLAIN = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", type(None): "null"}
 LISTS = (list, tuple, set, frozenset, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection)
@@ -28,6 +29,15 @@ def suggestion(word: str, choices: Iterable[str]) -> str:
     """A question after the choice closest to the word, to be appended; empty where none is close."""
     close = difflib.get_close_matches(word, list(choices), n=1)
     return f"; did you mean {close[0]}?" if close else ""
+
+
+def nearest(word: str, choices: Collection[str]) -> str:
+    """The choices closest to the word, as a question to be appended; where none is close, all of them if they are few."""
+    close = difflib.get_close_matches(word, choices, n=3)
+    if close:
+        return f"; did you mean {' or '.join(close)}?"
+    shown = sorted(choices, key=lambda name: ("/" in name, name))[:MOST_SHOWN]
+    return f"; expected one of {', '.join(shown)}{', ...' if len(shown) < len(choices) else ''}" if shown else ""
 
 
 def check_signatures(config: object, key: str, supplied: Sequence[str] = ()) -> None:

@@ -53,11 +53,10 @@ ALLOWED_OF_PACKAGE = {
     "commands": (
         *("gfn_vi.commands", "gfn_vi.terminal", "gfn_vi.build", "gfn_vi.run", "gfn_vi.signatures", "gfn_vi.resolvers"),
         *("gfn_vi.core", "gfn_vi.runs", "gfn_vi.analysis", "gfn_vi.verification", "gfn_vi.sweeps"),
-        "gfn_vi.evaluation.exact.dynamic_programming",
     ),
-    "sweeps": ("gfn_vi.sweeps", "gfn_vi.core.errors", "gfn_vi.core.seeds", "gfn_vi.runs", "gfn_vi.terminal"),
-    "terminal": ("gfn_vi.terminal", "gfn_vi.core.errors", "gfn_vi.signatures"),
-    PLUGINS: ("gfn_vi.sweeps", "gfn_vi.core", "gfn_vi.runs", "gfn_vi.terminal", "gfn_vi.analysis.statistics"),
+    "sweeps": ("gfn_vi.sweeps", "gfn_vi.core", "gfn_vi.runs", "gfn_vi.terminal"),
+    "terminal": ("gfn_vi.terminal", "gfn_vi.core.command_line", "gfn_vi.core.errors", "gfn_vi.runs.folders", "gfn_vi.signatures"),
+    PLUGINS: ("gfn_vi.sweeps", "gfn_vi.core", "gfn_vi.runs", "gfn_vi.terminal", "gfn_vi.analysis.statistics", "gfn_vi.build"),
 }
 
 

@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from gfn_vi.experiments.dag_posterior.budgets import Standing, smallest_totals
 from gfn_vi.experiments.dag_posterior.table2 import REWARD_EVALUATIONS, UPDATES, name_of, settings, standings
 from gfn_vi.experiments.paper_arms import OFF_POLICY
 
-from gfn_vi.analysis.reading.budgets import Standing, smallest_totals
 from gfn_vi.analysis.statistics.claims import FEWEST_REPLICAS, Claim, Groups, UnfinishedError, better, in_words, judged, together
 from gfn_vi.analysis.statistics.estimates import interval
 

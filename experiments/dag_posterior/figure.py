@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from gfn_vi.experiments.dag_posterior.budgets import smallest_totals
 from gfn_vi.experiments.dag_posterior.latex import table_text
 from gfn_vi.experiments.dag_posterior.table2 import (
     ARMS,
@@ -30,7 +31,6 @@ from gfn_vi.experiments.measures import JSD
 from gfn_vi.experiments.paper_arms import OFF_POLICY
 
 from gfn_vi.analysis.pictures import style
-from gfn_vi.analysis.reading.budgets import smallest_totals
 from gfn_vi.analysis.reading.curves import X_LABELS, Curve, curves, draw_curve, n_failed
 from gfn_vi.analysis.reading.table import require_columns, table_hash
 from gfn_vi.runs.folders import TableError

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 
 import numpy as np
+from gfn_vi.experiments.dag_posterior.budgets import Standing, smallest_totals
 from gfn_vi.experiments.dag_posterior.table2 import (
     OBJECTIVES,
     PAPER,
@@ -17,8 +18,6 @@ from gfn_vi.experiments.dag_posterior.table2 import (
     name_of,
     standings,
 )
-
-from gfn_vi.analysis.reading.budgets import Standing, smallest_totals
 
 SMALLEST_PLAIN = -2  # exponent of the numbers that are written without a power of ten
 BLOCKS = {UPDATES: "Equal updates", REWARD_EVALUATIONS: "Equal reward evaluations"}

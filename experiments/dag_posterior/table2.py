@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from gfn_vi.experiments import paper_arms
+from gfn_vi.experiments.dag_posterior.budgets import Spending, Standing, smallest_totals, spending
 from gfn_vi.experiments.paper_arms import OFF_POLICY
 
-from gfn_vi.analysis.reading.budgets import Spending, Standing, smallest_totals, spending
 from gfn_vi.analysis.reading.table import require_columns
 from gfn_vi.analysis.statistics.estimates import interval
 

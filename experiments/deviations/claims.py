@@ -12,11 +12,11 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from gfn_vi.experiments.deviations.conditions import NONE, conditions, published
+from gfn_vi.experiments.deviations.ranking import kendall_tau, ranking, turned_over
 from gfn_vi.experiments.paper_arms import OFF_POLICY
 
 from gfn_vi.analysis.statistics.claims import Claim, UnfinishedError, better, in_words, judged
 from gfn_vi.analysis.statistics.estimates import probability_of_improvement
-from gfn_vi.analysis.statistics.ranking import kendall_tau, ranking, turned_over
 
 Values = Mapping[str, np.ndarray]  # arm -> final JSD [R]
 

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from gfn_vi.experiments.deviations.conditions import DEVIATION, FACTOR, NONE, conditions, published
+from gfn_vi.experiments.deviations.ranking import kendall_tau, ranking, turned_over
 from gfn_vi.experiments.measures import JSD
 from gfn_vi.experiments.paper_arms import OBJECTIVES, OFF_POLICY
 
 from gfn_vi.analysis.pictures import style
 from gfn_vi.analysis.statistics.estimates import interval
-from gfn_vi.analysis.statistics.ranking import kendall_tau, ranking, turned_over
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

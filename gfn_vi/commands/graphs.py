@@ -9,28 +9,20 @@ graphs). A single run does this at its end; a sweep only writes the CSV, since p
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from gfn_vi.core.command_line import command
+from gfn_vi.terminal.arguments import answers_in_one_line, parser_of
 
 
+@answers_in_one_line
 def main(arguments: Sequence[str] | None = None) -> int:
     """Draw what the run has learned and return the exit status (2: a clear one-line error on stderr)."""
-    text = str(__doc__).replace("gfn-vi-graphs", command("graphs"))
-    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of("graphs", __doc__)
     parser.add_argument("run", type=Path, help="the directory of one run, as printed at its end")
     directory = parser.parse_args(arguments).run
 
     from gfn_vi.analysis.pictures.graphs import report
-    from gfn_vi.runs.folders import TableError
 
-    try:
-        told = report(directory, with_pictures=True)
-    except (TableError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(told, directory, sep="\n")
+    print(report(directory, with_pictures=True), directory, sep="\n")
     return 0

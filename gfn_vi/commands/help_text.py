@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import argparse
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -25,11 +25,10 @@ def choices_in_words(*wanted: str) -> str:
     return _for_template("\n".join(lines))
 
 
-def keys_in_words() -> str:
-    """The keys of train.yaml that belong to no group, as they stand there."""
-    text = (files("gfn_vi.configs") / "train.yaml").read_text(encoding="utf-8")
-    own = text[text.index("experiment_name:") : text.index("\nhydra:")]
-    return _for_template(own.strip())
+def keys_in_words(config: str, first: str) -> str:
+    """Return the keys of <config>.yaml that belong to no group, from the first of them on, as they stand there."""
+    text = (files("gfn_vi.configs") / f"{config}.yaml").read_text(encoding="utf-8")
+    return _for_template(text[text.index(f"{first}:") : text.index("\nhydra:")].strip())
 
 
 def _for_template(text: str) -> str:
@@ -39,13 +38,9 @@ def _for_template(text: str) -> str:
 
 def _user_directories() -> list[Path]:
     """The folders of --config-dir X, --config-dir=X and -cd X."""
-    flags, found = ("--config-dir", "-cd"), []
-    for i, argument in enumerate(sys.argv):
-        if argument in flags and i + 1 < len(sys.argv):
-            found.append(Path(sys.argv[i + 1]))
-        elif argument.startswith("--config-dir="):
-            found.append(Path(argument.partition("=")[2]))
-    return [path for path in found if path.is_dir()]
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config-dir", "-cd", action="append", type=Path, default=[])
+    return [path for path in parser.parse_known_args()[0].config_dir if path.is_dir()]
 
 
 def _collect(folder: Traversable, group: str, groups: dict[str, dict[str, str]]) -> None:

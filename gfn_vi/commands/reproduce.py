@@ -10,43 +10,42 @@ drawn all the same), else 0: a claim that does not hold is a result.
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gfn_vi.commands import figure
+from gfn_vi.analysis import experiments
+from gfn_vi.commands.report import main as report
 from gfn_vi.core.command_line import command
-from gfn_vi.terminal.guarded import EXIT_BAD_INPUT, EXIT_INTERRUPTED
+from gfn_vi.runs.folders import TableError
+from gfn_vi.terminal.arguments import answers_in_one_line, parser_of
+from gfn_vi.terminal.exit_status import EXIT_BAD_INPUT, EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
     from gfn_vi.analysis.statistics.claims import Claim
 
 
+@answers_in_one_line
 def main(arguments: Sequence[str] | None = None) -> int:
     """Reproduce the experiment that the arguments name and return the exit status."""
-    text = str(__doc__).replace("gfn-vi-reproduce", command("reproduce"))
-    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of("reproduce", __doc__)
     parser.add_argument("experiment", help="one of the package, or a folder of experiments/")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="preset=..., hydra/launcher=..., any other override")
     given = parser.parse_args(arguments)
-    try:
-        if _value(given.overrides, "experiment_name") is not None:
-            raise figure.UsageError("experiment_name: the runs of an experiment lie in the folder of its name; set output_root")
-        experiment = figure.find_experiment(given.experiment)
-        folder = figure.folder_of(given.experiment, *(_value(given.overrides, key) for key in ("preset", "output_root")))
-    except figure.UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_BAD_INPUT
-    try:
-        status = sweep(given.experiment, given.overrides)
-        if status in (EXIT_BAD_INPUT, EXIT_INTERRUPTED):
-            return status
-        return show(experiment, folder, " ".join([command("reproduce"), given.experiment, *given.overrides])) or status
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
+    if _value(given.overrides, "experiment_name") is not None:
+        raise TableError("experiment_name: the runs of an experiment lie in the folder of its name; set output_root")
+    experiment = experiments.find_experiment(given.experiment)
+    folder = experiments.folder_of(given.experiment, *(_value(given.overrides, key) for key in ("preset", "output_root")))
+    status = sweep(given.experiment, given.overrides)
+    if status in (EXIT_BAD_INPUT, EXIT_INTERRUPTED):
+        return status
+    paths = experiments.draw(experiment, folder, " ".join([command("reproduce"), given.experiment, *given.overrides]))
+    claims = claims_of(experiment, folder)
+    print(*paths, sep="\n")
+    _print(claims)
+    return report([str(folder)]) or status
 
 
 def sweep(experiment: str, overrides: Sequence[str]) -> int:
@@ -60,34 +59,15 @@ def sweep(experiment: str, overrides: Sequence[str]) -> int:
             continue
 
 
-def show(experiment: Path, folder: Path, drawn_by: str) -> int:
-    """Make figure, claims and report of what is in `folder` and return the exit status."""
-    from gfn_vi.commands.report import main as report
-
-    try:
-        paths = figure.draw(experiment, folder, drawn_by)
-        claims = claims_of(experiment, folder)
-    except figure.UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_BAD_INPUT
-    print(*paths, sep="\n")
-    _print(claims)
-    return report([str(folder)])
-
-
 def claims_of(experiment: Path, folder: Path) -> list[Claim]:
     """Return what claims.py of the experiment says of the table in `folder`, written to claims.csv; [] without such a file."""
     import pandas as pd
 
     from gfn_vi.analysis.statistics.claims import write_claims
-    from gfn_vi.runs.folders import TableError
 
     if not (experiment / "claims.py").is_file():
         return []
-    try:
-        claims: list[Claim] = figure.load(experiment / "claims.py").claims(pd.read_parquet(folder / "table.parquet"))
-    except TableError as error:
-        raise figure.UsageError(str(error)) from error
+    claims: list[Claim] = experiments.load(experiment / "claims.py").claims(pd.read_parquet(folder / "table.parquet"))
     write_claims(claims, folder)
     return claims
 

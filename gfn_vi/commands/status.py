@@ -1,7 +1,7 @@
 """Watch the runs of an experiment: done, running with time left, failed with the last error line, missing.
 
-    python scripts/status.py outputs/quickstart                a live table as long as something runs (Ctrl-C leaves it)
-    python scripts/status.py outputs/quickstart --once         one look; also where the output is no terminal
+    gfn-vi-status outputs/quickstart            a live table as long as something runs (Ctrl-C leaves it)
+    gfn-vi-status outputs/quickstart --once     one look; also where the output is no terminal
 
 Reads files only: it may be started and stopped at any time, also for a sweep on other machines that share the folder.
 Exit status: 0 if all runs are done, 1 if not, 2 for a folder without runs.
@@ -10,7 +10,6 @@ Exit status: 0 if all runs are done, 1 if not, 2 for a folder without runs.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -18,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gfn_vi.analysis.pages.status_view import OTHER_LINES, PLAIN_ROWS, Snapshot, plain, snapshot, table
-from gfn_vi.runs.folders import TableError
 from gfn_vi.runs.sweep_states import SweepStates
+from gfn_vi.terminal.arguments import answers_in_one_line, parser_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,24 +27,16 @@ if TYPE_CHECKING:
 QUIET_SECONDS, SILENT_SECONDS = 20.0, 4.0
 
 
+@answers_in_one_line
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Show the runs of the folder and return the exit status."""
+    parser = parser_of("status", __doc__)
     parser.add_argument("folder", type=Path, help="outputs/<experiment>, the folder that holds the runs")
     parser.add_argument("--every", type=_seconds, default=1.0, metavar="SECONDS", help="between two looks (default: 1)")
     parser.add_argument("--once", "--plain", action="store_true", help="one plain snapshot, for logs")
     given = parser.parse_args(arguments)
-    try:
-        states = SweepStates(given.folder)
-        seen = look_once(states) if given.once or not sys.stdout.isatty() else watch(states, given.every)
-    except (TableError, OSError) as error:
-        if isinstance(error, BrokenPipeError):  # whoever read the output has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 130
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    states = SweepStates(given.folder)
+    seen = look_once(states) if given.once or not sys.stdout.isatty() else watch(states, given.every)
     return 0 if seen.all_done else 1
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -18,20 +17,18 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gfn_vi import resolvers
 from gfn_vi.commands.help_text import choices_in_words, keys_in_words
-from gfn_vi.core.errors import ConfigError, RunError
+from gfn_vi.core.errors import ConfigError, RunError, require
+from gfn_vi.run import run
 from gfn_vi.runs.label import labelled
 from gfn_vi.sweeps.worker import JobError
-from gfn_vi.terminal.guarded import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, guarded
+from gfn_vi.terminal.exit_status import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED
+from gfn_vi.terminal.guarded import guarded
 from gfn_vi.terminal.hydra_errors import in_one_line
 
 # Here and not in main: the workers of a launcher import this module and never call main.
 resolvers.register()
-_RESOLVERS: dict[str, Callable[..., object]] = {
-    "gfn_vi_choices": choices_in_words,
-    "gfn_vi_keys": keys_in_words,
-}
-for _name, _resolver in _RESOLVERS.items():
-    OmegaConf.register_new_resolver(_name, _resolver, replace=True)
+OmegaConf.register_new_resolver("gfn_vi_choices", choices_in_words, replace=True)
+OmegaConf.register_new_resolver("gfn_vi_keys", lambda: keys_in_words("train", "experiment_name"), replace=True)
 
 
 def find_user_modules() -> None:
@@ -56,15 +53,16 @@ def register_sweepers() -> None:
 
 @hydra.main(version_base="1.3", config_path="pkg://gfn_vi.configs", config_name="train")
 def task(config: DictConfig) -> float | None:
-    """Run one configuration; returns its exact JSD (mean over replicas) for searches, None where there is none."""
+    """Run one configuration and return the run's headline (a mean over replicas), None where there is none."""
     find_user_modules()
+    about = HydraConfig.get()
     try:
-        from gfn_vi.run import run
-
-        hydra_config = HydraConfig.get()
-        resolved = labelled(config, hydra_config.runtime.choices, hydra_config.overrides.task)
+        for word in about.overrides.hydra:
+            given = about.mode == RunMode.RUN and word.startswith("hydra/sweeper=")
+            require(not given, *word.partition("=")[::2], "a sweeper is for several runs: add -m")
+        resolved = labelled(config, about.runtime.choices, about.overrides.task)
         if resolved.pictures is None:  # they take seconds, and nobody looks at those of each run of a sweep
-            resolved.pictures = HydraConfig.get().mode == RunMode.RUN
+            resolved.pictures = about.mode == RunMode.RUN
         return run(resolved)
     except (ConfigError, RunError, OmegaConfBaseException) as error:
         raise _failure(in_one_line(error), EXIT_BAD_INPUT) from error

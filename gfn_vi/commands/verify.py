@@ -1,9 +1,9 @@
-"""`gfn-vi-verify` and `python scripts/verify.py`: the table of theorems; exit status 1 if one fails."""
+"""`gfn-vi-verify`: the table of theorems; exit status 1 if one fails."""
 
 from __future__ import annotations
 
+import math
 import sys
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +12,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-# registers the resolvers of the configs and of the help text
-from gfn_vi.commands.train import find_user_modules
+from gfn_vi.commands.help_text import keys_in_words
+from gfn_vi.commands.train import find_user_modules  # and registers the resolvers of the configs and of the help text
 from gfn_vi.core.errors import ConfigError, RunError, require
+from gfn_vi.core.seeds import is_whole
 from gfn_vi.runs.files import CHECKPOINT, CONFIG
-from gfn_vi.terminal.guarded import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, guarded
+from gfn_vi.terminal.exit_status import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED
+from gfn_vi.terminal.guarded import guarded
 from gfn_vi.terminal.hydra_errors import in_one_line
 
 if TYPE_CHECKING:
@@ -27,14 +29,8 @@ if TYPE_CHECKING:
     from gfn_vi.core.protocols import EnumerableTarget
     from gfn_vi.verification.check import Check
 
-
-def keys_in_words() -> str:
-    """The keys of verify.yaml that belong to no group, as they stand there."""
-    text = (files("gfn_vi.configs") / "verify.yaml").read_text(encoding="utf-8")
-    return text[text.index("run:") : text.index("\nhydra:")].strip().replace("$", "$$")
-
-
-OmegaConf.register_new_resolver("gfn_vi_verify_keys", keys_in_words, replace=True)
+RUN_KEYS = ("sampler", "objective", "replicas")  # of the run that is verified, besides its target
+OmegaConf.register_new_resolver("gfn_vi_verify_keys", lambda: keys_in_words("verify", "run"), replace=True)
 
 
 @hydra.main(version_base="1.3", config_path="pkg://gfn_vi.configs", config_name="verify")
@@ -60,11 +56,10 @@ def task(config: DictConfig) -> None:
 
 
 def check_numbers(config: DictConfig) -> None:
-    """The values that no constructor sees."""
+    """Refuse wrong values of keys that no constructor sees."""
     least = {"seed": 0, "threads": 0, "n_updates": 1, "batch_size": 2, "max_batches": 1}
     for key, bound in least.items():
-        whole = isinstance(config[key], int) and not isinstance(config[key], bool)
-        require(whole and config[key] >= bound, key, config[key], f"expected a whole number >= {bound}")
+        require(is_whole(config[key]) and config[key] >= bound, key, config[key], f"expected a whole number >= {bound}")
     number = isinstance(config.tolerance, float) and config.tolerance > 0
     require(number, "tolerance", config.tolerance, "expected a positive number such as 1e-9")
     layers = config.junctions
@@ -79,9 +74,9 @@ def adopt_run(config: DictConfig) -> None:
         saved: Any = OmegaConf.load(path)
     except (OSError, YAMLError) as error:
         raise ConfigError("run", config.run, "its config.yaml is damaged") from error
-    required = {"target", "sampler", "objective", "replicas"}
-    require(OmegaConf.is_dict(saved) and required <= set(saved), "run", config.run, "its config.yaml is damaged")
-    for key in ("target", "sampler", "objective", "replicas"):
+    is_whole_config = OmegaConf.is_dict(saved) and {"target", *RUN_KEYS} <= set(saved)
+    require(is_whole_config, "run", config.run, "its config.yaml is damaged")
+    for key in RUN_KEYS:
         config[f"run_{key}"] = saved[key]
     config.target = saved.target
 
@@ -120,11 +115,17 @@ def prepare_listing(config: DictConfig, dtype: torch.dtype) -> tuple[str, Callab
     import torch
 
     from gfn_vi.build import build_exploration, build_sampler
-    from gfn_vi.verification.table import by_enumeration
+    from gfn_vi.verification.table import by_enumeration, count_trajectories
 
     cpu = torch.device("cpu")
     small = enumerable_target(config, cpu, "small")
-    n_trajectories = count_trajectories(small, config)
+    n_trajectories = count_trajectories(small.state_graph())
+    n_batches = math.comb(n_trajectories + config.batch_size - 1, config.batch_size)
+    too_many = (
+        f"has {n_trajectories} trajectories, {n_batches} batches of {config.batch_size}, more than max_batches="
+        f"{config.max_batches}: choose a smaller one, such as small.side=3, a smaller batch_size, or small=null"
+    )
+    require(n_batches <= config.max_batches, "small", class_name(config.small), too_many)
     sampler, exploration = build_sampler(config, small, cpu, dtype, 1, flow=False), build_exploration(config)
     if not exploration.has_density or exploration.is_on_policy:
         found = config.exploration._target_
@@ -160,7 +161,7 @@ def trained_or_random(config: DictConfig, target: EnumerableTarget, device: torc
     if config.run is None:
         return build_sampler(config, target, device, dtype, 1, flow=False), "random parameters"
     trained = config.copy()
-    for key in ("sampler", "objective", "replicas"):
+    for key in RUN_KEYS:
         trained[key] = config[f"run_{key}"]
     state = load_checkpoint(Path(str(config.run)) / CHECKPOINT)
     require(state is not None, "run", config.run, "it has no checkpoint yet: let it train for a minute, or to its end")
@@ -171,28 +172,6 @@ def trained_or_random(config: DictConfig, target: EnumerableTarget, device: torc
     except RuntimeError as error:
         raise RunError(f"{config.run}: its checkpoint does not fit its config.yaml: {str(error).splitlines()[0]}") from error
     return sampler, f"{sampler.n_replicas} trained replicas after {state['trainer']['step']} updates"
-
-
-def count_trajectories(small: EnumerableTarget, config: DictConfig) -> int:
-    """Number of trajectories of `small`; ConfigError if its batches are too many to list."""
-    import math
-
-    import torch
-
-    from gfn_vi.evaluation.exact.dynamic_programming import at_source, forward_pass
-
-    graph = small.state_graph()
-    ones = torch.ones(len(graph.source), 1, dtype=torch.float64)
-    n = int((forward_pass(graph, ones, at_source(graph, ones))[:, 0] * (graph.log_reward > -math.inf)).sum())
-    n_batches = math.comb(n + config.batch_size - 1, config.batch_size)
-    require(
-        n_batches <= config.max_batches,
-        "small",
-        class_name(config.small),
-        f"has {n} trajectories, {n_batches} batches of {config.batch_size}, more than max_batches={config.max_batches}: choose a "
-        "smaller one, such as small.side=3, a smaller batch_size, or small=null",
-    )
-    return n
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
@@ -56,7 +56,7 @@ class DiscreteTarget(Target, Protocol):
 
     @property
     def n_modes(self) -> int | None:
-        """Return the number of regions of top reward; None where nobody knows."""
+        """Return the number of modes, regions of top reward unless a target states others; None where nobody knows."""
 
     def mode_index(self, states: Tensor) -> Tensor:
         """Return the mode that each state belongs to, -1 for none: [...] long; called only where n_modes is known."""
@@ -306,6 +306,9 @@ class Metric(Protocol):
     @property
     def every(self) -> int | None:
         """Return the trajectories per replica between measurements, None for every evaluation."""
+
+    def records(self, target: Any, exact: bool, sampled: bool) -> Collection[str] | None:
+        """Return every name that a call may give, None where they are not known beforehand."""
 
     def arrays(self, moment: Any) -> Arrays:
         """Return the arrays that pictures of the finished run need."""

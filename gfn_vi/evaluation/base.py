@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -35,6 +35,26 @@ class BaseMetric(ABC):
     def __call__(self, moment: Any) -> dict[str, Tensor]:
         """Return name -> [R]. moment: a gfn_vi.evaluation.measurement.Measurement of the sampler as it is now."""
 
+    def records(self, target: Any, exact: bool, sampled: bool) -> Collection[str] | None:
+        """Return every name that a call may give, so that a wrong evaluation.headline is refused before work; None: not known.
+
+        exact, sampled: whether the evaluation, of which this metric is a part, sums over all states and whether it draws samples.
+        """
+        return None
+
     def arrays(self, moment: Any) -> Arrays:
         """Return the arrays that pictures of the finished run need, for arrays.npz; none unless a subclass says so."""
         return {}
+
+
+def recorded_names(metrics: Sequence[BaseMetric], target: Any) -> frozenset[str] | None:
+    """Return the names that the metrics of one evaluation record between them; None where one of them does not say."""
+    exact = any(metric.kind == "exact" for metric in metrics)
+    sampled = any(metric.n_samples is not None for metric in metrics)
+    names: set[str] = set()
+    for metric in metrics:
+        told = metric.records(target, exact, sampled)
+        if told is None:
+            return None
+        names.update(told)
+    return frozenset(names)

@@ -39,11 +39,6 @@ class Job:
     directory: Path
     config: Mapping[str, Any] = field(repr=False, compare=False)
 
-    @property
-    def command(self) -> str:
-        """Its overrides, quoted for a shell."""
-        return shlex.join(self.overrides)
-
 
 def parsed(loader: ConfigLoader, lines: Iterable[str]) -> list[Override]:
     """Overrides as they stand on a command line. Raises HydraException for what is none."""
@@ -103,7 +98,8 @@ def identify(loader: ConfigLoader, config: DictConfig, overrides: Sequence[str],
         plain: dict[str, Any] = OmegaConf.to_container(labelled(composed, choices, overrides))  # type: ignore[assignment]
         return Job(tuple(overrides), run_directory(plain), plain)
     except (HydraException, OmegaConfBaseException, ConfigError, ValueError) as error:
-        raise RunError(f"{label or shlex.join(overrides) or 'the run'}: {in_one_line(error)}") from error
+        name, message = label or shlex.join(overrides) or "the run", in_one_line(error)
+        raise RunError(message if message.startswith(f"{name}: ") else f"{name}: {message}") from error
     finally:
         HydraConfig.instance().cfg = before
 

@@ -53,9 +53,9 @@ def _slurm_says(command: str, *arguments: str) -> str:
     def refusal(why: str) -> ConfigError:
         return ConfigError("hydra/launcher", "slurm", why)
 
-    if shutil.which("sbatch") is None or shutil.which(command) is None:
-        missing = "sbatch" if shutil.which("sbatch") is None else command
-        raise refusal(f"there is no command {missing} here: start the sweep on a login node of a Slurm cluster")
+    missing = [name for name in ("sbatch", command) if shutil.which(name) is None]
+    if missing:
+        raise refusal(f"there is no command {missing[0]} here: start the sweep on a login node of a Slurm cluster")
     try:
         answer = subprocess.run([command, *arguments], capture_output=True, text=True, timeout=SLURM_SECONDS, check=False)
     except subprocess.TimeoutExpired:

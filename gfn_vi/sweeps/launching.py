@@ -1,9 +1,8 @@
 """Launch jobs with any launcher until each is finished: what counts is what the runs' directories say.
 
-    launches = Launches(make_launcher(hydra_context, task_function, config), max_batch_size=None, max_losses=2)
-    outcomes = launches.run(jobs)                    # one per job, in order: state, error, value
+    outcomes = Launches(launcher, max_batch_size=None, max_losses=2).run(jobs)     # one per job, in order: state, error
 
-Jobs that are done already are not launched (value: None), those that raise are not repeated. When a worker dies, the
+Jobs that are done already are not launched, those that raise are not repeated. When a worker dies, the
 launcher gives up; jobs that had not started are launched again, and those that were running are tried again each in a
 launch of its own, so that the one that kills workers takes nobody along. Jobs that other processes write are waited for.
 """
@@ -20,19 +19,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
 
 from gfn_vi.core.errors import RunError
 from gfn_vi.runs.directory import HeldError, RunDirectory
+from gfn_vi.runs.manifest import forget
 from gfn_vi.runs.state import RunState, give_up, look
 from gfn_vi.sweeps.interrupts import workers_save_first
 from gfn_vi.sweeps.jobs import Job
-from gfn_vi.sweeps.requeue import JobStoppedError
-from gfn_vi.sweeps.worker import InWorker, JobError
+from gfn_vi.sweeps.worker import JobError, JobStoppedError
 from gfn_vi.terminal.hydra_errors import in_one_line
 
 # Launchers under which a job that dies takes no other along, by module.
@@ -51,24 +47,14 @@ SECONDS_TO_SETTLE = 60.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended. interrupted: it paused where checkpoint.pause_after says; error: one line.
-
-    value: what the task returned; None for a job that was done before or whose worker died.
-    is_input: the error is a mistake in the configuration.
+    """How a job ended. interrupted: it paused where checkpoint.pause_after says; error: one line; is_input: the error is a
+    mistake in the configuration.
     """
 
     job: Job
     state: Literal["done", "diverged", "failed", "interrupted"]
     error: str | None = None
-    value: float | None = None
     is_input: bool = False
-
-
-def make_launcher(hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> Launcher:
-    """The configured launcher; its workers save when the sweep is stopped, and leave when it is gone."""
-    return Plugins.instance().instantiate_launcher(
-        hydra_context=hydra_context, task_function=InWorker(task_function), config=config
-    )
 
 
 def say(line: str) -> None:
@@ -94,6 +80,7 @@ class Launches:
             for outcome in self._round(list(todo.values())):
                 outcomes[outcome.job.directory] = outcome
                 del todo[outcome.job.directory]
+        forget(o.job for o in outcomes.values() if o.is_input and not o.job.directory.exists())
         return [outcomes[job.directory] for job in jobs]
 
     def _round(self, todo: list[Job]) -> list[Outcome]:
@@ -153,10 +140,10 @@ class Launches:
 
     def _judged(self, job: Job, before: RunState, answer: JobReturn) -> Outcome | None:
         """How a job ended that the launcher has an answer of; None: it is not finished."""
-        value, error = _unpacked(answer)
+        error = _error_of(answer)
         after = look(job.directory) if error is not None else _settled(job)
         if after.is_finished:
-            return _finished(job, after, value)
+            return _finished(job, after)
         if after.state == "running":  # another process was faster
             return None
         if error is None and after.state == "interrupted":
@@ -185,8 +172,8 @@ class Launches:
             return Outcome(job, "failed", str(error))
 
 
-def _finished(job: Job, standing: RunState, value: float | None = None) -> Outcome:
-    return Outcome(job, "diverged" if standing.state == "diverged" else "done", standing.error_line or None, value)
+def _finished(job: Job, standing: RunState) -> Outcome:
+    return Outcome(job, "diverged" if standing.state == "diverged" else "done", standing.error_line or None)
 
 
 def _settled(job: Job) -> RunState:
@@ -199,14 +186,14 @@ def _settled(job: Job) -> RunState:
         time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
-def _unpacked(answer: JobReturn) -> tuple[float | None, Exception | None]:
-    """Return what a job returned (None if it is no number), and what it raised."""
+def _error_of(answer: JobReturn) -> Exception | None:
+    """Return what a job raised; None if it ended well."""
     with contextlib.redirect_stderr(io.StringIO()):  # Hydra prints the overrides, which our summary does
         try:
-            value = answer.return_value
+            _ = answer.return_value
         except Exception as error:  # noqa: BLE001 (whatever the job raised)
-            return None, error
-    return (float(value) if isinstance(value, (int, float)) else None), None
+            return error
+    return None
 
 
 def _line(error: Exception) -> str:

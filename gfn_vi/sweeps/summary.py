@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import shlex
-import sys
+import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from hydra.core.config_loader import ConfigLoader
 
-from gfn_vi.runs.state import RunState
+from gfn_vi.core import command_line
+from gfn_vi.core.headline import Headline
+from gfn_vi.runs.files import METRICS
+from gfn_vi.runs.metrics_tail import MetricsTail
+from gfn_vi.runs.state import look
 from gfn_vi.sweeps.jobs import Job, differences
 from gfn_vi.sweeps.launching import Outcome, say
-from gfn_vi.terminal.guarded import EXIT_BAD_INPUT, EXIT_FAILED
+from gfn_vi.terminal.exit_status import EXIT_BAD_INPUT, EXIT_FAILED
 
 WORDS = {"missing": "to do"}  # state -> how it is counted
 ORDER = ("done", "diverged", "running", "interrupted", "killed", "damaged", "failed", "missing")
+MOST_ROWS = 15  # of the table of results
+MOST_LABELS = 3  # of runs that failed with the same error
 
 
 def counted(states: Iterable[str]) -> str:
@@ -26,49 +31,81 @@ def counted(states: Iterable[str]) -> str:
     return f"{runs(counts.total())}: {found}"
 
 
-def announce(standings: Sequence[RunState]) -> None:
-    """Say where the runs stand, unless nothing is left to do: then the end says it."""
-    if not all(standing.is_finished for standing in standings):
-        say(counted(standing.state for standing in standings))
+def runs(n: int) -> str:
+    """`1 run`, `2 runs`."""
+    return f"{n} run" if n == 1 else f"{n} runs"
+
+
+def command(job: Job, loader: ConfigLoader) -> str:
+    """Return the command line of one run."""
+    added = [source.path for source in loader.get_sources() if source.provider == "command-line"]
+    options = [word for path in added for word in ("--config-dir", path)]
+    return f"{command_line.command('train')} {shlex.join([*options, *job.overrides])}"
 
 
 def conclude(outcomes: Sequence[Outcome], loader: ConfigLoader) -> int:
-    """Say what was reached and where, and what is wrong with which runs; the exit status."""
-    print(counted(outcome.state for outcome in outcomes))
+    """Say what was reached and where, and what is wrong with which runs; return the exit status."""
+    print(*results(outcomes), counted(outcome.state for outcome in outcomes), sep="\n")
     print(*dict.fromkeys(outcome.job.directory.parent for outcome in outcomes), sep="\n", flush=True)
     bad = [outcome for outcome in outcomes if outcome.state in ("failed", "diverged")]
     if not bad:
         return 0
     labels = dict(zip((o.job for o in outcomes), differences([o.job.overrides for o in outcomes]), strict=True))
     say(f"error: {len(bad)} of {runs(len(outcomes))} failed or diverged:")
+    by_error: dict[tuple[str, str | None], list[Job]] = {}
     for outcome in bad:
-        say("\n".join(_described(outcome, labels[outcome.job], loader)))
-    if any(outcome.state == "failed" for outcome in bad):
+        by_error.setdefault((outcome.state, outcome.error), []).append(outcome.job)
+    for (state, error), (first, *others) in by_error.items():
+        also = [f"  {labels[job]}\n" for job in others[: MOST_LABELS - 1]]
+        more = f"  and {len(others) - len(also)} more\n" if len(others) > len(also) else ""
+        where = f"\n    {first.directory}" if first.directory.exists() else ""
+        alone = f"\n    alone: {command(first, loader)}" if state == "failed" else ""
+        say(f"  {labels[first] or 'the run'}\n{''.join(also)}{more}    {error}{where}{alone}")
+    if any(outcome.state == "failed" and not outcome.is_input for outcome in bad):
         say("the same command runs only what failed again")
     if any(outcome.state == "diverged" for outcome in bad):
         say("what diverged is kept as it is; to run it again, delete its directory")
     return EXIT_BAD_INPUT if all(outcome.is_input for outcome in bad) else EXIT_FAILED
 
 
-def runs(n: int) -> str:
-    """`1 run`, `2 runs`."""
-    return f"{n} run" if n == 1 else f"{n} runs"
+def results(outcomes: Sequence[Outcome]) -> list[str]:
+    """Return the lines of a table: for each headline its words, then a row for each setting that has finished runs.
 
-
-def _described(outcome: Outcome, label: str, loader: ConfigLoader) -> list[str]:
-    lines = [f"  {label or 'the run'}", f"    {outcome.error}"]
-    if outcome.job.directory.exists():
-        lines.append(f"    {outcome.job.directory}")
-    if outcome.state == "failed":
-        lines.append(f"    alone: {command(outcome.job, loader)}")
+    Runs that differ in nothing but their seed share a row, with the median over runs and the range; the value of a run is its
+    median over replicas. One that diverged counts as the headline's worst.
+    """
+    finished = [outcome for outcome in outcomes if outcome.state in ("done", "diverged")]
+    settings = [[word for word in outcome.job.overrides if not word.startswith("seed=")] for outcome in finished]
+    labels = differences(settings) if len(finished) > 1 else [""] * len(finished)
+    found: dict[Headline, dict[str, list[float]]] = {}
+    for outcome, label in zip(finished, labels, strict=True):
+        headline = look(outcome.job.directory).headline
+        if headline is None:
+            continue
+        tail = MetricsTail(outcome.job.directory / METRICS, headline)
+        tail.read()
+        value = headline.worst if outcome.state == "diverged" else tail.value
+        if value is not None:
+            found.setdefault(headline, {}).setdefault(label, []).append(value)
+    lines, most = [], max(MOST_ROWS // max(len(found), 1), 3)
+    for headline, by_label in found.items():
+        better = "lower" if headline.direction == "minimize" else "higher"
+        over = ", median over runs (range)" if any(len(values) > 1 for values in by_label.values()) else ""
+        rows = _rows(headline, by_label)
+        more = f"  and {len(rows) - most} more: {command_line.command('status')} {finished[0].job.directory.parent} --once"
+        lines.append(f"{headline.metric} ({headline.words}, {better} is better){over}:")
+        lines += rows if len(rows) <= most else [*rows[:most], more]
     return lines
 
 
-def command(job: Job, loader: ConfigLoader) -> str:
-    """The command line of one run."""
-    program = Path(sys.argv[0])
-    words = ["python", str(program)] if program.suffix == ".py" else [program.name]
-    for source in loader.get_sources():
-        if source.provider == "command-line":
-            words += ["--config-dir", source.path]
-    return shlex.join([*words, *job.overrides])
+def _rows(headline: Headline, by_label: dict[str, list[float]]) -> list[str]:
+    """Return value and label in two columns, the best first."""
+    ranked = sorted(by_label.items(), key=lambda item: (headline.sign * statistics.median(item[1]), item[0]))
+    cells = [(_in_words(values), label or ("all runs" if len(values) > 1 else "the run")) for label, values in ranked]
+    width = max(len(value) for value, _ in cells)
+    return [f"  {value:<{width}}  {label}" for value, label in cells]
+
+
+def _in_words(values: Sequence[float]) -> str:
+    spread = f" ({min(values):.3g} to {max(values):.3g})" if len(values) > 1 else ""
+    return f"{statistics.median(values):.3g}{spread}"

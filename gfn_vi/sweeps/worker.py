@@ -1,7 +1,8 @@
 """The task of a job in a process that a launcher started: stops in good order, and leaves when its sweep is gone.
 
 A terminal's Ctrl-C reaches the workers, too, and whoever ends the sweep tells them with SIGTERM. A worker then saves what
-it trains; between jobs, a signal must not end it, since joblib kills all workers when one dies.
+it trains; between jobs, a signal must not end it, since joblib kills all workers when one dies. Slurm warns a job before it
+ends it, for lack of time or for a more urgent one: the run saves, then is queued again (submitit alone would leave at once).
 """
 
 from __future__ import annotations
@@ -11,16 +12,19 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 from omegaconf import DictConfig
 
-from gfn_vi.sweeps.requeue import JobStoppedError, warnings_save_and_requeue
-
 SECONDS_BETWEEN_LOOKS = 0.5
 
 Task = Callable[[DictConfig], float | None]
+
+
+class JobStoppedError(Exception):
+    """A signal ended the job."""
 
 
 class JobError(Exception):
@@ -48,16 +52,10 @@ class InWorker:
             config.progress = False
         _WORKER.is_busy = True
         try:
-            with warnings_save_and_requeue():
-                return self._run(config)
+            with _warnings_save_and_requeue():
+                return self._task(config)
         finally:
             _WORKER.is_busy = False
-
-    def _run(self, config: DictConfig) -> float | None:
-        try:
-            return self._task(config)
-        except (KeyboardInterrupt, SystemExit):
-            raise JobStoppedError("stopped by a signal") from None
 
     def _enter_folder(self) -> None:
         """A cluster's workers start elsewhere; relative paths and the user's modules are meant from here."""
@@ -66,6 +64,35 @@ class InWorker:
         except OSError as error:
             place = f"{socket.gethostname()} cannot enter {self._folder} ({error.strerror})"
             raise JobError(f"{place}: start the sweep in a folder that all machines share", is_input=True) from error
+
+
+@contextmanager
+def _warnings_save_and_requeue() -> Iterator[None]:
+    """While a job runs, answer a warning with a Ctrl-C; submitit then has its turn and leaves with SystemExit.
+
+    A job that a signal ended raises JobStoppedError. Nothing answers a warning outside the main thread, or that nobody expects.
+    """
+    queue_again = signal.getsignal(signal.SIGUSR2)
+    is_prepared = callable(queue_again) and threading.current_thread() is threading.main_thread()
+    is_warned = False
+
+    def warn(number: int, frame: FrameType | None) -> None:
+        nonlocal is_warned
+        if not is_warned:  # a second Ctrl-C would not wait for the first
+            is_warned = True
+            signal.raise_signal(signal.SIGINT)  # a SIGTERM may have come before: preemption sends both
+
+    if is_prepared:
+        signal.signal(signal.SIGUSR2, warn)
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        if is_warned and callable(queue_again):
+            queue_again(signal.SIGUSR2, None)
+        raise JobStoppedError("stopped by a signal") from None
+    finally:
+        if is_prepared:
+            signal.signal(signal.SIGUSR2, queue_again)
 
 
 class _Worker:

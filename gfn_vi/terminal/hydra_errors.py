@@ -31,6 +31,9 @@ def in_one_line(error: BaseException) -> str:
         unknown = _unknown_key(cause)
         if unknown is not None:
             return unknown
+    unused = re.match(r"Could not override '([^']+)'\.\s*No match in the defaults list", str(error))
+    if unused is not None:
+        return _unused_group(unused.group(1))
     lines = [line.strip() for line in str(error).splitlines()]
     about = [line for line in lines if line and not line.startswith(("object_type=", "reference_type="))]
     return re.sub(r"\s+", " ", "; ".join(about)).replace(":;", ":")
@@ -54,6 +57,15 @@ def _unknown_choice(path: str, options: list[str]) -> str:
     return f"{group}={choice}: no such choice{suggestion(choice, options)}; {known}"
 
 
+def _unused_group(key: str) -> str:
+    """Return the message for a choice of a group from which nothing is chosen in this place."""
+    group, _, place = key.partition("@")
+    if place:
+        return f"{key}: the choice that is made of {place.split('.')[0]} has no {group} there; see its keys with --cfg job"
+    where = f"its place belongs to the key where a choice is inside another one, as in {group}@objective.{group}=..."
+    return f"{group}: nothing is chosen from this group here; {where}, see --help"
+
+
 def _unknown_key(cause: OmegaConfBaseException) -> str | None:
     """Return the message for a key that the node does not have; None for any other mistake."""
     node, key = cause.parent_node, str(cause.full_key or "")
@@ -61,4 +73,6 @@ def _unknown_key(cause: OmegaConfBaseException) -> str | None:
         return None
     names = [str(name) for name in node]
     place = key.rpartition(".")[0] or "the top level"
+    if not names:
+        return f"{key}: {place} has no keys: give it a value as a whole, {place}=..."
     return f"{key}: no such key{suggestion(str(cause.key), names)}; keys of {place}: {', '.join(names)} (one more: +{key}=...)"

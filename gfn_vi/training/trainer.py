@@ -164,14 +164,15 @@ class Trainer:
             loss, trajectories, evaluation = self.update()
             last = self.step == budget.steps
             if last or budget.due(budget.record_every, self.step):
-                self._record(record, self._training_statistics(loss, trajectories, evaluation))
+                self._record(record, self.training_statistics(loss, trajectories, evaluation))
             if last or budget.due(budget.evaluate_every, self.step):
                 self._record(record, self.measure())
             if not after_update(loss):
                 return False
         return True
 
-    def _training_statistics(self, loss: Tensor, trajectories: Trajectories, evaluation: Evaluation) -> dict[str, Tensor]:
+    def training_statistics(self, loss: Tensor, trajectories: Trajectories, evaluation: Evaluation) -> dict[str, Tensor]:
+        """Return what is recorded of an update besides measurements: name -> [R]."""
         p = self.parts
         statistics = {
             "loss": loss,

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import random
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 
+import torch
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from gfn_vi.core.protocols import EnumerableTarget, Exploration
 from gfn_vi.core.replicas import ReplicaGenerators
+from gfn_vi.core.state_graph import StateGraph
+from gfn_vi.evaluation.exact.dynamic_programming import at_source, forward_pass
 from gfn_vi.evaluation.gradients.expected_gradients import ExactGradients
 from gfn_vi.samplers.discrete.sampler import DiscreteSampler
 from gfn_vi.verification.check import Check
@@ -24,6 +28,13 @@ from gfn_vi.verification.theorems import Theorems
 
 # Columns of a table where there is no terminal to ask, and from which on all of it is shown.
 WIDTH, WIDE = 150, 120
+
+
+def count_trajectories(graph: StateGraph) -> int:
+    """Return the number of trajectories from the source to a state of positive reward."""
+    ones = torch.ones(len(graph.source), 1, dtype=torch.float64)
+    paths = forward_pass(graph, ones, at_source(graph, ones))[:, 0]
+    return int((paths * (graph.log_reward > -math.inf)).sum())
 
 
 def by_dynamic_programming(

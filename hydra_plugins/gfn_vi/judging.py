@@ -7,8 +7,12 @@ has said what it is judged by.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
 
 from gfn_vi.core.errors import RunError, require
 from gfn_vi.core.headline import Headline
@@ -26,6 +30,18 @@ class Judge:
         expected = f"expected one of {', '.join(DIRECTIONS)}, or null for that of the run's headline"
         require(direction is None or direction in DIRECTIONS, "hydra.sweeper.direction", direction, expected)
         self.metric, self.direction = metric, direction
+        self._declared: Headline | None = None  # of the named metric, where a metric of the runs declares it
+
+    def check(self, config: Mapping[str, Any]) -> None:
+        """Refuse a named metric that the runs would not record, and one of which nobody says what is better.
+
+        config: of one run, resolved. Raises ConfigError, also where that run cannot be built.
+        """
+        if self.metric is not None:
+            from gfn_vi.build import find_recorded
+
+            self._declared = find_recorded(OmegaConf.create(dict(config)), self.metric, "hydra.sweeper.metric")
+            self._named(self._declared)
 
     def headline(self, run: Path) -> Headline:
         """Return what the run is judged by.
@@ -34,18 +50,22 @@ class Judge:
         """
         own = look(run).headline
         if self.metric is not None and (own is None or own.metric != self.metric):
-            why = f"{self.metric} is not the headline of the runs: say whether to minimize or maximize it"
-            require(self.direction is not None, "hydra.sweeper.direction", self.direction, why)
-            assert self.direction is not None
-            worst = math.inf * DIRECTIONS[self.direction]
-            return Headline(self.metric, self.direction, worst, self.metric)  # type: ignore[arg-type]
+            return self._named(self._declared)
         if own is None:
             raise RunError(f"{run} names no headline to search by: set hydra.sweeper.metric and hydra.sweeper.direction")
-        if self.direction in (None, own.direction):
-            return own
-        assert self.direction is not None
-        worst = math.inf * DIRECTIONS[self.direction]
-        return replace(own, direction=self.direction, worst=worst)  # type: ignore[arg-type]
+        return self._directed(own)
+
+    def _named(self, declared: Headline | None) -> Headline:
+        """Return the headline of the named metric, whose direction comes from hydra.sweeper or from who declares it."""
+        why = f"{self.metric} is no headline of the runs: say whether to minimize or maximize it"
+        require(declared is not None or self.direction is not None, "hydra.sweeper.direction", self.direction, why)
+        return self._directed(declared or Headline(str(self.metric), "minimize", math.inf, str(self.metric)))
+
+    def _directed(self, headline: Headline) -> Headline:
+        if self.direction in (None, headline.direction):
+            return headline
+        worst = math.inf * DIRECTIONS[str(self.direction)]
+        return replace(headline, direction=self.direction, worst=worst)  # type: ignore[arg-type]
 
     def loss(self, run: Path) -> float:
         """Return the study's loss: less is better, infinite where a replica froze or became non-finite. Raises RunError."""

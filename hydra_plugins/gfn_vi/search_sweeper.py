@@ -15,20 +15,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra.plugins.launcher import Launcher
-from hydra.plugins.sweeper import Sweeper
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
-
 from gfn_vi.core.errors import require
 from gfn_vi.core.seeds import replica_seeds
 from gfn_vi.runs.directory import run_name
-from gfn_vi.runs.manifest import forget, plan
+from gfn_vi.runs.manifest import plan
 from gfn_vi.sweeps.jobs import Job, identify, parsed, written
 from gfn_vi.sweeps.launcher_checks import check_launcher
-from gfn_vi.sweeps.launching import Launches, Outcome, make_launcher, say
+from gfn_vi.sweeps.launching import Launches, Outcome, say
 from gfn_vi.sweeps.summary import command
-from gfn_vi.terminal.guarded import EXIT_FAILED, EXIT_INTERRUPTED
+from gfn_vi.sweeps.sweeper import JobSweeper
+from gfn_vi.terminal.exit_status import EXIT_FAILED, EXIT_INTERRUPTED
 from hydra_plugins.gfn_vi.judging import Judge
 from hydra_plugins.gfn_vi.parallelism import jobs_at_a_time
 from hydra_plugins.gfn_vi.search_results import (
@@ -52,7 +48,7 @@ if TYPE_CHECKING:
 LEAST_BATCHES = 4  # by default: a sampler that never hears how its proposals did draws at random
 
 
-class SearchSweeper(Sweeper):
+class SearchSweeper(JobSweeper):
     """The arguments are explained in search.yaml."""
 
     def __init__(
@@ -78,31 +74,22 @@ class SearchSweeper(Sweeper):
         self.storage, self.finalists = storage, finalists
         self.finalist_overrides, self.report_overrides = list(finalist_overrides), report_overrides
         self.max_failures, self.max_losses = max_failures, max_losses
-        self.hydra_context: HydraContext | None = None
-        self.config: DictConfig | None = None
-        self.launcher: Launcher | None = None
-
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Called by Hydra."""
-        self.hydra_context, self.config = hydra_context, config
-        self.launcher = make_launcher(hydra_context, task_function, config)
 
     def sweep(self, arguments: list[str]) -> None:
         """Called by Hydra with the overrides of the command line; leaves with the exit status unless all is well."""
-        assert self.hydra_context is not None
-        assert self.config is not None
-        assert self.launcher is not None
         require(find_spec("optuna") is not None, "hydra/sweeper", "search", "needs Optuna: pip install 'gfn_vi[optuna]'")
-        self._check_counts()
-        loader = self.hydra_context.config_loader
-        space = space_of(parsed(loader, [*written(self.params), *arguments]))
+        self.require_counts(n_trials=1, finalists=0, max_failures=1, max_losses=1)
+        if self.n_jobs is not None:
+            self.require_counts(n_jobs=1)
+        space = space_of(parsed(self.loader, [*written(self.params), *arguments]))
         make_sampler(self.sampler, self.sampler_seed, self.sampler_arguments)
         check_launcher(self.config.hydra.launcher)
-        first = identify(loader, self.config, [*space.fixed, *overrides_of(space.first())], "the search")
+        first = identify(self.loader, self.config, [*space.fixed, *overrides_of(space.first())], "the search")
+        self.judge.check(first.config)
         if not first.config["tuning_seeds"]:
             seeds = replica_seeds(first.config["seed"], first.config["replicas"])
             space.fixed.append(f"tuning_seeds=[{','.join(map(str, seeds))}]")
-            first = identify(loader, self.config, [*space.fixed, *overrides_of(space.first())])
+            first = identify(self.loader, self.config, [*space.fixed, *overrides_of(space.first())])
         folder, name = first.directory.parent, _study_name(first, space, self.judge)
         try:
             with only_search(folder, name):
@@ -112,12 +99,6 @@ class SearchSweeper(Sweeper):
             sys.exit(EXIT_INTERRUPTED)
         if status:
             sys.exit(status)
-
-    def _check_counts(self) -> None:
-        for key, least in (("n_trials", 1), ("finalists", 0), ("max_failures", 1), ("max_losses", 1)):
-            _require_count(key, getattr(self, key), least)
-        if self.n_jobs is not None:
-            _require_count("n_jobs", self.n_jobs, 1)
 
     def _search(self, space: Space, folder: Path, name: str, config: Mapping[str, Any]) -> int:
         """Both stages; the exit status."""
@@ -152,7 +133,6 @@ class SearchSweeper(Sweeper):
 
     def _first_stage(self, study: Study, space: Space, storage: str, folder: Path, done: int) -> int:
         """Ask, run and tell until n_trials are complete or max_failures failed; how many failed."""
-        assert self.config is not None
         size = self.n_jobs or min(jobs_at_a_time(self.config.hydra.launcher), math.ceil(self.n_trials / LEAST_BATCHES))
         launches, failed = self._launches(), 0
         while done < self.n_trials and failed < self.max_failures and len(distinct(study)) < space.n_points():
@@ -163,7 +143,6 @@ class SearchSweeper(Sweeper):
                     trial.set_user_attr("run", job.directory.name)
             plan(jobs)
             outcomes = launches.run(jobs)
-            forget(o.job for o in outcomes if o.is_input and not o.job.directory.exists())
             with storage_errors(storage):
                 for trial, outcome in zip(trials, outcomes, strict=True):
                     is_told = _tell(study, trial, outcome, self.judge)
@@ -194,7 +173,6 @@ class SearchSweeper(Sweeper):
 
     def _chosen(self, space: Space, finalists: Sequence[Finalist], config: Mapping[str, Any]) -> str | None:
         """The command that trains the best finalist on reporting seeds; None if all failed or diverged."""
-        assert self.hydra_context is not None
         best = ranked(finalists)
         if not best or best[0].area == math.inf:
             return None
@@ -202,16 +180,12 @@ class SearchSweeper(Sweeper):
         report = self.report_overrides or _on_other_seeds(config)
         tuning_seeds = f"tuning_seeds=[{','.join(map(str, config['tuning_seeds']))}]"
         lines = last_of_each_key([*space.fixed, *settings, *report, tuning_seeds])
-        return command(Job(tuple(lines), Path(), {}), self.hydra_context.config_loader)
+        return command(Job(tuple(lines), Path(), {}), self.loader)
 
     def _job(self, space: Space, parameters: Mapping[str, Any], more: Sequence[str] = ()) -> Job:
-        assert self.hydra_context is not None
-        assert self.config is not None
-        lines = [*space.fixed, *overrides_of(parameters), *more]
-        return identify(self.hydra_context.config_loader, self.config, lines)
+        return identify(self.loader, self.config, [*space.fixed, *overrides_of(parameters), *more])
 
     def _launches(self) -> Launches:
-        assert self.launcher is not None
         return Launches(self.launcher, None, self.max_losses)
 
 
@@ -220,11 +194,6 @@ def _on_other_seeds(config: Mapping[str, Any]) -> list[str]:
     tuned = config["tuning_seeds"]
     seed = 0 if min(tuned) >= config["replicas"] else max(tuned) + 1
     return [f"experiment_name={config['experiment_name']}_report", f"seed={seed}"]
-
-
-def _require_count(key: str, value: object, least: int) -> None:
-    is_count = isinstance(value, int) and not isinstance(value, bool) and value >= least
-    require(is_count, f"hydra.sweeper.{key}", value, f"expected a whole number >= {least}")
 
 
 def _study_name(first: Job, space: Space, judge: Judge) -> str:

@@ -19,6 +19,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from gfn_vi.analysis import experiments
 from gfn_vi.analysis.pictures import style
 from gfn_vi.analysis.reading.table import collect, table_hash
 from gfn_vi.commands import collect as collect_command
@@ -33,7 +34,7 @@ Arrays = Mapping[str, Mapping[str, np.ndarray]]
 @pytest.fixture(scope="module")
 def quickstart() -> ModuleType:
     """experiments/quickstart/figure.py."""
-    return figure_command.load(CLONE / "experiments/quickstart/figure.py")
+    return experiments.load(CLONE / "experiments/quickstart/figure.py")
 
 
 @pytest.fixture

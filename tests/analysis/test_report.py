@@ -14,12 +14,13 @@ import pytest
 import yaml
 from gfn_vi.experiments.measures import JSD
 
-from gfn_vi.analysis.pages.report import area_sections, render
-from gfn_vi.analysis.reading.differences import differences, in_words
+from gfn_vi.analysis import experiments
+from gfn_vi.analysis.pages.report import render
+from gfn_vi.analysis.pages.sections import area_sections, final_sections
 from gfn_vi.analysis.reading.facts import duration, sweep_command
+from gfn_vi.analysis.reading.groups import NOT_SET, differences, in_words
 from gfn_vi.analysis.reading.table import collect, table_hash
-from gfn_vi.analysis.statistics.final_values import final_sections, final_values
-from gfn_vi.commands import figure as figure_command
+from gfn_vi.analysis.statistics.summary import final_values
 from gfn_vi.commands import report as report_command
 from gfn_vi.runs.state import RunState
 
@@ -85,7 +86,7 @@ def page_of(folder: Path, figure: Path | None = FIGURE) -> Page:
 def test_one_file_without_network_or_script(make_quickstart: Callable[[], Path]) -> None:
     """The picture is inside; a policy forbids everything else; every picture has words, every table headers."""
     folder = make_quickstart()
-    figure_command.draw(CLONE / "experiments/quickstart", folder, "python scripts/figure.py experiment=quickstart")
+    experiments.draw(CLONE / "experiments/quickstart", folder, "python scripts/figure.py experiment=quickstart")
     page = page_of(folder)
     names = [tag for tag, _ in page.tags]
     assert names.count("img") == 1
@@ -166,7 +167,7 @@ def test_probability_of_improvement_of_every_pair(make_run: MakeRun) -> None:
 
 def test_a_figure_of_another_table_is_said_to_be(make_run: MakeRun) -> None:
     folder = make_run("reverse_kl").parent
-    figure_command.draw(CLONE / "experiments/quickstart", folder, "python scripts/figure.py")
+    experiments.draw(CLONE / "experiments/quickstart", folder, "python scripts/figure.py")
     before = table_hash(collect(folder, say=lambda _: None))
     make_run("forward_kl")
     after = table_hash(collect(folder, say=lambda _: None))
@@ -180,12 +181,26 @@ def test_differences_between_arms(make_run: MakeRun) -> None:
     make_run("reverse_kl", replicas=2)
     folder = make_run("trajectory_balance").parent
     found = differences(collect(folder, say=lambda _: None))
-    assert found.groups == ["reverse_kl", "trajectory_balance"]
-    assert dict(zip(found.keys, found.values, strict=True)) == {
+    assert list(found.columns) == ["reverse_kl", "trajectory_balance"]
+    assert found.T.to_dict("list") == {
         "objective": ["gfn_vi.objectives.reverse_kl", "gfn_vi.objectives.trajectory_balance"],
-        "objective.baseline": ["leave_one_out", found.not_set],
+        "objective.baseline": ["leave_one_out", NOT_SET],
         "replicas": ["2", "5"],
     }
+
+
+def test_configuration_keys_that_a_figure_computes_are_columns(make_run: MakeRun, tmp_path: Path) -> None:
+    """Else the table would have another hash than the one that the figure was drawn from. What cannot be run has no text."""
+    folder = make_run("reverse_kl").parent
+    own = tmp_path / "figure.py"
+    own.write_text('"""A title\n\n    about it.\n"""\nCONFIG_KEYS = tuple(["target.side"])\n')
+    expected = table_hash(collect(folder, ["target.side"], say=lambda _: None))
+    assert expected != table_hash(collect(folder, say=lambda _: None))
+    text = page_of(folder, own).text
+    assert f"table {expected}" in text
+    assert "A title" in text
+    own.write_text("raise RuntimeError")
+    assert f"table {expected}" not in page_of(folder, own).text
 
 
 def test_values_in_words() -> None:
@@ -276,11 +291,11 @@ def test_command_finds_the_experiment_of_a_folder(tmp_path: Path) -> None:
     """Also of a preset's folder; another folder is reported without a figure of an experiment."""
     root = f"output_root={tmp_path}"
     for name, words in (("quickstart", ""), ("quickstart_smoke", "preset=smoke ")):
-        figure, draw = report_command.find_figure(tmp_path / name)
+        figure, draw = experiments.find_figure(tmp_path / name)
         assert figure is not None
         assert figure.resolve() == FIGURE
         assert draw == f"python scripts/figure.py experiment=quickstart {words}{root}"
-    assert report_command.find_figure(tmp_path / "quickstarts") == (None, None)
+    assert experiments.find_figure(tmp_path / "quickstarts") == (None, None)
 
 
 def test_area_under_the_curve(make_run: MakeRun) -> None:
@@ -321,6 +336,18 @@ def test_command(make_run: MakeRun, tmp_path: Path, capsys: pytest.CaptureFixtur
         assert error.startswith("error: ")
         assert why in error
         assert error.count("\n") == 1
+
+
+def test_hints_are_commands_that_exist_here(make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scripts in a checkout, else those of the installed package."""
+    folder = make_run().parent
+    planned = {path.parent.name: {"overrides": ["seed=0"]} for path in folder.glob("*/config.yaml")}
+    (folder / "sweep.json").write_text(json.dumps({"runs": planned}))
+    for place, form in ((CLONE, "python scripts/{}.py"), (tmp_path, "gfn-vi-{}")):
+        monkeypatch.chdir(place)
+        text = page_of(folder).text
+        for name, rest in (("collect", str(folder)), ("report", str(folder)), ("train", "-m seed=0")):
+            assert f"{form.format(name)} {rest}" in text
 
 
 def test_numbers_of_tuning_seeds_are_not_for_reporting(make_run: MakeRun) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from gfn_vi.analysis.experiments import draw
 from gfn_vi.analysis.reading.seeds import check_seeds
 from gfn_vi.analysis.reading.table import collect, write_table
-from gfn_vi.commands.figure import UsageError, draw
 from gfn_vi.runs.folders import TableError
 
 MakeRun = Callable[..., Path]
@@ -75,7 +75,7 @@ def test_a_figure_refuses_tuning_seeds(make_quickstart: Callable[[], Path], make
     """Through the command, as one line; without the tuned run it is drawn."""
     folder = make_quickstart()
     tuned = make_run("trajectory_balance", seed=900, n_points=1, tuning_seeds=[4])
-    with pytest.raises(UsageError, match=r"chosen on seeds of runs that are shown .*seeds 4; .*; .* and 3 more\)"):
+    with pytest.raises(TableError, match=r"chosen on seeds of runs that are shown .*seeds 4; .*; .* and 3 more\)"):
         draw(EXPERIMENT, folder, "figure.py")
     assert not (folder / "figure.png").exists()
     shutil.rmtree(tuned)

@@ -13,7 +13,8 @@ import pytest
 from building import CONFIGS, composed, density_targets, make_trainer, samplers, small_target
 from omegaconf import OmegaConf
 
-from gfn_vi.run import build_sinks
+from gfn_vi.build import build_sinks
+from gfn_vi.evaluation.base import recorded_names
 
 BATCHES = ("trainer.batch_size=8", "trainer.n_trajectories=16")
 # Group, or group=choice, that needs another target than the default.
@@ -99,11 +100,13 @@ def test_every_folder_is_known_here() -> None:
 
 @pytest.mark.parametrize(("group", "choice"), [made for made in CHOICES if made not in {*DENSITIES, *OF_DENSITIES}])
 def test_every_choice_composes_and_runs_an_update(group: str, choice: str) -> None:
-    """And measures what it says it measures: every value has a replica axis of the right length."""
+    """And measures what it says it measures: the names it records, every value with a replica axis of the right length."""
     trainer = make_trainer(*overrides(group, choice), replicas=2)
     trainer.update()
-    for name, value in trainer.measure().items():
+    measured = trainer.measure()
+    for name, value in measured.items():
         assert value.shape == (2,), name
+    assert set(measured) == recorded_names(trainer.parts.metrics, trainer.parts.target)
 
 
 @pytest.mark.parametrize("choice", [p.stem for p in yamls("logger")])

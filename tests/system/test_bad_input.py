@@ -20,7 +20,11 @@ REFUSED = {
     "experiment=quickstart preset=smoke": ("preset=smoke: experiment=quickstart has no such size",),
     "preset=paper": ("preset=paper: a preset is the size of an experiment",),
     "sampler=null": ("group=null needs a choice",),
-    "penalty@objective.penalty=huber objective=reverse_kl": ("penalty@objective.penalty", "No match in the defaults list"),
+    "baseline=none": ("baseline: nothing is chosen from this group here", "baseline@objective.baseline=..."),
+    "hydra/sweeper=search": ("hydra/sweeper=search", "add -m"),
+    "penalty@objective.penalty=huber objective=reverse_kl": (
+        "penalty@objective.penalty: the choice that is made of objective has no penalty",
+    ),
     "target.side": ("target.side", "EQUAL"),
     "trainer.batch_size=${bar}": ("bar", "trainer.batch_size"),
     # numbers
@@ -61,6 +65,12 @@ REFUSED = {
     "dtype=float16": ("dtype=float16", "float32 or float64"),
     "device=foo": ("device=foo", "cpu, cuda"),
     "optimizer.lr_forward=[0.1,0.2] replicas=3": ("optimizer.lr_forward=[0.1, 0.2]", "replicas=3"),
+    "evaluation.headline={metric:jds,direction:minimize,worst:1,words:JSD}": ("evaluation.headline.metric=jds", "mean jsd?"),
+    "evaluation.headline={metric:sampled_elbo,direction:maximize,worst:0,words:ELBO}": (
+        "evaluation.headline.metric=sampled_elbo",
+        "expected one of elbo, ess, eubo, jsd",
+    ),
+    "evaluation.headline.metric=jsd": ("evaluation.headline.metric: ", "has no keys", "evaluation.headline=..."),
     # parts that do not fit
     "objective=detailed_balance sampler.flow=false": ("sampler.flow=False", "sampler.flow=null"),
     "objective=wake_sleep baseline@objective.baseline=leave_one_out": ("objective.baseline", "baseline=none"),

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
+import re
+import statistics
 from pathlib import Path
 
-from system.command import SMALL, train
+import yaml
+
+from system.command import SMALL, records, train
 
 SWEEP = ("-m", *SMALL, "trainer.n_trajectories=16", "objective=trajectory_balance,reverse_kl", "seed=0,1")
 
@@ -21,7 +26,43 @@ def test_all_jobs_run_once(tmp_path: Path) -> None:
     names = [f"{o}-on_policy-hypergrid-mlp-seed{s}" for o in ("trajectory_balance", "reverse_kl") for s in (0, 1)]
     assert states(tmp_path) == dict.fromkeys(names, "done")
     again = train(SWEEP, tmp_path)
-    assert (again.code, again.out.splitlines(), again.err) == (0, ["4 runs: 4 done", "outputs/default"], "")
+    assert (again.code, again.out.splitlines()[-2:], again.err) == (0, ["4 runs: 4 done", "outputs/default"], "")
+
+
+def test_the_end_shows_the_headline_of_each_setting_the_best_first(tmp_path: Path) -> None:
+    """The best of each direction, seeds together; of a run the median over replicas; a diverged run is the worst."""
+    sweep = (
+        "-m",
+        *SMALL,
+        "trainer.n_trajectories=64",
+        "replicas=3",
+        "seed=0,5",
+        "optimizer.lr_forward=1e-5,0.1",
+        "optimizer=sgd",
+    )
+    for evaluation, metric, sign in (("exact", "jsd", 1), ("sampled", "sampled_elbo", -1)):
+        done = train([*sweep, f"evaluation={evaluation}", f"experiment_name={metric}", "optimizer.lr_log_Z=0.1,1e30"], tmp_path)
+        assert done.code == 1, done.err  # what diverged
+        found: dict[str, list[float]] = {}
+        for run in tmp_path.glob(f"outputs/{metric}/*/"):
+            last = {row["replica"]: float(row["value"]) for row in records(run) if row["metric"] == metric}
+            optimizer = yaml.safe_load((run / "config.yaml").read_text())["optimizer"]
+            is_lost = optimizer["lr_log_Z"] > 1
+            value = (math.log(2) if sign == 1 else -math.inf) if is_lost else statistics.median(last.values())
+            found.setdefault(f"{optimizer['lr_forward']:g} {optimizer['lr_log_Z']:g}", []).append(value)
+        header, *rows = done.out.splitlines()[-7:-2]
+        assert header.startswith(f"{metric} (")
+        assert f"{'lower' if sign == 1 else 'higher'} is better" in header
+        shown = []
+        for row in rows:
+            match = re.fullmatch(r"  (\S+) \((\S+) to (\S+)\) +optimizer.lr_forward=(\S+) optimizer.lr_log_Z=(\S+)", row)
+            assert match is not None, row
+            values = found.pop(f"{float(match[4]):g} {float(match[5]):g}")
+            expected = [f"{value:.3g}" for value in (statistics.median(values), min(values), max(values))]
+            assert [match[1], match[2], match[3]] == expected
+            shown.append(sign * float(match[1]))
+        assert shown == sorted(shown)
+        assert found == {}
 
 
 def test_the_others_go_on_and_the_end_says_what_failed(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_a_search_trains_its_best_longer_and_says_how_to_report(tmp_path: Path) 
     rows = trials(tmp_path)
     assert [(row["number"], row["state"]) for row in rows] == [("0", "complete"), ("1", "complete"), ("2", "complete")]
     for row in rows:
-        assert math.isclose(float(row["value"]), final_jsd(tmp_path / "outputs/rates" / row["run"]), rel_tol=1e-12)
+        assert math.isclose(float(row["value"]), final(tmp_path / "outputs/rates" / row["run"], "jsd"), rel_tol=1e-12)
         config = yaml.safe_load((tmp_path / "outputs/rates" / row["run"] / "config.yaml").read_text())
         assert config["tuning_seeds"] == [1000, 1001]
         assert config["optimizer"]["lr_forward"] == float(row["optimizer.lr_forward"])
@@ -72,21 +72,30 @@ def test_a_search_trains_its_best_longer_and_says_how_to_report(tmp_path: Path) 
     assert config["optimizer"]["lr_forward"] == found["chosen"]["parameters"]["optimizer.lr_forward"]
 
 
-def test_a_search_without_an_exact_distribution_maximizes_a_named_metric(tmp_path: Path) -> None:
-    """The table has the metric's own sign, and the best trial is the one with the most."""
-    by_elbo = ("evaluation=sampled", "hydra.sweeper.metric=sampled_elbo", "hydra.sweeper.direction=maximize")
-    done = search(tmp_path, *by_elbo, "hydra.sweeper.n_trials=3", "hydra.sweeper.finalists=0")
+@pytest.mark.parametrize(
+    "judged",
+    [
+        ("evaluation=both", "hydra.sweeper.metric=sampled_elbo"),
+        # the headline where states cannot be listed
+        ("target.max_enumerated_states=10", "sampler=mlp", "sampler.hidden=[16]", "hydra.sweeper.metric=null"),
+    ],
+    ids=["named", "headline"],
+)
+def test_a_search_maximizes_the_elbo_without_being_told_to(judged: tuple[str, ...], tmp_path: Path) -> None:
+    """The metric's class says what is better; the table has its own sign, and the best trial is the one with the most."""
+    done = search(tmp_path, *judged, "hydra.sweeper.direction=null", "hydra.sweeper.n_trials=3", "hydra.sweeper.finalists=0")
     assert done.code == 0, done.err
-    values = {int(row["number"]): float(row["value"]) for row in trials(tmp_path)}
+    values = {int(row["number"]): final(tmp_path / "outputs/rates" / row["run"], "sampled_elbo") for row in trials(tmp_path)}
+    assert [float(row["value"]) for row in trials(tmp_path)] == pytest.approx(list(values.values()), rel=1e-12)
     best = results(tmp_path)["best"]
     assert [trial["sampled_elbo"] for trial in best] == sorted(values.values(), reverse=True)
     assert best[0]["trial"] == max(values, key=values.__getitem__)
 
 
-def final_jsd(run: Path) -> float:
-    """Mean over replicas of the last JSD of a run."""
+def final(run: Path, metric: str) -> float:
+    """Mean over replicas of the last value of a metric of a run."""
     with open(run / "metrics.csv", newline="") as file:
-        last = {row["replica"]: float(row["value"]) for row in csv.DictReader(file) if row["metric"] == "jsd"}
+        last = {row["replica"]: float(row["value"]) for row in csv.DictReader(file) if row["metric"] == metric}
     return sum(last.values()) / len(last)
 
 
@@ -237,7 +246,9 @@ REFUSED = {
     "+hydra.sweeper.sampler_arguments.foo=1": ("hydra.sweeper.sampler_arguments", "foo"),
     "optimizer.lr_forward=interval(2.0,1.0)": ("optimizer.lr_forward=interval(2.0,1.0)", "cannot be searched"),
     "hydra.sweeper.storage=foo://bar": ("foo://bar", "hydra.sweeper.storage"),
-    "evaluation=sampled": ("has not recorded jsd", "hydra.sweeper.metric"),
+    "evaluation=sampled": ("hydra.sweeper.metric=jsd: these runs do not record it", "expected one of"),
+    "hydra.sweeper.metric=los": ("hydra.sweeper.metric=los", "did you mean loss"),
+    "hydra.sweeper.metric=loss hydra.sweeper.direction=null": ("hydra.sweeper.direction=None", "loss is no headline"),
     "hydra.sweeper.direction=up": ("hydra.sweeper.direction=up", "minimize, maximize"),
     "+target.foo=1,2": ("target.foo", "no such key"),
 }
@@ -251,3 +262,5 @@ def test_what_cannot_be_searched_is_refused_in_one_line(arguments: str, tmp_path
     assert "Traceback" not in done.err
     for words in REFUSED[arguments]:
         assert words in done.err
+    if "metric" in arguments or "evaluation" in arguments:  # before any trial
+        assert not (tmp_path / "outputs").exists()

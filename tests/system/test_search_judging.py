@@ -47,7 +47,7 @@ def test_any_recorded_metric_can_be_named(tmp_path: Path) -> None:
     run = write(tmp_path, ROWS)
     assert Judge("loss", "minimize").loss(run) == 8.0
     assert Judge("sampled_elbo", None).loss(run) == 2.5
-    with pytest.raises(ConfigError, match=r"^hydra\.sweeper\.direction=None: loss is not the headline"):
+    with pytest.raises(ConfigError, match=r"^hydra\.sweeper\.direction=None: loss is no headline"):
         Judge("loss", None).loss(run)
     with pytest.raises(ConfigError, match=r"^hydra\.sweeper\.direction=up: .*minimize, maximize"):
         Judge("loss", "up")

@@ -22,6 +22,6 @@ def test_clipping_makes_no_gradient_longer() -> None:
 
 def test_the_recorded_norm_is_that_of_the_optimizer() -> None:
     trainer = make_trainer("target.side=3", "sampler=tabular", "trainer.batch_size=8", replicas=2)
-    found = trainer._training_statistics(*trainer.update())["grad_norm"]
+    found = trainer.training_statistics(*trainer.update())["grad_norm"]
     assert torch.equal(found, trainer.parts.optimizer.grad_norm)
     assert bool((found != found.square()).all())

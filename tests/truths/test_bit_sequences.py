@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from building import generators, make_sampler
-from measuring import check_weighted_log_Z, measured
+from measuring import check_cells, check_weighted_log_Z, measured
 
 from gfn_vi.core.errors import ConfigError
 from gfn_vi.evaluation.exact.enumeration import enumerate_policies
@@ -60,14 +60,7 @@ def test_listing_all_sequences(order: str, word: int) -> None:
     assert sorted(strings) == ["".join(bits) for bits in product("01", repeat=6)]
     nearest = torch.tensor([min(hamming(s, m) for m in MODES) for s in strings], dtype=torch.float64)
     torch.testing.assert_close(graph.log_reward[full], -3.0 * nearest / 6, rtol=1e-14, atol=0)
-    n_cells, symbols = 6 // word, 2**word
-    partial = (math.comb(n_cells, k) if order == "any" else 1 for k in range(n_cells + 1))
-    assert graph.n_states == target.n_states == sum(c * symbols**k for k, c in enumerate(partial))
-    pairs = set(zip(graph.source.tolist(), graph.target.tolist(), strict=True))
-    assert len(pairs) == len(graph.source), "two actions lead from one state to one child"
-    parents = torch.bincount(graph.target, minlength=graph.n_states)
-    written_cells = (graph.states > 0).sum(1)
-    assert torch.equal(parents, written_cells if order == "any" else written_cells.clamp(max=1))
+    check_cells(target, 6 // word, 2**word, order == "any")
 
 
 @pytest.mark.parametrize("order", ["left_to_right", "any"])

@@ -24,7 +24,7 @@ def trained(trainer: Trainer, updates: int, measure: bool) -> list[Tensor]:
     found = []
     for _ in range(updates):
         loss, trajectories, evaluation = trainer.update()
-        found += list(trainer._training_statistics(loss, trajectories, evaluation).values())
+        found += list(trainer.training_statistics(loss, trajectories, evaluation).values())
         if measure:
             assert "gradients/cosine/forward/trajectory_balance/on_policy/64" in trainer.measure()
     return found

@@ -25,11 +25,11 @@ from gfn_vi.evaluation.exact.dynamic_programming import backward_pass, edge_poli
 from gfn_vi.evaluation.exact.metrics import ExactMetrics
 from gfn_vi.evaluation.exact.tables import terminating_distribution
 from gfn_vi.evaluation.sampled.metrics import SampledMetrics
-from gfn_vi.run import final_arrays
 from gfn_vi.runs.arrays import save_arrays
 from gfn_vi.samplers.discrete.tabular import TabularSampler
 from gfn_vi.targets.dags.dag import Dag
 from gfn_vi.targets.dags.data import Table
+from gfn_vi.training.result import final_arrays
 
 # Float64 sums of at most 543 probabilities, in another order.
 EXACT = {"rtol": 1e-11, "atol": 1e-13}

@@ -46,6 +46,16 @@ class GraphMetrics(BaseMetric):
             found |= sampled_graph_metrics(moment.target, moment.samples[0].terminal_states(), moment.rng)
         return found
 
+    def records(self, target: GraphTarget, exact: bool, sampled: bool) -> list[str]:
+        """Return the names of what the target knows: a true graph and held-out rows add to them."""
+        compared = ["expected_shd"] if target.true_graph is not None else []
+        compared += ["auroc"] if target.true_graph is not None and bool(target.true_graph.any()) else []
+        compared += ["held_out_log_likelihood"] if target.n_held_out > 0 else []
+        features = [f"{name}_{error}" for name in ("edge", "path", "markov_blanket") for error in ("rmse", "correlation")]
+        beside_exact = [f"{name}{end}" for name in compared for end in ("", "_exact")]
+        estimated = [f"sampled_{name}{end}" for name in ("n_edges", *compared) for end in ("", "_se")]
+        return [*([*features, "edge_max_error", *beside_exact] if exact else []), *(estimated if sampled else [])]
+
     def arrays(self, moment: Measurement) -> Arrays:
         """Return edge probabilities, the most probable graphs and the nodes' names; exact where all graphs can be listed."""
         if moment.graph is not None:

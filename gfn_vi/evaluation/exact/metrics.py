@@ -16,6 +16,11 @@ from gfn_vi.evaluation.measurement import Measurement
 # The largest Jensen-Shannon divergence, in nats: that of distributions that share no state.
 WORST_JSD = math.log(2)
 
+NAMES = (
+    *("jsd", "total_variation", "l1", "kl_forward", "kl_reverse"),
+    *("modes_covered", "log_Z", "log_Z_error", "elbo", "eubo", "ess"),
+)
+
 
 def divergences(log_target: Tensor, terminating: Tensor) -> dict[str, Tensor]:
     """Return divergences between the target pi (log pi [S]) and P_T [S, R], with natural logarithms: each [R].
@@ -60,6 +65,10 @@ class ExactMetrics(BaseMetric):
             "eubo": eubo(moment.policies),
             "ess": ess,
         }
+
+    def records(self, target: object, exact: bool, sampled: bool) -> tuple[str, ...]:
+        """Return the names of all of them, whatever the target."""
+        return NAMES
 
     def arrays(self, moment: Measurement) -> Arrays:
         """Return the states, the target's distribution [S] and every replica's P_T [R, S]."""

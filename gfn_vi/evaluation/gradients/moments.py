@@ -29,6 +29,12 @@ def squared_bias(n: Tensor | int, squares: Tensor, square_of_sum: Tensor) -> Ten
     return (square_of_sum - squares) / (n * (n - 1))
 
 
+STATISTICS = (
+    *("variance", "variance_se", "bias", "bias_se", "bias_along", "bias_along_se", "snr", "snr_se"),
+    *("cosine", "cosine_se", "cosine_floor", "reference_norm"),
+)
+
+
 def jackknife_error(without: Tensor) -> Tensor:
     """Return the standard error of a statistic from its values without one of G equal groups: [..., G] -> [...]."""
     n_groups = without.shape[-1]

@@ -31,9 +31,9 @@ from gfn_vi.evaluation.gradients.batch_gradients import (
 )
 from gfn_vi.evaluation.gradients.expected_gradients import ExactGradients
 from gfn_vi.evaluation.gradients.large_batches import evaluate_in_pieces, large_batch_gradients, pieces_of
-from gfn_vi.evaluation.gradients.moments import GROUPS, GradientMoments
+from gfn_vi.evaluation.gradients.moments import GROUPS, STATISTICS, GradientMoments
 from gfn_vi.evaluation.measurement import Measurement
-from gfn_vi.evaluation.sampled.importance_weights import WeightPool
+from gfn_vi.evaluation.sampled.importance_weights import WEIGHT_STATISTICS, WeightPool
 
 REFERENCES = ("exact", "independent", "nested")
 KEY = "evaluation.metrics.gradients"
@@ -138,6 +138,18 @@ class GradientStatistics(BaseMetric):
                     f"holds on-policy only and behaviors.{name} is {kind}: take one of them out, "
                     f"{KEY}.estimators.{estimator}=null or {KEY}.behaviors.{name}=null",
                 )
+
+    def records(self, target: object, exact: bool, sampled: bool) -> list[str]:
+        """Return the names of all; a role without parameters is left out."""
+        of_estimators = [
+            f"{self.prefix}/{statistic}/{role.value}/{estimator}/{behavior}/{size}"
+            for statistic in (*STATISTICS, "exact")
+            for role in self.roles
+            for estimator in self.objectives
+            for behavior in self.behaviors
+            for size in self.batch_sizes
+        ]
+        return [*of_estimators, *(f"{self.prefix}/{name}/{b}" for name in WEIGHT_STATISTICS for b in self.behaviors)]
 
     # -- measuring ----------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,11 @@ from gfn_vi.core.log_probability import effective_sample_size, effective_sample_
 from gfn_vi.evaluation.gradients.batch_gradients import Chunk
 from gfn_vi.evaluation.sampled.pareto import pareto_k
 
+WEIGHT_STATISTICS = (
+    *("ess_forward", "ess_forward_se", "pareto_k_forward"),
+    *("ess_backward", "ess_backward_se", "pareto_k_backward"),
+)
+
 
 class WeightPool:
     """The log-weights log P_F - log pi and log R P_B - log pi of every trajectory of a pool."""

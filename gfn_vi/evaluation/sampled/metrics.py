@@ -19,6 +19,8 @@ from gfn_vi.evaluation.base import BaseMetric
 from gfn_vi.evaluation.exact.metrics import distribution_arrays
 from gfn_vi.evaluation.measurement import Measurement
 
+ESTIMATED = ("elbo", "eubo", "log_Z", "ess", "log_reward", "length")  # each with its standard error
+
 
 class SampledMetrics(BaseMetric):
     """Metrics from `n_samples` fresh trajectories per replica at every evaluation.
@@ -63,6 +65,10 @@ class SampledMetrics(BaseMetric):
             "sampled_length": length.mean(-1),
             "sampled_length_se": length.std(-1) / root,
         }
+
+    def records(self, target: object, exact: bool, sampled: bool) -> tuple[str, ...]:
+        """Return the names of all of them, whatever the target."""
+        return ("log_Z", *(f"sampled_{name}{error}" for name in ESTIMATED for error in ("", "_se")))
 
     def arrays(self, moment: Measurement) -> Arrays:
         """Return the distributions where states can be listed after all."""

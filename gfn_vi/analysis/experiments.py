@@ -1,0 +1,111 @@
+"""Experiments: where they are, where their runs lie, and what is drawn of these.
+
+An experiment is a folder with a figure.py, of the package or of experiments/ in the working folder, which goes first.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import shlex
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from types import ModuleType
+
+from gfn_vi.core.command_line import command
+from gfn_vi.runs.folders import NoRunsError, TableError
+
+PACKAGE = "gfn_vi.experiments"
+PRESETS = ("smoke", "laptop", "paper")
+STANDARD_PRESET = "laptop"
+
+
+def find_experiment(name: str | None) -> Path:
+    """Return the folder of the experiment; raises TableError, which names the known ones, for another name."""
+    folders = find_experiments()
+    if name is None or name not in folders:
+        asked = "experiment is missing" if name is None else f"there is no experiment {name}"
+        raise TableError(f"{asked}; give experiment=NAME, known: {', '.join(sorted(folders))}")
+    return folders[name]
+
+
+def find_experiments() -> dict[str, Path]:
+    """Return name -> folder of every experiment."""
+    found = [*_of_package().glob("*/figure.py"), *Path("experiments").glob("*/figure.py")]
+    return {path.parent.name: path.parent for path in found}
+
+
+def folder_of(experiment: str, preset: str | None, output_root: str | None) -> Path:
+    """Return the folder in which the runs of an experiment lie, as configs/experiment_preset names it."""
+    suffix = f"_{preset}" if preset not in (None, STANDARD_PRESET) else ""
+    return Path(output_root or "outputs") / f"{experiment}{suffix}"
+
+
+def find_figure(folder: Path) -> tuple[Path | None, str | None]:
+    """Return figure.py of the experiment whose folder of runs this is, and the command that draws it; None for another folder."""
+    name, root = folder.resolve().name, str(folder.parent)
+    for experiment, path in find_experiments().items():
+        for preset in (None, *PRESETS):
+            if folder_of(experiment, preset, None).name == name:
+                given = {"experiment": experiment, "preset": preset, "output_root": root if root != "outputs" else None}
+                words = [f"{key}={value}" for key, value in given.items() if value is not None]
+                return path / "figure.py", f"{command('figure')} {shlex.join(words)}"
+    return None, None
+
+
+def load(path: Path) -> ModuleType:
+    """Import a module of an experiment: as a part of the package, or as a file where it belongs to the working folder."""
+    place = path.resolve()
+    if place.parent.parent == _of_package():
+        return importlib.import_module(f"{PACKAGE}.{place.parent.name}.{place.stem}")
+    spec = importlib.util.spec_from_file_location(f"gfn_vi_experiment_{path.parent.name}_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise TableError(f"{path} cannot be imported")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def draw(experiment: Path, folder: Path, drawn_by: str, options: Mapping[str, str] | None = None) -> list[Path]:
+    """Collect `folder`, write its table, draw figure.py of the experiment and return the paths of its numbers and the figure.
+
+    drawn_by: the command line, which the figure names; options: x and statistic, for a figure that takes them. Raises TableError
+    for runs that are missing or cannot be drawn.
+    """
+    from gfn_vi.analysis.pictures import style
+    from gfn_vi.analysis.reading.facts import headlines
+    from gfn_vi.analysis.reading.seeds import check_seeds
+    from gfn_vi.analysis.reading.table import collect, table_hash, write_table
+    from gfn_vi.analysis.statistics.summary import write_summary
+    from gfn_vi.runs.reading import RunArrays
+
+    module = load(experiment / "figure.py")
+    taken = inspect.signature(module.figure).parameters
+    for key, value in (options or {}).items():
+        if key not in taken:
+            raise TableError(f"{key}={value}: the figure of {experiment.name} has no such choice")
+    try:
+        table = collect(folder, keys=getattr(module, "CONFIG_KEYS", ()))
+    except NoRunsError as error:
+        suffix = folder.name.removeprefix(experiment.name)
+        preset = f" preset={suffix[1:]}" if suffix else ""
+        where = "" if folder.parent == Path("outputs") else f" output_root={folder.parent}"
+        remedy = f"make them with: {command('train')} -m experiment={experiment.name}{preset}{where}"
+        raise TableError(f"{error}; {remedy}") from error
+    check_seeds(table)
+    with style.paper():
+        figure = module.figure(table, RunArrays(folder), **(options or {}))
+        write_table(table, folder)
+        drawn = style.save(figure, folder / "figure", table_hash(table), drawn_by)
+    own = module.tables(table, RunArrays(folder)) if hasattr(module, "tables") else {}
+    for name, text in own.items():
+        (folder / name).write_text(text, encoding="utf-8", newline="\n")
+    judged_by = getattr(module, "HEADLINES", ()) or headlines(folder, table["run"].unique())
+    return [*write_summary(table, folder, judged_by), *(folder / name for name in own), *drawn]
+
+
+def _of_package() -> Path:
+    """Return the folder of the package's own experiments."""
+    return Path(str(files(PACKAGE))).resolve()
