@@ -337,6 +337,7 @@ def build_parts(config: DictConfig, device: torch.device, dtype: torch.dtype) ->
     facts = {"parameter_groups": sampler.parameter_groups(), "n_replicas": config.replicas}
     optimizer = _built(config.optimizer, "optimizer", facts)
     metrics, remarks = build_metrics(config, target, sampler)
+    remarks = [*getattr(target, "remarks", ()), *remarks]
     _check_watched(config, optimizer, metrics)
     watching = {"target": target, "n_replicas": config.replicas, "device": device}
     observers = [_built(o, f"evaluation.observers.{name}", watching) for name, o in config.evaluation.observers.items() if o]

@@ -167,6 +167,9 @@ class Sampler(Protocol):
     def evaluate(self, trajectories: Trajectories, needs: frozenset[Need] = frozenset()) -> Evaluation:
         """Return what the current parameters say of the trajectories; it is differentiable."""
 
+    def statistics(self) -> dict[str, Tensor]:
+        """Return the values that are worth recording, each [R]."""
+
     def parameter_groups(self) -> dict[Role, list[nn.Parameter]]:
         """Return the parameters of each role; every parameter occurs exactly once."""
 

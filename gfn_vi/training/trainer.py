@@ -96,7 +96,8 @@ class Trainer:
         self.rng = ReplicaGenerators(seed, n_replicas, "rollout", device, dtype)
         self.metric_rng = ReplicaGenerators(seed, n_replicas, "evaluation", device, dtype)
         self.step = 0
-        self.reward_calls = torch.zeros(n_replicas, dtype=torch.long, device=device)
+        counters = getattr(parts.sampler, "counters", ("reward_calls",))
+        self.calls = {name: torch.zeros(n_replicas, dtype=torch.long, device=device) for name in counters}
         self.measured: dict[str, Tensor] = {}
         self._elapsed, self._started = 0.0, time.perf_counter()
 
@@ -106,6 +107,11 @@ class Trainer:
         return self.step * self.budget.batch_size
 
     @property
+    def reward_calls(self) -> Tensor:
+        """Return the evaluations of the reward that training has asked for, [R] long; those for metrics are not among them."""
+        return self.calls["reward_calls"]
+
+    @property
     def wall_seconds(self) -> float:
         """Return the seconds spent on this run, earlier processes included."""
         return self._elapsed + time.perf_counter() - self._started
@@ -113,12 +119,13 @@ class Trainer:
     def update(self) -> tuple[Tensor, Trajectories, Evaluation]:
         """Do one update and return its loss [R], trajectories and evaluation."""
         p = self.parts
-        calls = p.sampler.reward_calls.clone()
+        before = {name: getattr(p.sampler, name).clone() for name in self.calls}
         trajectories = p.exploration.collect(p.sampler, self.budget.batch_size, self.rng, self.seen)
         evaluation = p.sampler.evaluate(trajectories, p.objective.needs)
         loss = p.objective(evaluation)
         p.optimizer.step(loss, self.seen)
-        self.reward_calls += p.sampler.reward_calls - calls
+        for name, calls in self.calls.items():
+            calls += getattr(p.sampler, name) - before[name]
         for observer in p.observers:
             observer.observe(trajectories)
         self.step += 1
@@ -181,7 +188,9 @@ class Trainer:
             "batch_length": trajectories.mask.sum(-1).double().mean(-1),
             "batch_log_reward": trajectories.log_reward.double().mean(-1),
         }
-        statistics |= p.objective.statistics(evaluation) | p.exploration.statistics()
+        if "score_calls" in self.calls:
+            statistics["score_calls"] = self.calls["score_calls"].double()
+        statistics |= p.sampler.statistics() | p.objective.statistics(evaluation) | p.exploration.statistics()
         for observer in p.observers:
             statistics |= observer.statistics()
         return statistics
@@ -196,7 +205,7 @@ class Trainer:
         return {
             "step": self.step,
             "wall_seconds": self.wall_seconds,
-            "reward_calls": self.reward_calls,
+            "calls": self.calls,
             "rng": self.rng.state_dict(),
             "metric_rng": self.metric_rng.state_dict(),
             "sampler": p.sampler.state_dict(),
@@ -210,7 +219,8 @@ class Trainer:
         """Continue where `state` was taken."""
         p = self.parts
         self.step, self._elapsed, self._started = state["step"], state["wall_seconds"], time.perf_counter()
-        self.reward_calls.copy_(state["reward_calls"])
+        for name, calls in self.calls.items():
+            calls.copy_(state["calls"][name])
         self.rng.load_state_dict(state["rng"])
         self.metric_rng.load_state_dict(state["metric_rng"])
         p.sampler.load_state_dict(state["sampler"])

@@ -23,9 +23,17 @@ TARGET_OF = {
     **dict.fromkeys(("arm=structure_learning", "experiment=dag_posterior", "sampler=dag_transformer"), "dag"),
     **dict.fromkeys(("metric=graphs", "report"), "dag"),
     "arm/proposition_1=tiny_dag": "tiny_dag",
+    **{f"sampler={name}": "gaussian" for name in samplers("continuous")},
+    **{f"metric={name}": "gaussian" for name in ("target_bounds", "distances", "density_samples")},
+    **dict.fromkeys(("estimator", "exploration=widened_steps", "report=densities"), "gaussian"),
 }
+# What makes the sampler of a density small, where the sampler is not the choice itself.
+SMALL_DIFFUSION = ["sampler=diffusion", "sampler.n_steps=3", "sampler.hidden=[8]"]
 # Choice -> what makes its sampler small, where that is no MLP; and those whose sampler is small as it comes.
-SIZES = {"dag_transformer": ["sampler.width=8"]}
+SIZES = {
+    "dag_transformer": ["sampler.width=8"],
+    **dict.fromkeys(("diffusion", "variance_preserving"), ["sampler.n_steps=3", "sampler.hidden=[8]"]),
+}
 UNSIZED = {"tabular", "tabular_random", "tiny_exact", "mean_field", "full_rank", "gaussian_mixture_family"}
 # Group -> how a choice is made on the command line, and what else it takes to run.
 TOP = (
@@ -37,6 +45,7 @@ TOP = (
 NESTED = {
     "baseline": ("baseline@objective.baseline", "objective=reverse_wake_sleep"),
     "weighting": ("weighting@objective.weighting", "objective=reverse_kl"),
+    "estimator": ("estimator@objective.estimator", "objective=reverse_kl", "baseline@objective.baseline=none"),
     "penalty": ("penalty@objective.penalty", "objective=trajectory_balance"),
     "reward": ("reward@target.reward",),
     "schedule": ("schedule@exploration.epsilon", "exploration=epsilon_uniform"),
@@ -68,12 +77,6 @@ def yamls(group: str) -> list[Path]:
 
 FILES = sorted(p for p in CONFIGS.rglob("*.yaml") if "hydra" not in p.parts)
 CHOICES = [(group, p.stem) for group in (*TOP, *NESTED) for p in yamls(group)]
-# A run takes discrete targets only; test_density_targets.py builds these.
-DENSITIES = [("target", name) for name in density_targets()]
-
-
-# What needs a density to run: tests/contracts/test_continuous_samplers.py runs it.
-OF_DENSITIES = {*(("sampler", name) for name in samplers("continuous")), ("exploration", "widened_steps")}
 
 
 def overrides(group: str, choice: str) -> list[str]:
@@ -82,7 +85,8 @@ def overrides(group: str, choice: str) -> list[str]:
     target = choice if group == "target" else TARGET_OF.get(f"{group}={choice}", TARGET_OF.get(group, "hypergrid"))
     # a choice of data is the size of its table
     shape = ["target=dag"] if group == "data" else small_target(target)
-    size = [*BATCHES, *shape, *([] if choice in UNSIZED else SIZES.get(choice, ["sampler.hidden=[8]"]))]
+    small = SMALL_DIFFUSION if target in density_targets() and group != "sampler" else ["sampler.hidden=[8]"]
+    size = [*BATCHES, *shape, *([] if choice in UNSIZED else SIZES.get(choice, small))]
     if group in NESTED:
         key, *parent = NESTED[group]
         return [*size, *parent, f"{key}={choice}", *NEEDED.get(group, []), *NEEDED.get(choice, [])]
@@ -98,7 +102,7 @@ def test_every_folder_is_known_here() -> None:
     assert found == {*TOP, *NESTED, "."}
 
 
-@pytest.mark.parametrize(("group", "choice"), [made for made in CHOICES if made not in {*DENSITIES, *OF_DENSITIES}])
+@pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_choice_composes_and_runs_an_update(group: str, choice: str) -> None:
     """And measures what it says it measures: the names it records, every value with a replica axis of the right length."""
     trainer = make_trainer(*overrides(group, choice), replicas=2)

@@ -75,6 +75,10 @@ class Distances(BaseMetric):
                 found[f"{label}_se"] = values.std(-1) / values.shape[-1] ** 0.5
         return found
 
+    def records(self, target: object, exact: bool, sampled: bool) -> list[str]:
+        """Return the names of all of them, whatever the target."""
+        return [f"{name}{floor}{error}" for name in _distances() for floor in ("", "_floor") for error in ("", "_se")]
+
     def _blocks(self, x: Tensor) -> Tensor:
         """Cut the first n_blocks * block samples: [R, n, d] -> [R, n_blocks, block, d]."""
         return x[:, : self.n_blocks * self.block].view(len(x), self.n_blocks, self.block, -1)

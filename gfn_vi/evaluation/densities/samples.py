@@ -49,6 +49,11 @@ class DensitySamples(BaseMetric):
             found["well_error"] = (left - target.left_mass).abs().amax(-1)
         return found
 
+    def records(self, target: Any, exact: bool, sampled: bool) -> list[str]:
+        """Return the names of what this target can be measured by."""
+        modes = ["mode_mass_error", "modes_covered"] if target.n_modes is not None and target.mode_mass is not None else []
+        return ["non_finite_share", *modes, *(["well_error"] if hasattr(target, "well_occupancy") else [])]
+
     @torch.no_grad()
     def arrays(self, moment: Measurement) -> Arrays:
         """Return what pictures need, shapes as in docs/metrics.md; of a plane also log R on a grid around the samples."""
