@@ -1,4 +1,4 @@
-"""What the experiments of the paper measure, for runs that do not say it themselves."""
+"""The headline of the hypergrid and DAG experiments (arXiv 2210.00580, section 4), for runs that do not say it themselves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Names of the paper's hypergrid settings (configs/arm/paper) in figures; off-policy ones are an objective with a suffix."""
+"""Names in figures of the hypergrid settings of arXiv 2210.00580, section 4.1 (configs/arm/paper).
+
+An off-policy setting is the name of an objective with a suffix.
+"""
 
 from __future__ import annotations
 

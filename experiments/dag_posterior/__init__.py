@@ -1,1 +1,1 @@
-"""Posteriors over graphs: Table 2 of the paper."""
+"""Posteriors over directed acyclic graphs: Table 2 of arXiv 2210.00580 (section 4.3)."""

@@ -1,4 +1,4 @@
-"""What the paper concludes from its second table, against the table of runs, and the same at equal reward evaluations.
+"""The conclusions of arXiv 2210.00580 from its Table 2, against the table of runs, and the same at equal reward evaluations.
 
 Replicas are graphs. "Orders of magnitude" is a factor of 100: a hundred times the lower JSD is still below the higher one.
 """
@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from gfn_vi.experiments.dag_posterior.budgets import Standing, smallest_totals
 from gfn_vi.experiments.dag_posterior.table2 import REWARD_EVALUATIONS, UPDATES, name_of, settings, standings
 from gfn_vi.experiments.paper_arms import OFF_POLICY
 
-from gfn_vi.analysis.reading.budgets import Standing, smallest_totals
 from gfn_vi.analysis.statistics.claims import FEWEST_REPLICAS, Claim, Groups, UnfinishedError, better, in_words, judged, together
 from gfn_vi.analysis.statistics.estimates import interval
 
@@ -30,7 +30,7 @@ Told = tuple[str, bool | None]
 
 
 class Posterior(NamedTuple):
-    """One size: arm -> where its replicas stand after all updates, and within `budget` reward evaluations."""
+    """Results of the arms at one number of nodes: after all updates (end), and within `budget` reward evaluations (equal)."""
 
     size: int
     end: Mapping[str, Standing]
@@ -39,7 +39,7 @@ class Posterior(NamedTuple):
 
 
 def claims(table: pd.DataFrame) -> list[Claim]:
-    """The conclusions of section 4.3 at every size that has finished runs, then what the paper does not say."""
+    """Return the conclusions of section 4.3 at every size that has finished runs, then what the paper does not say."""
     posteriors = _posteriors(table)
     found = [claim for p in posteriors for claim in _of_paper(p)]
     return [*found, *(claim for p in posteriors for claim in _besides(p))]
@@ -136,7 +136,7 @@ def _at_budget(p: Posterior) -> Told:
 
 
 def _steps_count(p: Posterior) -> Told:
-    """Modified DB evaluates the reward of every state that it visits."""
+    """Compare at equal reward evaluations: modified DB evaluates the reward of every state that it visits."""
     both = {name: _trained(p, name) for name in (OFF_TB, OFF_MDB)}
     return f"median JSD after {p.budget:,.0f} evaluations: {_several(both)}", better(*both.values())
 

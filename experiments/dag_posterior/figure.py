@@ -1,9 +1,9 @@
-"""Table 2 of the paper, drawn: how far the learned posterior over graphs is from the exact one, and what it says of each edge.
+"""Table 2 of arXiv 2210.00580 (section 4.3), drawn: learned posteriors over graphs against exact ones, and their edges.
 
 (a) Exact JSD, a panel per number of nodes d. Lines are a statistic over graphs (median by default), each graph with its own data;
 graphs differ so much that the bands of twelve settings would hide each other: intervals are in table2.csv. (b) The probability of
 each edge, exact against learned, at the end of training: a point per ordered pair of nodes and graph, for the settings of the
-paper's table; what has learned the posterior is on the diagonal. Beside the figure: Table 2 as LaTeX and CSV (table2), and how
+published table; what has learned the posterior is on the diagonal. Beside the figure: Table 2 as LaTeX and CSV (table2), and how
 well marginals of edges, paths and Markov blankets are learned (edge_marginals.csv).
 """
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from gfn_vi.experiments.dag_posterior.budgets import smallest_totals
 from gfn_vi.experiments.dag_posterior.latex import table_text
 from gfn_vi.experiments.dag_posterior.table2 import (
     ARMS,
@@ -30,7 +31,6 @@ from gfn_vi.experiments.measures import JSD
 from gfn_vi.experiments.paper_arms import OFF_POLICY
 
 from gfn_vi.analysis.pictures import style
-from gfn_vi.analysis.reading.budgets import smallest_totals
 from gfn_vi.analysis.reading.curves import X_LABELS, Curve, curves, draw_curve, n_failed
 from gfn_vi.analysis.reading.table import require_columns, table_hash
 from gfn_vi.runs.folders import TableError
@@ -75,7 +75,7 @@ def figure(table: pd.DataFrame, arrays: Arrays, x: str = "trajectories", statist
 
 
 def tables(table: pd.DataFrame, arrays: Arrays) -> dict[str, str]:
-    """File name -> text: Table 2 for a paper and in numbers, and the errors of marginals."""
+    """Return file name -> text: Table 2 for a paper and in numbers, and the errors of marginals."""
     found = settings(table)
     return {
         "table2.tex": table_text(found, table_hash(table)),
@@ -111,7 +111,7 @@ def _curves(page: SubFigure, table: pd.DataFrame, jsd: Curves, sizes: Sequence[i
 
 
 def _legend(page: SubFigure, present: set[tuple[str, str]], has_budget: bool) -> None:
-    """Colors are objectives, lines are sides."""
+    """Draw the legend: colors are objectives, lines are sides."""
     from matplotlib.lines import Line2D
 
     objectives = [name for name in OBJECTIVES if name in {objective for objective, _ in present}]
@@ -162,7 +162,7 @@ def _points(axes: Axes, exact: np.ndarray, learned: np.ndarray, color: Any, is_f
 
 
 def _marginals(table: pd.DataFrame, arrays: Arrays, arm: str, size: int) -> tuple[np.ndarray, np.ndarray, int]:
-    """Exact and learned probability of every ordered pair of nodes, of all replicas that stayed finite; how many did not."""
+    """Return exact and learned probabilities of all ordered pairs of nodes, of all finite replicas, and how many were not."""
     pairs = ~np.eye(size, dtype=bool)
     exact, learned, failed = [np.zeros(0)], [np.zeros(0)], 0
     runs = table.loc[(table["arm"] == arm) & (table[SIZE] == size) & (table["state"] == "done"), "run"]
@@ -183,6 +183,6 @@ def _marginals(table: pd.DataFrame, arrays: Arrays, arm: str, size: int) -> tupl
 
 
 def _parts(arm: str) -> tuple[str, str]:
-    """(objective, side)."""
+    """Return the objective and the side of an arm."""
     side = OFF_POLICY if arm.endswith(OFF_POLICY) else ""
     return arm.removesuffix(side), side

@@ -1,4 +1,4 @@
-"""Table 2 of the paper as LaTeX: a tabular for a table or table* environment of a document that loads booktabs."""
+"""Table 2 of arXiv 2210.00580 as LaTeX: a tabular for a table or table* environment of a document that loads booktabs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 
 import numpy as np
+from gfn_vi.experiments.dag_posterior.budgets import Standing, smallest_totals
 from gfn_vi.experiments.dag_posterior.table2 import (
     OBJECTIVES,
     PAPER,
@@ -18,8 +19,6 @@ from gfn_vi.experiments.dag_posterior.table2 import (
     standings,
 )
 
-from gfn_vi.analysis.reading.budgets import Standing, smallest_totals
-
 SMALLEST_PLAIN = -2  # exponent of the numbers that are written without a power of ten
 BLOCKS = {UPDATES: "Equal updates", REWARD_EVALUATIONS: "Equal reward evaluations"}
 TOO_LATE = "--"
@@ -27,7 +26,10 @@ By = Mapping[tuple[str, int], Standing]
 
 
 def table_text(found: Settings, digest: str) -> str:
-    """The tabular; digest: of the table that it is from. An arm without a finished run has no row, or no number at a size."""
+    """Return the tabular; an arm without a finished run has no row, or no number at a size.
+
+    digest: of the table that it is made from.
+    """
     sizes = sorted({size for _, size in found})
     of_paper = {size: any(size in known for known in PAPER.values()) for size in sizes}
     columns = sum(1 + shown for shown in of_paper.values())
@@ -61,7 +63,7 @@ def table_text(found: Settings, digest: str) -> str:
 
 
 def _group(by_setting: By, budget: str, side: str, title: str, of_paper: Mapping[int, bool]) -> list[str]:
-    """The rows of one side under its title; none where it has no finished run."""
+    """Return the rows of one side under its title; none where it has no finished run."""
     lines = []
     for name, label in OBJECTIVES.items():
         arm = name + side
@@ -86,7 +88,7 @@ def _here(standing: Standing | None, budget: str) -> str:
 
 
 def with_spread(mean: float, spread: float) -> str:
-    """ "$(9.35 \\pm 2.99) \\times 10^{-6}$" or, from 0.01 on, "$0.022 \\pm 0.007$"; a spread of NaN is left out."""
+    r"""Return "$(9.35 \pm 2.99) \times 10^{-6}$" or, from 0.01 on, "$0.022 \pm 0.007$"; a spread of NaN is left out."""
     exponent = int(f"{mean:.2e}".partition("e")[2])
     if exponent >= SMALLEST_PLAIN or mean == 0:
         return f"${mean:.3f}$" if math.isnan(spread) else f"${mean:.3f} \\pm {spread:.3f}$"
@@ -97,12 +99,12 @@ def with_spread(mean: float, spread: float) -> str:
 
 
 def row(cells: Iterable[str]) -> str:
-    """One line of a tabular."""
+    """Return the cells as one line of a tabular."""
     return " & ".join(cells).rstrip() + r" \\"
 
 
 def _counts(found: Settings) -> str:
-    """Over what the statistics are."""
+    """Return in words over what the statistics are."""
     numbers = sorted({len(of.curve.values) for of in found.values()})
     graphs = str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
     failed = sum(of.curve.n_failed for of in found.values())
@@ -111,7 +113,7 @@ def _counts(found: Settings) -> str:
 
 
 def _budget(found: Settings, size: int, total: float) -> str:
-    """How many reward evaluations are equal at this size, and how far below them an arm stands between two of its evaluations."""
+    """Return in words how many reward evaluations are equal at this size, and how far below them an arm may stand."""
     by_arm = {arm: of for (arm, of_size), of in found.items() if of_size == size}
     fewest = min(by_arm, key=lambda arm: by_arm[arm].total)
     text = f"$d = {size}$: {total:,.0f} reward evaluations, all that {name_of(fewest)} makes"

@@ -1,6 +1,6 @@
-"""Table 2 of the paper as numbers: the JSD between the exact posterior over graphs and the learned one, by arm and size.
+"""Table 2 of arXiv 2210.00580 as numbers: the JSD between the exact posterior over graphs and the learned one, by arm and size.
 
-A row is one arm at one size d under one budget: `updates` (after all of them, as in the paper) or `reward_evaluations` (as many
+A row is one arm at one size d under one budget: `updates` (after all of them, as published) or `reward_evaluations` (as many
 as every arm of that size has made, see budgets.py). Replicas are graphs: each has its own data. A replica that became non-finite
 counts as the worst value.
 """
@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from gfn_vi.experiments import paper_arms
+from gfn_vi.experiments.dag_posterior.budgets import Spending, Standing, smallest_totals, spending
 from gfn_vi.experiments.paper_arms import OFF_POLICY
 
-from gfn_vi.analysis.reading.budgets import Spending, Standing, smallest_totals, spending
 from gfn_vi.analysis.reading.table import require_columns
 from gfn_vi.analysis.statistics.estimates import interval
 
@@ -45,14 +45,17 @@ Settings = dict[tuple[str, int], Spending]  # by arm and size
 
 
 def name_of(arm: str) -> str:
-    """ "off-policy TB"."""
+    """Return the name of an arm in words, as in "off-policy TB"."""
     side = OFF_POLICY if arm.endswith(OFF_POLICY) else ""
     objective = arm.removesuffix(side)
     return f"{SIDES[side].lower()} {OBJECTIVES.get(objective, objective.replace('_', ' '))}"
 
 
 def settings(table: pd.DataFrame, metric: str = "jsd", worst: float = WORST) -> Settings:
-    """Return what the finished runs recorded, ordered by size, then by the arms above; TableError for a missing column."""
+    """Return what the finished runs recorded, ordered by size, then by the arms above.
+
+    Raises TableError for a missing column.
+    """
     require_columns(table, ["arm", SIZE])
     found = {(str(arm), int(size)): of for (arm, size), of in spending(table, metric, ["arm", SIZE], worst).items()}
     order = {arm: place for place, arm in enumerate(ARMS)}
@@ -60,7 +63,7 @@ def settings(table: pd.DataFrame, metric: str = "jsd", worst: float = WORST) -> 
 
 
 def standings(found: Settings) -> dict[str, dict[tuple[str, int], Standing]]:
-    """Budget -> (arm, size) -> where its replicas stand."""
+    """Return budget -> (arm, size) -> the results of its replicas within that budget."""
     budgets = smallest_totals(found)
     return {
         UPDATES: {key: of.at_end() for key, of in found.items()},
@@ -69,7 +72,7 @@ def standings(found: Settings) -> dict[str, dict[tuple[str, int], Standing]]:
 
 
 def jsd_rows(found: Settings) -> pd.DataFrame:
-    """Columns d, arm, budget, what `described` tells, reward_calls and trajectories (means), paper_mean, paper_std.
+    """Return the columns d, arm, budget, what `described` tells, reward_calls and trajectories (means), paper_mean, paper_std.
 
     Within a budget that is spent before an arm's first evaluation, nothing is known of it: it has no such row.
     """
@@ -88,7 +91,7 @@ def jsd_rows(found: Settings) -> pd.DataFrame:
 
 
 def marginal_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """Columns d, arm, metric, what `described` tells: learned marginals against the exact ones, after all updates."""
+    """Return the columns d, arm, metric, what `described` tells: learned marginals against the exact ones, after all updates."""
     present = [name for name in MARGINALS if ((table["metric"] == name) & (table["state"] == "done")).any()]
     rows = [
         {"d": size, "arm": arm, "metric": name} | described(of.curve.final)
@@ -100,7 +103,10 @@ def marginal_rows(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def described(values: np.ndarray) -> dict[str, Any]:
-    """n, mean, std (of the sample), median, low and high (its 95% bootstrap interval) of replicas [R]; one has no spread."""
+    """Return n, mean, std (of the sample), median, low and high of replicas [R]; one replica has no spread.
+
+    low, high: the 95% bootstrap interval of the median.
+    """
     low, median, high = map(float, interval(values, "median"))
     std = float(values.std(ddof=1)) if len(values) > 1 else math.nan
     return {"n": len(values), "mean": float(values.mean()), "std": std, "median": median, "low": low, "high": high}

@@ -1,1 +1,1 @@
-"""What the published code did otherwise than the paper, and what that changes."""
+"""Deviations of the published code from arXiv 2210.00580, and what they change."""

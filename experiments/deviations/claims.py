@@ -1,6 +1,7 @@
 """Does the published comparison depend on what the published code did? The question of this experiment, as statements.
 
-None of them is a claim of the paper. With five replicas, a third of one of the 11 effects is expected to be decided by chance.
+None of them is a claim of arXiv 2210.00580. With five replicas, a third of one of the 11 effects is expected to be decided by
+chance.
 """
 
 from __future__ import annotations
@@ -11,17 +12,17 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from gfn_vi.experiments.deviations.conditions import NONE, conditions, published
+from gfn_vi.experiments.deviations.ranking import kendall_tau, ranking, turned_over
 from gfn_vi.experiments.paper_arms import OFF_POLICY
 
 from gfn_vi.analysis.statistics.claims import Claim, UnfinishedError, better, in_words, judged
 from gfn_vi.analysis.statistics.estimates import probability_of_improvement
-from gfn_vi.analysis.statistics.ranking import kendall_tau, ranking, turned_over
 
 Values = Mapping[str, np.ndarray]  # arm -> final JSD [R]
 
 
 def claims(table: pd.DataFrame) -> list[Claim]:
-    """The effect of each deviation on each setting that it touches, then the order of the settings and its winner."""
+    """Return the effect of each deviation on each setting that it touches, then the order of the settings and its winner."""
     by_deviation = conditions(table)
     as_published = published(table, by_deviation)
     correct = {arm: values for arm, values in by_deviation[NONE].items() if arm in as_published}

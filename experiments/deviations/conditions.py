@@ -1,7 +1,7 @@
 """Runs as they should be, with each deviation of the published code, and as published: with every deviation that applies.
 
-The published code stepped the optimizer of P_B only where the paper's table has a plateau factor (an arm without one has
-plateau_factor 1), and its stop bias stayed constant, which touches off-policy arms only.
+The published code of arXiv 2210.00580 stepped the optimizer of P_B only where the settings have a plateau factor (an arm without
+one has plateau_factor 1), and its stop bias stayed constant, which touches off-policy arms only.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Values = Groups[str]  # arm -> final JSD [R], replicas by seed
 
 
 def conditions(table: pd.DataFrame) -> Groups[str]:
-    """Deviation ("none" for the algorithm as it should be) -> arm -> final JSD [R] of its finished runs."""
+    """Return deviation ("none" for the algorithm as it should be) -> arm -> final JSD [R] of its finished runs."""
     found: Groups[str] = Groups()
     for (arm, deviation), curve in curves(table, "jsd", ["arm", DEVIATION], worst=math.log(2)).items():
         found.setdefault(deviation if isinstance(deviation, str) else NONE, Groups())[arm] = curve.final
@@ -30,7 +30,7 @@ def conditions(table: pd.DataFrame) -> Groups[str]:
 
 
 def published(table: pd.DataFrame, by_deviation: Groups[str]) -> Values:
-    """arm -> final JSD [R] as published; an arm whose deviating runs are not finished is not in it."""
+    """Return arm -> final JSD [R] as published; an arm whose deviating runs are not finished is not in it."""
     factors = table.drop_duplicates("arm").set_index("arm")[FACTOR]
     found: Values = Groups()
     for arm in by_deviation[NONE]:

@@ -1,4 +1,4 @@
-"""What the published deviations change: exact JSD at the end of training, and the order of the settings.
+"""The effect of deviations of the published code (arXiv 2210.00580): exact JSD at the end of training, and the order of settings.
 
 (a) Median over replicas of the JSD at the end, with its 95% bootstrap interval, for the algorithm as it should be and with each
 deviation that touches it. (b) Ranks by that median, as it should be against as published (every deviation that applies); a
@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from gfn_vi.experiments.deviations.conditions import DEVIATION, FACTOR, NONE, conditions, published
+from gfn_vi.experiments.deviations.ranking import kendall_tau, ranking, turned_over
 from gfn_vi.experiments.measures import JSD
 from gfn_vi.experiments.paper_arms import OBJECTIVES, OFF_POLICY
 
 from gfn_vi.analysis.pictures import style
 from gfn_vi.analysis.statistics.estimates import interval
-from gfn_vi.analysis.statistics.ranking import kendall_tau, ranking, turned_over
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

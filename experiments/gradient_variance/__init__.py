@@ -1,1 +1,1 @@
-"""Direction and noise of the gradient of every estimator."""
+"""Direction and noise of the gradients of all estimators, along training and off-policy."""

@@ -2,8 +2,8 @@
 
 Row (a): direction (cosine to the exact expected gradient) and relative noise, sqrt(total variance) / |exact gradient|, of
 batches of 64 while TB trains. Row (b): the same as the behavior that draws the batches moves away from P_F, and how much of the
-exact gradient is missing in expectation. Row (c): the cosine against a reference that contains the small batches, as published,
-beside valid ones. Lines are means over replicas, bands 95% bootstrap intervals of the mean over replicas.
+exact gradient is missing in expectation. Row (c): the cosine against a reference that contains the small batches, as in the code
+of arXiv 2210.00580, beside valid ones. Lines are means over replicas, bands 95% bootstrap intervals of the mean over replicas.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def figure(table: pd.DataFrame, arrays: Mapping[str, Mapping[str, np.ndarray]]) 
 
 
 def statistics_in(table: pd.DataFrame) -> pd.DataFrame:
-    """One row per recorded statistic: metric names <prefix>/<statistic>/<role>/<estimator>/<behavior>/<batch> in columns."""
+    """Return one row per recorded statistic, with <prefix>/<statistic>/<role>/<estimator>/<behavior>/<batch> in columns."""
     require_columns(table, COLUMNS)
     rows = table[(table["state"] == "done") & table["metric"].astype(str).str.count("/").eq(5)]
     if rows.empty:
@@ -90,7 +90,7 @@ def _chosen(rows: pd.DataFrame, arm: str, **wanted: str) -> pd.DataFrame:
 
 
 def _lines(axes: Axes, rows: pd.DataFrame, x: str, legend: bool = False) -> None:
-    """Means over replicas with their intervals, a line per estimator."""
+    """Draw means over replicas with their intervals, a line per estimator."""
     import seaborn
 
     present = [name for name in ESTIMATORS if name in set(rows["estimator"])]
@@ -134,7 +134,7 @@ def _legend(panel: SubFigure, axes: Axes, title: str, n_columns: int) -> None:
 
 
 def _noise(rows: pd.DataFrame, arm: str) -> pd.DataFrame:
-    """sqrt(total variance) / |exact gradient| of P_F's side."""
+    """Return rows of sqrt(total variance) / |exact gradient| of P_F's side."""
     keys = ["arm", "seed", "trajectories", "prefix", "role", "estimator", "behavior", "batch"]
     variance = _chosen(rows, arm, statistic="variance", role="forward").set_index(keys)["value"]
     norm = _chosen(rows, arm, statistic="reference_norm", role="forward").set_index(keys)["value"]
@@ -142,7 +142,7 @@ def _noise(rows: pd.DataFrame, arm: str) -> pd.DataFrame:
 
 
 def along_training(panel: SubFigure, rows: pd.DataFrame) -> None:
-    """(a)."""
+    """Draw row (a): direction and noise along training."""
     from matplotlib.ticker import EngFormatter
 
     every = panel.subplots(1, 3)
@@ -159,7 +159,7 @@ def along_training(panel: SubFigure, rows: pd.DataFrame) -> None:
 
 
 def behaviors(panel: SubFigure, rows: pd.DataFrame) -> None:
-    """(b)."""
+    """Draw row (b): direction and noise as the behavior moves away from P_F."""
     arm = "behaviors"
     last = rows[(rows["arm"] == arm) & (rows["trajectories"] == rows.loc[rows["arm"] == arm, "trajectories"].max())]
     every = panel.subplots(1, 3)
@@ -179,7 +179,7 @@ def behaviors(panel: SubFigure, rows: pd.DataFrame) -> None:
 
 
 def _along(rows: pd.DataFrame, family: str) -> pd.DataFrame:
-    """Behaviors of one family, named <family>_<distance> with p for the point; on-policy is distance 0."""
+    """Return the behaviors of one family, named <family>_<distance> with p for the point; on-policy is distance 0."""
     distance = rows["behavior"].where(rows["behavior"] != "on_policy", f"{family}_0")
     mine = distance.str.startswith(f"{family}_")
     number = distance[mine].str.removeprefix(f"{family}_").str.replace("p", ".").astype(float)
@@ -187,7 +187,7 @@ def _along(rows: pd.DataFrame, family: str) -> pd.DataFrame:
 
 
 def measurements(panel: SubFigure, rows: pd.DataFrame) -> None:
-    """(c)."""
+    """Draw row (c): the cosine by each kind of reference."""
     import seaborn
 
     arm = "measurements"

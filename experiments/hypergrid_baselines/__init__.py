@@ -1,1 +1,1 @@
-"""Global and local baselines on hypergrids."""
+"""The control variates of reverse KL, forward KL and reverse wake-sleep on the hypergrid."""

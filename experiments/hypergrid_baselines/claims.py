@@ -1,6 +1,6 @@
-"""What the paper concludes of global and local baselines, against the table of runs.
+"""The conclusions of arXiv 2210.00580 (section 4.1) on global and local baselines, against the table of runs.
 
-All baselines of a setting have the rates that the paper chose for the global one.
+All baselines of a setting have the rates that were published for the global one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Values = Groups[tuple[str, str]]  # (arm, class of the baseline) -> [R]
 
 
 def claims(table: pd.DataFrame) -> list[Claim]:
-    """The paper's conclusion at the end of training and along it, and what theory says of the other baselines."""
+    """Return the published conclusion at the end of training and along it, and what theory says of the other baselines."""
     found = {
         (arm, path.rsplit(".")[-1]): c for (arm, path), c in curves(table, "jsd", ["arm", BASELINE], worst=math.log(2)).items()
     }

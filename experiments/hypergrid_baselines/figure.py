@@ -1,4 +1,4 @@
-"""The baselines figure of the paper: exact JSD with each control variate, for three objectives, on-policy and off-policy.
+"""Control variates on the hypergrid: exact JSD for three objectives, on-policy and off-policy (arXiv 2210.00580, section 4.1).
 
 Lines are a statistic over replicas (median by default), bands its 95% bootstrap interval.
 """

@@ -1,1 +1,1 @@
-"""Six objectives on the hypergrid, on-policy and off-policy: Fig. 1 of the paper."""
+"""Six objectives on the hypergrid, on-policy and off-policy: Fig. 1 of arXiv 2210.00580."""

@@ -1,4 +1,4 @@
-"""What the paper concludes from its first figure, against the table of runs."""
+"""The conclusions of arXiv 2210.00580 from its Fig. 1 (section 4.1), against the table of runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Modes = Groups[str]  # arm -> Curve
 
 
 def claims(table: pd.DataFrame) -> list[Claim]:
-    """The conclusions of section 4.1, one by one."""
+    """Return the conclusions of section 4.1, one by one."""
     jsd: JSD = Groups({arm: curve.final for arm, curve in curves(table, "jsd", worst=math.log(2)).items()})
     modes: Modes = Groups(curves(table, "modes_covered", worst=0.0))
     return [
@@ -60,7 +60,7 @@ def _time_to_all(curve: Curve) -> np.ndarray:
 
 
 def _in_trajectories(times: np.ndarray) -> str:
-    """The median of times, some of which may be infinite."""
+    """Return in words the median of times, some of which may be infinite."""
     middle = float(np.sort(times)[len(times) // 2])
     return f"{middle:,.0f}" if math.isfinite(middle) else "never in most replicas"
 
@@ -73,14 +73,14 @@ def _imprecise(jsd: JSD) -> tuple[str, bool | None]:
 
 
 def _may_miss(modes: Modes) -> tuple[str, bool | None]:
-    """Seen or not seen: that a few replicas miss none does not refute that others may."""
+    """Judge as seen or not seen: that a few replicas miss none does not refute that others may."""
     missed = {name: modes[name].final < N_MODES for name in ("reverse_kl", "reverse_wake_sleep")}
     told = ", ".join(f"{OBJECTIVES[name]}: {which.sum()} of {len(which)}" for name, which in missed.items())
     return f"replicas that end with fewer than four: {told}", all(which.any() for which in missed.values()) or None
 
 
 def _helped_most(table: pd.DataFrame) -> tuple[str, bool | None]:
-    """Gains are of pairs of replicas with one seed."""
+    """Compare gains of pairs of replicas with one seed."""
     found: Groups[str] = Groups(curves(table, "jsd", worst=math.log(2)))
     gain = {name: _gain(found[name], found[name + OFF_POLICY]) for name in OBJECTIVES}
     best = gain.pop("trajectory_balance")

@@ -1,4 +1,4 @@
-"""Fig. 1 of the paper: exact JSD and modes covered, on-policy and off-policy, and what each objective has learned.
+"""Fig. 1 of arXiv 2210.00580: exact JSD and modes covered, on-policy and off-policy, and what each objective has learned.
 
 Lines are a statistic over replicas (median by default), bands its 95% bootstrap interval; modes are a mean. The pictures show
 one replica, the first, and never a mean over replicas, which would cover modes that no replica covers.
@@ -76,7 +76,7 @@ def _dress(axes: np.ndarray, x: str) -> None:
 
 
 def _images(axes: np.ndarray, pictures: Mapping[str, np.ndarray], colors: Mapping[str, tuple[float, float, float]]) -> None:
-    """A row of on-policy and a row of off-policy pictures, the target in front of the first."""
+    """Draw a row of on-policy and a row of off-policy pictures, the target in front of the first."""
     cells: dict[Axes, tuple[str, np.ndarray, Any]] = {axes[0, 0]: ("Target", pictures[TARGET], None)}
     for row, side in enumerate(SIDES):
         for axis, (arm, label) in zip(axes[row, 1:], OBJECTIVES.items(), strict=True):

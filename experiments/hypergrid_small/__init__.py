@@ -1,1 +1,1 @@
-"""Six objectives on the small grids of the paper."""
+"""Six objectives on the small grids of arXiv 2210.00580."""

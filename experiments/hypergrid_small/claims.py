@@ -1,4 +1,4 @@
-"""What the paper concludes on small grids, against the table of runs."""
+"""The conclusions of arXiv 2210.00580 on small grids, against the table of runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Values = Groups[tuple[object, ...]]  # (arm, n_dims, side) -> [R]
 
 
 def claims(table: pd.DataFrame) -> list[Claim]:
-    """Two for each target."""
+    """Return two claims for each target: which JSD is lowest, and whether all modes are found."""
     jsd: Values = Groups({key: curve.final for key, curve in curves(table, "jsd", ["arm", *TARGET], worst=math.log(2)).items()})
     modes: Values = Groups({key: c.final for key, c in curves(table, "modes_covered", ["arm", *TARGET], worst=0.0).items()})
     found = []

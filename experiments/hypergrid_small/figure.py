@@ -1,4 +1,4 @@
-"""The small grids of the paper: exact JSD and modes covered of six objectives, on-policy, in two and in four dimensions.
+"""The small grids of arXiv 2210.00580: exact JSD and modes covered of six objectives, on-policy, in two and in four dimensions.
 
 Lines are a statistic over replicas (median by default), bands its 95% bootstrap interval; modes are a mean.
 """

@@ -1,8 +1,8 @@
-"""Relative errors of the theorems against floating-point precision: five targets, untrained and trained, float32 and float64.
+"""Relative errors of the theorems of arXiv 2210.00580 (Proposition 1 and others) against floating-point precision.
 
-Every dot is one replica at one moment. A theorem that holds leaves nothing but rounding: no dot is far above the machine epsilon
-of its precision, whatever the target; sides that ask the same of the networks agree to the last bit. Theorem 6 is an inequality
-whose error is its excess.
+Five targets, untrained and trained, float32 and float64. Every dot is one replica at one moment. A theorem that holds leaves
+nothing but rounding: no dot is far above the machine epsilon of its precision, whatever the target; sides that ask the same of
+the networks agree to the last bit. Theorem 6 is an inequality whose error is its excess.
 """
 
 from __future__ import annotations

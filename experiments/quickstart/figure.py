@@ -88,7 +88,7 @@ def _dress(left: Axes, right: Axes, x: str) -> None:
 
 
 def _images(panel: SubFigure, pictures: Mapping[str, np.ndarray], colors: Mapping[str, tuple[float, float, float]]) -> None:
-    """The target, then one replica of each arm, on one color scale that ends at the target's maximum."""
+    """Draw the target, then one replica of each arm, on one color scale that ends at the target's maximum."""
     if not pictures:
         return
     every = panel.subplots(1, len(pictures), squeeze=False)[0]

@@ -14,8 +14,10 @@ Direction = Literal["minimize", "maximize"]
 
 @dataclass(frozen=True)
 class Headline:
-    """metric: its name in metrics.csv; direction: "minimize" or "maximize"; worst: what a replica counts that became
-    non-finite (its own units; inf and -inf are allowed); words: its name for people, as in "exact JSD".
+    """The metric that a run is judged by, its direction, and how people call it.
+
+    metric: its name in metrics.csv; direction: "minimize" or "maximize"; worst: the value that counts for a replica that became
+    non-finite (in units of the metric; inf and -inf are allowed); words: the name for people, as in "exact JSD".
     """
 
     metric: str

@@ -13,28 +13,31 @@ ILLEGAL = -1e30
 
 
 def masked_log_softmax(logits: Tensor, mask: Tensor) -> Tensor:
-    """Log-probabilities over the legal actions: logits [..., A], mask [..., A] bool -> [..., A]; about -1e30 where illegal."""
+    """Return log-probabilities over the legal actions: logits, mask (bool) [..., A] -> [..., A]; about -1e30 where illegal."""
     return logits.masked_fill(~mask, ILLEGAL).log_softmax(-1)
 
 
 def uniform_log_probs(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """Uniform over the legal actions: mask [..., A] bool -> log-probabilities [..., A]."""
+    """Return log-probabilities that are uniform over the legal actions: mask [..., A] bool -> [..., A]; -1e30 where illegal."""
     count = mask.sum(-1, keepdim=True).clamp(min=1)
     return torch.where(mask, -count.to(dtype).log(), torch.full((), ILLEGAL, dtype=dtype, device=mask.device))
 
 
 def sampling_noise(uniform: Tensor) -> Tensor:
-    """Cap uniforms [0, 1) (in place) so that noise * total < total after rounding: an action of probability 0 is never drawn."""
+    """Return uniforms on [0, 1), capped in place, so that noise * total < total after rounding: [...] -> [...].
+
+    An action of probability 0 is then never drawn.
+    """
     return uniform.clamp_(max=1.0 - 4.0 * torch.finfo(uniform.dtype).eps)
 
 
 def cumulative(log_probs: Tensor) -> Tensor:
-    """Unnormalized cumulative probabilities along the last axis: [..., A] -> [..., A]."""
+    """Return unnormalized cumulative probabilities along the last axis: log-probabilities [..., A] -> [..., A]."""
     return log_probs.exp().cumsum(-1)
 
 
 def inverse_cdf(cdf: Tensor, noise: Tensor) -> Tensor:
-    """Index of the first entry above noise * total: cdf [..., A], noise [...] (see sampling_noise) -> [...] long.
+    """Return the index of the first entry above noise * total: cdf [..., A], noise [...] from sampling_noise -> [...] long.
 
     A row of NaN gives A - 1: the policy of a replica that diverged takes the stop action and stays inside the space.
     """
@@ -43,18 +46,18 @@ def inverse_cdf(cdf: Tensor, noise: Tensor) -> Tensor:
 
 
 def log_mean_exp(values: Tensor, dim: int = -1) -> Tensor:
-    """Return log of the mean of exp(values) along `dim`."""
+    """Return the log of the mean of exp(values) along `dim`: [..., n, ...] -> the shape without that axis."""
     return torch.logsumexp(values, dim) - math.log(values.shape[dim])
 
 
 def effective_sample_size(log_weights: Tensor) -> Tensor:
-    """Kish's (sum w)^2 / sum w^2 as a fraction of the sample, in (0, 1]: log_weights [..., B] -> [...]."""
+    """Return Kish's effective sample size (sum w)^2 / sum w^2 as a fraction of the sample, in (0, 1]: log w [..., B] -> [...]."""
     log_ess = 2 * torch.logsumexp(log_weights, -1) - torch.logsumexp(2 * log_weights, -1)
     return log_ess.exp() / log_weights.shape[-1]
 
 
 def effective_sample_size_error(log_weights: Tensor) -> Tensor:
-    """Standard error of Kish's effective sample size as a fraction, by its influence function: [..., S] -> [...]."""
+    """Return the standard error of Kish's effective sample size, by its influence function: log w [..., B] -> fraction [...]."""
     n = log_weights.shape[-1]
     relative = log_weights.softmax(-1) * n  # w / mean(w)
     second = relative.square().mean(-1, keepdim=True)  # 1 / ess
@@ -64,5 +67,5 @@ def effective_sample_size_error(log_weights: Tensor) -> Tensor:
 
 
 def softplus(x: Tensor) -> Tensor:
-    """log(1 + exp(x)), exact in float64 (torch's own switches to x above a threshold of 20): [...] -> [...]."""
+    """Return log(1 + exp(x)): [...] -> [...]. It is exact in float64; torch's own returns x above a threshold of 20."""
     return torch.logaddexp(x, x.new_zeros(()))

@@ -1,4 +1,4 @@
-"""What the five independent choices owe each other. Siblings meet here and never import one another."""
+"""The protocols by which the five independent choices meet: siblings rely on these and never import one another."""
 
 from __future__ import annotations
 
@@ -52,31 +52,31 @@ class DiscreteTarget(Target, Protocol):
 
     @property
     def n_modes(self) -> int | None:
-        """Number of regions of top reward; None where nobody knows."""
+        """Return the number of modes, regions of top reward unless a target states others; None where nobody knows."""
 
     def mode_index(self, states: Tensor) -> Tensor:
-        """Mode that each state belongs to, -1 for none: [...] long; called only where n_modes is known."""
+        """Return the mode that each state belongs to, -1 for none: [...] long; called only where n_modes is known."""
 
     def initial(self, *leading: int) -> Tensor:
         """Return the source state, repeated: [*leading, *state]."""
 
     def forward_mask(self, states: Tensor) -> Tensor:
-        """Return the legal actions: [..., A] bool."""
+        """Return which actions are legal: [..., A] bool."""
 
     def backward_mask(self, states: Tensor) -> Tensor:
-        """Return the legal backward actions: [..., A'] bool; none at the source. The stop step is undone by none of them."""
+        """Return which backward actions are legal: [..., A'] bool; none at the source. None of them undoes the stop step."""
 
     def step(self, states: Tensor, actions: Tensor) -> Tensor:
-        """Return the states after legal actions [...]; the stop action leaves the state as it is."""
+        """Return the states after legal actions [...]: [..., *state]; the stop action leaves the state as it is."""
 
     def backstep(self, states: Tensor, backward_actions: Tensor) -> Tensor:
-        """Return the parents under legal backward actions [...]."""
+        """Return the parents under legal backward actions [...]: [..., *state]."""
 
     def backward_action(self, states: Tensor, actions: Tensor) -> Tensor:
-        """The backward action that undoes `actions` taken from `states`; any index in range for the stop action."""
+        """Return the backward action that undoes `actions` from `states`: [...] long; any index in range for the stop action."""
 
     def forward_action(self, states: Tensor, backward_actions: Tensor) -> Tensor:
-        """The action that leads from backstep(states, backward_actions) to `states`."""
+        """Return the action that leads from backstep(states, backward_actions) to `states`: [...] long."""
 
     def features(self, states: Tensor) -> Tensor:
         """Return the features of states: [..., K] long or [..., n_features] float."""
@@ -85,22 +85,22 @@ class DiscreteTarget(Target, Protocol):
         """Return log R(x) in float64: [...]."""
 
     def to(self, device: Any) -> DiscreteTarget:
-        """The same target with its tensors on `device`."""
+        """Return the same target with its tensors on `device`."""
 
 
 @runtime_checkable
 class EnumerableTarget(DiscreteTarget, Protocol):
-    """A target small enough to list; `enumerable` may be False (too large), then state_graph raises."""
+    """A discrete target whose states can be listed; where `enumerable` is False (too large), state_graph raises."""
 
     @property
     def enumerable(self) -> bool:
-        """Whether state_graph() may be called."""
+        """Return whether state_graph() may be called."""
 
     def state_graph(self) -> StateGraph:
         """Return the graph of all states and edges; it is built once."""
 
     def state_index(self, states: Tensor) -> Tensor:
-        """Row of each state in state_graph().states: [...] long."""
+        """Return the row of each state in state_graph().states: [...] long."""
 
 
 @runtime_checkable
@@ -119,10 +119,10 @@ class GraphTarget(DiscreteTarget, Protocol):
         """Return the adjacency matrix of each graph: [..., d, d] bool."""
 
     def paths(self, states: Tensor) -> Tensor:
-        """Whether a directed path of one edge or more leads from i to j: [..., d, d] bool."""
+        """Return whether a directed path of one edge or more leads from i to j: [..., d, d] bool."""
 
     def held_out_log_likelihood(self, states: Tensor) -> Tensor:
-        """log p(held-out rows | training rows, G) in float64: [...]; called only where n_held_out > 0."""
+        """Return log p(held-out rows | training rows, G) in float64: [...]; called only where n_held_out > 0."""
 
 
 class DensityTarget(Target, Protocol):
@@ -135,9 +135,9 @@ class DensityTarget(Target, Protocol):
 
 
 class Sampler(Protocol):
-    """P_F, P_B, log F and log Z; an nn.Module whose parameters have the replica axis first.
+    """A sampler holds P_F, P_B, log F and log Z; it is an nn.Module whose parameters have the replica axis first.
 
-    reward_calls [R] long: evaluations of the reward so far, those for metrics included; offers: what `evaluate` can be asked for.
+    reward_calls [R] long: evaluations of the reward so far, those for metrics included; log_Z [R].
     """
 
     n_replicas: int
@@ -149,16 +149,16 @@ class Sampler(Protocol):
         """Return the needs that `evaluate` can meet; those that an exploration meets (BEHAVIOR, ON_POLICY) are none of them."""
 
     def log_reward(self, states: Tensor) -> Tensor:
-        """Ask the target for log R(x) of [R, ..., *state] and count the calls: [R, ...] in the type of the parameters."""
+        """Return log R(x) of states [R, ..., *state] in the parameters' type: [R, ...]; every state is a reward call."""
 
     def rollout(self, batch: int, rng: ReplicaGenerators, tilt: Tilt | None = None) -> Trajectories:
-        """Draw from P_F, or from its tilted version; without gradient."""
+        """Draw trajectories [R, B] from P_F, or from its tilted version, without gradient."""
 
     def backward_rollout(self, terminals: Tensor, rng: ReplicaGenerators) -> Trajectories:
-        """Draw tau from P_B(. | x) for terminals [R, B, *state]; without gradient, without behavior density."""
+        """Draw trajectories [R, B] from P_B(. | x) for terminals x [R, B, *state], without gradient or behavior density."""
 
     def log_density(self, trajectories: Trajectories, tilt: Tilt | None = None) -> Tensor:
-        """log P_F(tau) under the tilted policy: [R, B]; without gradient."""
+        """Return log P_F(tau) under the tilted policy, without gradient: [R, B]."""
 
     def evaluate(self, trajectories: Trajectories, needs: frozenset[Need] = frozenset()) -> Evaluation:
         """Return what the current parameters say of the trajectories; it is differentiable."""
@@ -174,78 +174,78 @@ class Sampler(Protocol):
 
 
 class Exploration(Protocol):
-    """An exploration draws training trajectories. `seen` counts those per replica so far: the clock of schedules."""
+    """An exploration draws training trajectories; `seen` counts those per replica so far: the clock of schedules."""
 
     has_density: bool
     is_on_policy: bool
 
     def collect(self, sampler: Sampler, batch: int, rng: ReplicaGenerators, seen: int) -> Trajectories:
-        """Return `batch` trajectories per replica."""
+        """Return `batch` trajectories per replica: [R, batch]."""
 
     def log_density(self, sampler: Sampler, trajectories: Trajectories, seen: int) -> Tensor | None:
-        """log-density [R, B] with which `collect` would now draw them; None if unknown."""
+        """Return the log-density with which `collect` would draw these trajectories now: [R, B]; None if unknown."""
 
     def statistics(self) -> dict[str, Tensor]:
         """Return the values that are worth recording, each [R]."""
 
     def state_dict(self) -> dict[str, Any]:
-        """All that `collect` depends on besides its arguments."""
+        """Return everything that `collect` depends on besides its arguments."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where `state` was taken."""
 
 
 class Expectations(Protocol):
-    """Exact expectations over trajectories at the current parameters: each [R], differentiable. Natural logs.
+    """Exact expectations over trajectories at the current parameters: each [R], differentiable, with natural logarithms.
 
     l = log P_F(tau) - log P_B(tau | x) - log R(x), u = l + log Z. The first block averages over the trajectories that an
-    exploration draws; the divergences are between P_F and P_B = R P_B(tau | x) / Zhat whatever it draws.
+    exploration draws; the divergences are between P_F and P_B = R P_B(tau | x) / Zhat, whatever it draws.
     """
 
     log_Z: Tensor
 
     def log_ratio(self) -> Tensor:
-        """Return the expectation E[l]."""
+        """Return the expectation E[l]: [R]."""
 
     def residual_square(self) -> Tensor:
-        """Return the expectation E[u^2]."""
+        """Return the expectation E[u^2]: [R]."""
 
     def log_ratio_variance(self) -> Tensor:
-        """Return the variance Var[l]."""
+        """Return the variance Var[l]: [R]."""
 
     def steps(self, penalty: Callable[[Tensor], Tensor]) -> Tensor:
-        """E[sum over steps of penalty(log F(s) + log P_F - log F(s') - log P_B)], log F learned, log R after the stop step."""
+        """Return E[sum over steps of penalty(log F(s) + log P_F - log F(s') - log P_B)]: [R]; F learned, R after the stop."""
 
     def steps_between_stops(self, penalty: Callable[[Tensor], Tensor]) -> Tensor:
-        """Return what `steps` returns with F(s) = R(s) / P_F(stop | s): the stop step balances by itself."""
+        """Return what `steps` returns with F(s) = R(s) / P_F(stop | s), where the stop step balances by itself: [R]."""
 
     def inflows(self, penalty: Callable[[Tensor], Tensor]) -> Tensor:
-        """E[sum over visited states but s_0 of penalty(log inflow - log F) + penalty(log F + log P_F(stop) - log R)]."""
+        """Return E[sum over visited s but s_0 of penalty(log inflow - log F) + penalty(log F + log P_F(stop) - log R)]: [R]."""
 
     def subtrajectories(self, lamda: float) -> Tensor:
-        """E[weighted mean over i < j of the squared residual between s_i and s_j], weights lamda^(j - i)."""
+        """Return E[weighted mean over i < j of the squared residual between s_i and s_j], with weights lamda^(j - i): [R]."""
 
     def elbo(self) -> Tensor:
-        """Return the evidence lower bound -E_{P_F}[l]."""
+        """Return the evidence lower bound -E_{P_F}[l]: [R]."""
 
     def eubo(self) -> Tensor:
-        """Return the evidence upper bound -E_{P_B}[l]."""
+        """Return the evidence upper bound -E_{P_B}[l]: [R]."""
 
     def kl_forward_backward(self) -> Tensor:
-        """Return the divergence KL(P_F, P_B)."""
+        """Return the divergence KL(P_F, P_B): [R]."""
 
     def kl_backward_forward(self) -> Tensor:
-        """Return the divergence KL(P_B, P_F)."""
+        """Return the divergence KL(P_B, P_F): [R]."""
 
     def log_power(self, alpha: float) -> Tensor:
-        """Return log of the sum over trajectories of P_F^alpha (R P_B)^(1 - alpha)."""
+        """Return the log of the sum over trajectories of P_F^alpha (R P_B)^(1 - alpha): [R]."""
 
     def log_source_flow(self) -> Tensor:
-        """Return the log-flow of the source, log R(s_0) - log P_F(stop | s_0)."""
+        """Return the log-flow of the source, log R(s_0) - log P_F(stop | s_0): [R]."""
 
 
 class Objective(Protocol):
-    """A loss whose gradient is the estimator; never reduces over R."""
+    """A loss whose gradient is the estimator; it never reduces over the replicas R."""
 
     needs: frozenset[Need]
 
@@ -253,7 +253,7 @@ class Objective(Protocol):
         """Return the loss of each replica: [R]."""
 
     def statistics(self, evaluation: Evaluation) -> dict[str, Tensor]:
-        """Return the values of this batch worth recording (effective sample sizes, baselines), each [R]; changes nothing."""
+        """Return the values of this batch worth recording (effective sample sizes, baselines), each [R]; nothing is changed."""
 
     def descends(self, exact: Expectations) -> dict[Role, Tensor] | None:
         """Return the quantity [R] that each role descends in expectation: the estimator estimates the role's gradient of it.
@@ -273,7 +273,7 @@ Arrays = dict[str, Tensor | Sequence[str]]
 
 
 class Measurement(Protocol):
-    """One moment of a sampler, as metrics see it (gfn_vi/evaluation/measurement.py adds what discrete samplers share).
+    """One moment of a sampler, as metrics see it; gfn_vi/evaluation/measurement.py adds what discrete samplers share.
 
     exact: whether this evaluation sums over all states; n_samples: trajectories per replica of its samples, None without any.
     """
@@ -288,16 +288,16 @@ class Measurement(Protocol):
 class Metric(Protocol):
     """A measurement of a sampler against a target; it draws from the generators of the measurement only.
 
-    The members but the call have defaults in gfn_vi/evaluation/base.py, which says what they mean.
+    All members except the call have defaults in gfn_vi/evaluation/base.py, which says what they mean.
     """
 
     @property
     def headline(self) -> Headline | None:
-        """Return what a run is judged by where this metric is the first that has a headline."""
+        """Return the headline that a run is judged by where this metric is the first that has one; None without one."""
 
     @property
     def summary(self) -> tuple[str, ...]:
-        """Return the names that a run's last line shows."""
+        """Return the names of the metrics that a run's last line shows."""
 
     @property
     def every(self) -> int | None:
@@ -307,7 +307,7 @@ class Metric(Protocol):
         """Return every name that a call may give, None where they are not known beforehand."""
 
     def arrays(self, moment: Any) -> Arrays:
-        """Return what pictures need of the finished run."""
+        """Return the arrays that pictures of the finished run need."""
 
     def __call__(self, moment: Any) -> dict[str, Tensor]:
         """Return name -> [R]. `moment` is a Measurement; discrete metrics read more of it than the protocol lists."""

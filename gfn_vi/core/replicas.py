@@ -17,13 +17,13 @@ from gfn_vi.core.seeds import replica_seeds
 
 
 def derived_seed(seed: int, stream: str) -> int:
-    """63-bit seed, a hash of (seed, stream): neighboring seeds share nothing."""
+    """Return a seed of 63 bits, a hash of (seed, stream): neighboring seeds share nothing."""
     digest = hashlib.sha256(f"{seed}/{stream}".encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 1
 
 
 class ReplicaGenerators:
-    """One torch.Generator per replica; draws have the replica axis first."""
+    """One torch.Generator per replica; what is drawn has the replica axis first."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class ReplicaGenerators:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        """replicas: R, with seeds seed..seed + R - 1, or those of a list; dtype: of the numbers drawn."""
+        """replicas: R, with seeds seed..seed + R - 1, or those of a list; dtype: type of the numbers drawn."""
         self.device, self.dtype = torch.device(device), dtype
         self.generators = [
             torch.Generator(device=self.device).manual_seed(derived_seed(own, stream)) for own in replica_seeds(seed, replicas)
@@ -64,7 +64,7 @@ class ReplicaGenerators:
         return out
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Generator states: {"states": [R, bytes] uint8}, on the CPU."""
+        """Return the generator states on the CPU: {"states": [R, bytes] uint8}."""
         return {"states": torch.stack([g.get_state() for g in self.generators])}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
@@ -80,7 +80,10 @@ class ReplicaGenerators:
 
 
 def per_replica(value: float | Sequence[float], replicas: int, key: str) -> list[float]:
-    """A scalar or a list of length R as a list of R floats; `key` is named when the length is wrong."""
+    """Return a scalar or a list of length R as a list of R floats.
+
+    Raises ConfigError(key) when the length is wrong.
+    """
     values = [float(value)] * replicas if isinstance(value, (int, float)) else [float(v) for v in value]
     require(len(values) == replicas, key, value, f"expected one number or a list of replicas={replicas} numbers, one each")
     return values

@@ -12,7 +12,7 @@ SHAPES = ("constant", "linear", "cosine")
 
 @dataclass(frozen=True)
 class Schedule:
-    """value(n): `start` at n = 0, `end` from n = `duration` trajectories on; `constant` keeps `start`.
+    """A number that starts at `start` and ends at `end` after `duration` trajectories; "constant" keeps `start`.
 
     shape "cosine" is half a cosine wave: end + (start - end) (1 + cos(pi n / duration)) / 2.
     """
@@ -27,7 +27,7 @@ class Schedule:
         require(self.duration > 0, "schedule.duration", self.duration, "expected a positive number of trajectories")
 
     def value(self, n_trajectories: float) -> float:
-        """The scheduled number after `n_trajectories` trajectories (of one replica)."""
+        """Return the number after `n_trajectories` trajectories of one replica."""
         if self.shape == "constant":
             return self.start
         progress = min(n_trajectories / self.duration, 1.0)

@@ -1,4 +1,4 @@
-"""Which seed a replica has: of a run with seed s, replica r has s + r; of a run with a list of seeds, the r-th of them."""
+"""The seed of each replica: of a run with seed s, replica r has s + r; of a run with a list of seeds, the r-th of them."""
 
 from __future__ import annotations
 

@@ -40,27 +40,27 @@ class StateGraph:
 
     @property
     def n_states(self) -> int:
-        """Number of states S."""
+        """Return the number of states S."""
         return self.states.shape[0]
 
     @property
     def n_levels(self) -> int:
-        """Number of topological levels."""
+        """Return the number of topological levels."""
         return len(self.level_offsets) - 1
 
     @cached_property
     def log_partition(self) -> Tensor:
-        """The log of the sum of all rewards, a scalar in float64."""
+        """Return the log of the sum of all rewards, a scalar in float64."""
         return torch.logsumexp(self.log_reward, 0)
 
     @cached_property
     def log_target(self) -> Tensor:
-        """The log-probability of each state under the normalized target: [S] float64."""
+        """Return the log-probability of each state under the normalized target: [S] float64."""
         return self.log_reward - self.log_partition
 
     @cached_property
     def forward_mask(self) -> Tensor:
-        """Legal actions, stop last: [S, A] bool."""
+        """Return which actions are legal at each state, the stop action last: [S, A] bool."""
         mask = torch.zeros(self.n_states, self.n_actions, dtype=torch.bool, device=self.states.device)
         mask[self.source, self.forward_action] = True
         mask[:, -1] = self.log_reward > -torch.inf
@@ -68,14 +68,14 @@ class StateGraph:
 
     @cached_property
     def backward_mask(self) -> Tensor:
-        """Legal backward actions: [S, A'] bool."""
+        """Return which backward actions are legal at each state: [S, A'] bool."""
         mask = torch.zeros(self.n_states, self.n_backward_actions, dtype=torch.bool, device=self.states.device)
         mask[self.target, self.backward_action] = True
         return mask
 
     @cached_property
     def next_state(self) -> Tensor:
-        """Row of the state that an action leads to: [S, A] long; the state itself where illegal, and S for stop."""
+        """Return the row of the state that each action leads to: [S, A] long; the state itself where illegal, and S for stop."""
         table = torch.arange(self.n_states, device=self.states.device)[:, None].repeat(1, self.n_actions)
         table[self.source, self.forward_action] = self.target
         table[:, -1] = self.n_states
@@ -83,28 +83,28 @@ class StateGraph:
 
     @cached_property
     def walk_table(self) -> Tensor:
-        """next_state in blocks of S + 1 rows, one per action: [A (S + 1)] long; from row S, the end, every action leads to S."""
+        """Return next_state in blocks of S + 1 rows, one per action: [A (S + 1)] long; row S is the end and leads to itself."""
         return torch.nn.functional.pad(self.next_state.T, (0, 1), value=self.n_states).reshape(-1)
 
     @cached_property
     def walk_states(self) -> Tensor:
-        """states, and in row S, the end, any state: [S + 1, *state]."""
+        """Return the states and, in row S, which stands for the end, any state: [S + 1, *state]."""
         return torch.cat([self.states, self.states[:1]])
 
     @cached_property
     def in_levels(self) -> list[tuple[Tensor, Tensor]]:
-        """(source, target) of the edges into each level but the first."""
+        """Return (source, target) [E_k] long of the edges into each level except the first."""
         return [(self.source[a:b], self.target[a:b]) for a, b in pairwise(self.in_offsets[1:])]
 
     @cached_property
     def out_levels(self) -> list[tuple[Tensor, Tensor]]:
-        """(source, target) of the edges out of each level but the last, in the order of out_order."""
+        """Return (source, target) [E_k] long of the edges out of each level except the last, in the order of out_order."""
         source, target = self.source[self.out_order], self.target[self.out_order]
         return [(source[a:b], target[a:b]) for a, b in pairwise(self.out_offsets[:-1])]
 
     @cached_property
     def modes(self) -> tuple[Tensor, int]:
-        """Connected regions of top reward: (label [S] long, -1 elsewhere; their number).
+        """Return the connected regions of top reward: (label of each state [S] long, -1 outside of all; number of regions).
 
         Top means equal to the largest log-reward up to 1e-9; two states are connected by an edge between them.
         """
@@ -148,7 +148,10 @@ def build_state_graph(
     n_actions: int,
     n_backward_actions: int,
 ) -> tuple[StateGraph, Tensor]:
-    """Sort states by level and edges by level; state 0 is the source. Returns the graph and rank [S]: old row -> new row."""
+    """Sort states by level and edges by level; state 0 is the source. Returns the graph and rank [S]: old row -> new row.
+
+    The arguments have the shapes of the fields of StateGraph. Raises ValueError where the graph has a cycle.
+    """
     n_states, device = states.shape[0], states.device
     level = torch.zeros(n_states, dtype=torch.long, device=device)
     for _ in range(n_states):

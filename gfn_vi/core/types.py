@@ -1,4 +1,4 @@
-"""What flows through the house: trajectories (what happened) and evaluations (what the parameters say of it).
+"""The data that flows through the house: trajectories (what happened) and evaluations (what the parameters say of it).
 
 Axes in this order everywhere: R replica, B trajectory, T step (padded), then the rest. Natural logarithms. The stop
 action is the last of the A forward actions and is a step of its own, whose backward step has probability 1. After the
@@ -28,7 +28,7 @@ class Need(Enum):
 
 
 class Role(Enum):
-    """Parameter groups; each has a learning rate of its own."""
+    """The part that a parameter plays; each role is a parameter group with a learning rate of its own."""
 
     FORWARD = "forward"
     BACKWARD = "backward"
@@ -52,26 +52,26 @@ class Trajectories:
 
     @property
     def batch(self) -> int:
-        """Number of trajectories B per replica."""
+        """Return the number of trajectories B per replica."""
         return self.mask.shape[1]
 
     def terminal_states(self) -> Tensor:
-        """The objects x: [R, B, *state]."""
+        """Return the objects x that the trajectories end in: [R, B, *state]."""
         return self.states[:, :, -1]
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Trajectories:
-        """Return the trajectories with `function` applied to every field [R, B, ...]; a density that is unknown stays unknown."""
+        """Return the trajectories with `function` applied to every field [R, B, ...]; an unknown density stays unknown."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         mapped: dict[str, Any] = {name: None if value is None else function(value) for name, value in values.items()}
         return Trajectories(**mapped)
 
     def select(self, index: Tensor) -> Trajectories:
-        """Return the trajectories index [R, b] long of each replica."""
+        """Return the trajectories with numbers index [R, b] long in each replica: [R, b]."""
         return self.map(lambda x: x[torch.arange(x.shape[0], device=x.device)[:, None], index])
 
 
 def pad_steps(trajectories: Trajectories, steps: int) -> Trajectories:
-    """The same trajectories with T = `steps` >= T: the last state repeats, the mask is False."""
+    """Return the same trajectories padded to `steps` >= T steps: the last state repeats, the mask is False."""
     extra = steps - trajectories.mask.shape[2]
     if extra == 0:
         return trajectories
@@ -90,7 +90,7 @@ def pad_steps(trajectories: Trajectories, steps: int) -> Trajectories:
 
 
 def concatenate(parts: list[Trajectories]) -> Trajectories:
-    """Join along B, padding to the longest; the behavior density survives only if every part has one."""
+    """Return the parts [R, B_k] joined along B, padded to the longest; log_behavior survives only if every part has one."""
     if len(parts) == 1:
         return parts[0]
     steps = max(p.mask.shape[2] for p in parts)
@@ -108,7 +108,7 @@ def concatenate(parts: list[Trajectories]) -> Trajectories:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The values that the current parameters give to trajectories; differentiable.
+    """The values that the current parameters give to trajectories; they are differentiable.
 
     log_pf, log_pb [R, B, T]; log_reward [R, B]; log_Z [R]; log_behavior [R, B] or None; mask [R, B, T] bool.
     The rest is present when the objective declares the need:
@@ -139,9 +139,9 @@ class Evaluation:
         return self.log_pb.sum(-1)
 
     def log_ratio(self) -> Tensor:
-        """l(tau) = log P_F(tau) - log P_B(tau | x) - log R(x): [R, B]."""
+        """Return l(tau) = log P_F(tau) - log P_B(tau | x) - log R(x) of each trajectory: [R, B]."""
         return (self.log_pf - self.log_pb).sum(-1) - self.log_reward
 
     def residual(self) -> Tensor:
-        """u(tau) = l(tau) + log Z: [R, B]."""
+        """Return the balance residual u(tau) = l(tau) + log Z of each trajectory: [R, B]."""
         return self.log_ratio() + self.log_Z[:, None]

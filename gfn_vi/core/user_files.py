@@ -1,4 +1,4 @@
-"""A file of the user's that a key of the configuration names: what it holds is part of what a run is, so it has a digest."""
+"""Files of the user's that a key of the configuration names: their content is part of what a run is, so it has a digest."""
 
 from __future__ import annotations
 
@@ -28,5 +28,5 @@ def read(path: str, key: str) -> bytes:
 
 
 def digest(content: bytes) -> str:
-    """Return the first 16 hexadecimal digits of the content's SHA-256: another content, another run."""
+    """Return the first 16 hexadecimal digits of the content's SHA-256; another content makes another run."""
     return hashlib.sha256(content).hexdigest()[:DIGITS]

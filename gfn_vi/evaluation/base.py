@@ -1,4 +1,4 @@
-"""What a metric is: one class and one YAML in configs/metric. A user's own metric subclasses BaseMetric."""
+"""The base class of metrics: a metric is one class and one YAML in configs/metric. A user's own metric subclasses BaseMetric."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class BaseMetric(ABC):
         return None
 
     def arrays(self, moment: Any) -> Arrays:
-        """Return what pictures need of the finished run, to be written to arrays.npz; nothing unless a subclass says so."""
+        """Return the arrays that pictures of the finished run need, for arrays.npz; none unless a subclass says so."""
         return {}
 
 

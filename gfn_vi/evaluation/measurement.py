@@ -1,6 +1,6 @@
 """One moment of a sampler: what several metrics need of it is computed once and handed to all of them.
 
-A family's own metric (edges of graphs, say) thus costs no second evaluation of the policies, and speaks of the same trajectories
+A family's own metric (edges of graphs, say) thus costs no second evaluation of the policies, and measures the same trajectories
 as the general ones.
 """
 
@@ -28,9 +28,9 @@ def state_graph_of(target: object) -> StateGraph | None:
 
 @dataclass
 class Measurement:
-    """sampler and target as they are now; rng: from which metrics draw; exact, n_samples: how this evaluation measures.
+    """The sampler and the target as they are now, with what metrics compute of them, once and without gradient.
 
-    Its properties are computed when first asked for, without gradient.
+    rng: from which metrics draw; exact, n_samples: how this evaluation measures. Properties are computed when first asked for.
     """
 
     sampler: Any
@@ -41,35 +41,35 @@ class Measurement:
 
     @cached_property
     def graph(self) -> StateGraph | None:
-        """All states and edges where the target can be listed, None elsewhere."""
+        """Return all states and edges where the target can be listed, None elsewhere."""
         return state_graph_of(self.target)
 
     @cached_property
     def state_graph(self) -> StateGraph:
-        """All states and edges of a target that can be listed."""
+        """Return all states and edges of a target that can be listed."""
         graph: StateGraph = self.target.state_graph() if self.graph is None else self.graph
         return graph
 
     @cached_property
     def policies(self) -> EdgePolicies:
-        """Both policies on every edge."""
+        """Return both policies on every edge."""
         with torch.no_grad():
             return policies_on_graph(self.sampler, self.state_graph)
 
     @cached_property
     def visits_and_sample_fraction(self) -> tuple[Tensor, Tensor]:
-        """Visit probabilities [S, R], and the effective sample size of P_F as a fraction [R]."""
+        """Return the visit probabilities [S, R], and the effective sample size of P_F as a fraction [R]."""
         with torch.no_grad():
             return visits_and_sample_fraction(self.policies)
 
     @cached_property
     def terminating(self) -> Tensor:
-        """P_T: [S, R] float64."""
+        """Return the terminating distribution P_T: [S, R] float64."""
         return self.visits_and_sample_fraction[0] * self.policies.stop_probability
 
     @cached_property
     def samples(self) -> tuple[Trajectories, Evaluation]:
-        """n_samples fresh trajectories of P_F per replica, and what the parameters say of them."""
+        """Return n_samples fresh trajectories of P_F per replica, and their evaluation."""
         assert self.n_samples is not None
         with torch.no_grad():
             trajectories = self.sampler.rollout(self.n_samples, self.rng)

@@ -1,4 +1,4 @@
-"""What every exploration is."""
+"""The base class of explorations."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from gfn_vi.core.types import Trajectories
 
 
 class BaseExploration(ABC):
-    """has_density: whether `collect` records log_behavior; is_on_policy: whether it draws from P_F itself.
+    """An exploration draws training trajectories; it has no memory and no statistics unless a subclass says otherwise.
 
-    Without memory and statistics unless a subclass says otherwise.
+    has_density: whether `collect` records log_behavior; is_on_policy: whether it draws from P_F itself.
     """
 
     has_density: bool = True
@@ -23,18 +23,18 @@ class BaseExploration(ABC):
 
     @abstractmethod
     def collect(self, sampler: Sampler, batch: int, rng: ReplicaGenerators, seen: int) -> Trajectories:
-        """`batch` trajectories per replica, after `seen` of them."""
+        """Return `batch` trajectories per replica, drawn after `seen` of them: [R, batch]."""
 
     @abstractmethod
     def log_density(self, sampler: Sampler, trajectories: Trajectories, seen: int) -> Tensor | None:
-        """log-density [R, B] with which `collect` would now draw them; None if unknown."""
+        """Return the log-density with which `collect` would now draw these trajectories: [R, B]; None if unknown."""
 
     def statistics(self) -> dict[str, Tensor]:
         """Return the values that are worth recording, each [R]."""
         return {}
 
     def state_dict(self) -> dict[str, Any]:
-        """All that `collect` depends on besides its arguments."""
+        """Return everything that `collect` depends on besides its arguments."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

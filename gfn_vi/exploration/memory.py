@@ -18,10 +18,10 @@ PRIORITIES = ("uniform", "reward")
 
 
 class Memory:
-    """Holds the newest `capacity` trajectories of each replica; the density they were drawn with is not kept."""
+    """The newest `capacity` trajectories of each replica; the density they were drawn with is not kept."""
 
     def __init__(self, capacity: int, priority: str, exponent: float) -> None:
-        """priority "reward" draws with probability proportional to R^exponent, "uniform" all alike."""
+        """priority: "reward" draws with probability proportional to R^exponent, "uniform" with equal probabilities."""
         require(capacity >= 1, "exploration.capacity", capacity, "expected a whole number >= 1")
         require(priority in PRIORITIES, "exploration.priority", priority, f"expected one of {', '.join(PRIORITIES)}")
         self.capacity, self.priority, self.exponent = capacity, priority, exponent
@@ -31,11 +31,11 @@ class Memory:
 
     @property
     def size(self) -> int:
-        """Trajectories held per replica."""
+        """Return the number of trajectories held per replica."""
         return min(self.n_added, self.capacity)
 
     def add(self, new: Trajectories, seen: int) -> None:
-        """Store a batch [R, B], overwriting the oldest."""
+        """Store trajectories [R, B] that were drawn after `seen` per replica; they overwrite the oldest."""
         if new.batch > self.capacity:
             newest = torch.arange(new.batch - self.capacity, new.batch, device=new.mask.device)
             new = new.select(newest.expand(new.mask.shape[0], -1))
@@ -55,7 +55,7 @@ class Memory:
         return replace(empty, log_behavior=None)
 
     def draw(self, batch: int, rng: ReplicaGenerators) -> Trajectories:
-        """`batch` trajectories per replica, with replacement."""
+        """Return `batch` trajectories per replica, drawn with replacement: [R, batch], without a density."""
         assert self.stored is not None and self.size > 0
         if self.priority == "uniform":
             index = rng.integers(self.size, batch)
@@ -73,11 +73,11 @@ class Memory:
         )
 
     def mean_age(self, seen: int) -> float:
-        """Mean number of trajectories (per replica) since the held ones were drawn."""
+        """Return the mean number of trajectories (per replica) that were seen since the held ones were drawn."""
         return 0.0 if self.age is None else float(seen - self.age[: self.size].double().mean())
 
     def state_dict(self) -> dict[str, Tensor | int]:
-        """The buffer, byte for byte."""
+        """Return the whole content of the buffer, with unused places."""
         if self.stored is None or self.age is None:
             return {"n_added": 0}
         s = self.stored
@@ -91,7 +91,7 @@ class Memory:
         }
 
     def load_state_dict(self, state: dict[str, Tensor | int], device: torch.device) -> None:
-        """Continue where `state` was taken."""
+        """Continue where `state` was taken, with tensors on `device`."""
         self.n_added = int(state["n_added"])
         if self.n_added == 0:
             self.stored = self.age = None

@@ -23,7 +23,7 @@ from gfn_vi.exploration.base import BaseExploration
 
 
 def shares(weights: Sequence[float], batch: int) -> list[int]:
-    """Whole numbers summing to `batch`, as proportional to weights as can be (largest remainders)."""
+    """Return whole numbers with sum `batch`, as proportional to the weights as can be (largest remainders)."""
     total = sum(weights)
     exact = [batch * w / total for w in weights]
     counts = [int(x) for x in exact]
@@ -34,7 +34,7 @@ def shares(weights: Sequence[float], batch: int) -> list[int]:
 
 
 class Mixture(BaseExploration):
-    """components and their weights; has a density if every component has one."""
+    """A mixture of explorations with fixed weights; it has a density if every component has one."""
 
     def __init__(self, components: Sequence[Exploration], weights: Sequence[float]) -> None:
         """weights: positive, one per component; they need not sum to 1."""
@@ -50,7 +50,7 @@ class Mixture(BaseExploration):
         self.has_density = all(c.has_density for c in self.components)
 
     def _flatten(self) -> None:
-        """A mixture of mixtures is one mixture; divided twice, its shares would depend on the order of rounding."""
+        """Make one mixture of a mixture of mixtures; divided twice, its shares would depend on the order of rounding."""
         flat: list[tuple[Exploration, float]] = []
         for component, weight in zip(self.components, self.weights, strict=True):
             inner = [(component, 1.0)]
@@ -61,7 +61,7 @@ class Mixture(BaseExploration):
         self.components, self.weights = [c for c, _ in flat], [w for _, w in flat]
 
     def collect(self, sampler: Sampler, batch: int, rng: ReplicaGenerators, seen: int) -> Trajectories:
-        """Each component draws its share."""
+        """Return `batch` trajectories per replica, of which each component draws its share: [R, batch]."""
         counts = shares(self.weights, batch)
         parts = [component.collect(sampler, n, rng, seen) for component, n in zip(self.components, counts, strict=True) if n > 0]
         together = concatenate(parts)
@@ -69,7 +69,7 @@ class Mixture(BaseExploration):
         return replace(together, log_behavior=density)
 
     def log_density(self, sampler: Sampler, trajectories: Trajectories, seen: int) -> Tensor | None:
-        """log of the weighted sum of densities: [R, B]."""
+        """Return the log of the weighted sum of the components' densities: [R, B]; None where one of them is unknown."""
         batch, terms = trajectories.batch, []
         for component, n in zip(self.components, shares(self.weights, trajectories.batch), strict=True):
             if n == 0:
@@ -81,11 +81,11 @@ class Mixture(BaseExploration):
         return torch.logsumexp(torch.stack(terms), 0)
 
     def statistics(self) -> dict[str, Tensor]:
-        """Those of the components."""
+        """Return the statistics of all components, each [R]."""
         return {k: v for component in self.components for k, v in component.statistics().items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """Those of the components."""
+        """Return the states of all components."""
         return {"components": [c.state_dict() for c in self.components]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ from gfn_vi.exploration.memory import Memory
 
 
 class Replay(BaseExploration):
-    """A share `fraction` of each batch is drawn from the last `capacity` trajectories of `source`."""
+    """An exploration that takes a share `fraction` of each batch from the last `capacity` trajectories of `source`."""
 
     has_density = False
 
@@ -33,7 +33,7 @@ class Replay(BaseExploration):
         self._pending: dict[str, Any] | None = None
 
     def collect(self, sampler: Sampler, batch: int, rng: ReplicaGenerators, seen: int) -> Trajectories:
-        """Fresh ones first, then remembered ones; fresh ones are stored afterwards."""
+        """Return fresh trajectories, then remembered ones: [R, batch]; the fresh ones are stored afterwards."""
         if self._pending is not None:
             self.memory.load_state_dict(self._pending, rng.device)
             self._pending = None
@@ -48,15 +48,15 @@ class Replay(BaseExploration):
         return Trajectories(together.states, together.actions, together.mask, together.log_reward, None)
 
     def recall(self, sampler: Sampler, batch: int, rng: ReplicaGenerators) -> Trajectories:
-        """Remembered trajectories as they were."""
+        """Return remembered trajectories as they were: [R, batch]."""
         return self.memory.draw(batch, rng)
 
     def log_density(self, sampler: Sampler, trajectories: Trajectories, seen: int) -> Tensor | None:
-        """Unknown."""
+        """Return None: the density of remembered trajectories is unknown."""
         return None
 
     def statistics(self) -> dict[str, Tensor]:
-        """replay_age: mean number of trajectories seen since the remembered trajectories were drawn; replay_size: how many."""
+        """Return replay_age, the mean number of trajectories since those in memory were drawn, and replay_size: each [R]."""
         age, size = self.memory.mean_age(self._seen), float(self.memory.size)
         return {
             "replay_age": torch.full((self._n_replicas,), age),
@@ -64,12 +64,12 @@ class Replay(BaseExploration):
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Memory and source."""
+        """Return the states of the memory and of the source."""
         memory = self.memory.state_dict() if self._pending is None else self._pending
         return {"memory": memory, "source": self.source.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where `state` was taken; tensors move to the device at the next collect."""
+        """Continue where `state` was taken; the tensors move to the device at the next collect."""
         self._pending = state["memory"]
         self.source.load_state_dict(state["source"])
 
@@ -78,5 +78,5 @@ class BackwardRollout(Replay):
     """Replay in which remembered objects are reached by new paths, drawn by P_B(. | x)."""
 
     def recall(self, sampler: Sampler, batch: int, rng: ReplicaGenerators) -> Trajectories:
-        """tau ~ P_B(. | x) with x from memory."""
+        """Return trajectories drawn from P_B(. | x), with objects x from the memory: [R, batch]."""
         return sampler.backward_rollout(self.memory.draw(batch, rng).terminal_states(), rng)

@@ -1,6 +1,6 @@
 """P_F and tilted versions of it. The density of what was drawn is the product of the tilted step probabilities.
 
-Schedules count trajectories per replica.
+Schedules count trajectories per replica. A tilt maps log-probabilities [..., A] to log-probabilities [..., A].
 """
 
 from __future__ import annotations
@@ -20,36 +20,36 @@ from gfn_vi.exploration.base import BaseExploration
 
 
 class OnPolicy(BaseExploration):
-    """pi = P_F."""
+    """On-policy training: the trajectories are drawn from P_F itself."""
 
     is_on_policy = True
 
     def tilt(self, n_trajectories: int) -> DiscreteTilt | None:
-        """How the policy is changed after `n_trajectories` trajectories; None: not at all."""
+        """Return how the policy is changed after `n_trajectories` trajectories per replica; None where it is not changed."""
         return None
 
     def collect(self, sampler: Sampler, batch: int, rng: ReplicaGenerators, seen: int) -> Trajectories:
-        """Roll out with the tilt of this moment."""
+        """Return `batch` trajectories per replica, drawn with the tilt of this moment: [R, batch]."""
         return sampler.rollout(batch, rng, self.tilt(seen))
 
     def log_density(self, sampler: Sampler, trajectories: Trajectories, seen: int) -> Tensor | None:
-        """[R, B]."""
+        """Return log pi of the trajectories under the tilt of this moment: [R, B]."""
         return sampler.log_density(trajectories, self.tilt(seen))
 
 
 class EpsilonUniform(OnPolicy):
-    """Every step is uniform over the legal actions with probability epsilon; the density is that of the mixture."""
+    """A policy whose steps are uniform over the legal actions with probability epsilon; the density is that of the mixture."""
 
     is_on_policy = False
 
     def __init__(self, epsilon: float | Schedule) -> None:
-        """epsilon: in [0, 1]."""
+        """epsilon: probability of a uniform step, in [0, 1]."""
         self.epsilon = as_schedule(epsilon)
         for end in (self.epsilon.start, self.epsilon.end):
             require(0 <= end <= 1, "exploration.epsilon", end, "expected a probability in [0, 1]")
 
     def tilt(self, n_trajectories: int) -> DiscreteTilt | None:
-        """log((1 - epsilon) P_F + epsilon uniform)."""
+        """Return the tilt to log((1 - epsilon) P_F + epsilon uniform); None at epsilon = 0."""
         epsilon = self.epsilon.value(n_trajectories)
         if epsilon == 0:
             return None
@@ -62,19 +62,19 @@ class EpsilonUniform(OnPolicy):
 
 
 class Tempered(OnPolicy):
-    """Step probabilities proportional to P_F^(1 / temperature)."""
+    """A policy whose step probabilities are proportional to P_F^(1 / temperature)."""
 
     is_on_policy = False
 
     def __init__(self, temperature: float | Schedule) -> None:
-        """temperature: positive; above 1 flattens."""
+        """temperature: positive; a temperature above 1 makes the policy more uniform."""
         self.temperature = as_schedule(temperature)
         require(self.temperature.start > 0, "exploration.temperature", self.temperature.start, "expected a positive number")
         if self.temperature.shape != "constant":
             require(self.temperature.end > 0, "exploration.temperature.end", self.temperature.end, "expected a positive number")
 
     def tilt(self, n_trajectories: int) -> DiscreteTilt | None:
-        """Logits divided by the temperature."""
+        """Return the tilt that divides the logits by the temperature; None at temperature 1."""
         temperature = self.temperature.value(n_trajectories)
         if temperature == 1:
             return None
@@ -82,7 +82,10 @@ class Tempered(OnPolicy):
 
 
 class StopBias(OnPolicy):
-    """A constant subtracted from the stop logit makes trajectories longer (paper, section 4.1: annealed to 0)."""
+    """A policy with a constant subtracted from the stop logit, so that trajectories are longer (arXiv 2210.00580, section 4.1).
+
+    There the constant is annealed to 0.
+    """
 
     is_on_policy = False
 
@@ -91,7 +94,7 @@ class StopBias(OnPolicy):
         self.bias = as_schedule(bias)
 
     def tilt(self, n_trajectories: int) -> DiscreteTilt | None:
-        """Stop logit minus the bias."""
+        """Return the tilt that subtracts the bias from the stop logit; None at bias 0."""
         bias = self.bias.value(n_trajectories)
         if bias == 0:
             return None

@@ -1,4 +1,4 @@
-"""What every objective is."""
+"""The base class of objectives."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from gfn_vi.core.types import Evaluation, Need, Role
 
 
 class BaseObjective(ABC):
-    """A loss [R] whose gradient is the estimator. Stateless and without statistics unless a subclass says otherwise."""
+    """A loss [R] whose gradient is the estimator; it has no state and no statistics unless a subclass says otherwise."""
 
     needs: frozenset[Need] = frozenset()
 
     @abstractmethod
     def __call__(self, evaluation: Evaluation) -> Tensor:
-        """Loss [R]; its gradient is what the optimizer descends."""
+        """Return the loss whose gradient the optimizer descends: [R]."""
 
     def statistics(self, evaluation: Evaluation) -> dict[str, Tensor]:
-        """Return the values of this batch that are worth recording, each [R]; changes nothing."""
+        """Return the values of this batch that are worth recording, each [R]; nothing is changed."""
         return {}
 
     def descends(self, exact: Expectations) -> dict[Role, Tensor] | None:
-        """Nothing is known of it: exact gradients are then replaced by those of a large independent batch."""
+        """Return None: nothing is known of it, so a large independent batch replaces exact gradients."""
         return None
 
     def state_dict(self) -> dict[str, Any]:

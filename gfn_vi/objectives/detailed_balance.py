@@ -14,14 +14,14 @@ from gfn_vi.objectives.penalties import Penalty
 
 
 def edge_residuals(evaluation: Evaluation) -> Tensor:
-    """log F(s_t) + log P_F - log F(s_{t+1}) - log P_B: [R, B, T], 0 at padding."""
+    """Return log F(s_t) + log P_F - log F(s_{t+1}) - log P_B for every step: [R, B, T], 0 at padding."""
     log_flow = evaluation.log_flow
     assert log_flow is not None
     return (log_flow[..., :-1] + evaluation.log_pf - log_flow[..., 1:] - evaluation.log_pb).where(evaluation.mask, 0.0)
 
 
 class DetailedBalance(BaseObjective):
-    """Batch mean of the sum over steps of penalty(residual)."""
+    """The detailed balance loss: batch mean of the sum over steps of penalty(residual)."""
 
     needs = frozenset({Need.FLOW})
 
@@ -30,9 +30,9 @@ class DetailedBalance(BaseObjective):
         self.penalty = penalty
 
     def __call__(self, evaluation: Evaluation) -> Tensor:
-        """[R]."""
+        """Return the batch mean of the sum over steps of penalty(residual): [R]."""
         return self.penalty(edge_residuals(evaluation)).sum(-1).mean(-1)
 
     def descends(self, exact: Expectations) -> dict[Role, Tensor]:
-        """E[sum over steps of the penalty]."""
+        """Return E[sum over steps of penalty(residual)] for every role: each [R]."""
         return dict.fromkeys(Role, exact.steps(self.penalty))

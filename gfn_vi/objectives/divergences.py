@@ -6,8 +6,8 @@ With t = P_F / P_B = e^u (u = l + log Z, log Z standing in for the true one), an
     under P_B:  d/dtheta = E[t f'(t) d log P_F]      d/dphi = E[(f(t) - t f'(t)) d log P_B]
 
 Constants times a score of mean zero are dropped (d log P_F under P_F, d log P_B under P_B, hence also 1/t d log P_B under
-P_F): that changes no expected gradient, and keeps coefficients finite. Sources: paper sections 2 and Table 1; da Silva et
-al., "On divergence measures for training GFlowNets" (NeurIPS 2024) for the alpha family.
+P_F): that changes no expected gradient, and keeps coefficients finite. Sources: arXiv 2210.00580 (section 2 and Table 1), and
+da Silva et al., "On divergence measures for training GFlowNets" (NeurIPS 2024) for the alpha family.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ FORWARD, BACKWARD = "P_F", "P_B"
 
 
 class Divergence(ABC):
-    """measure: the distribution of the expectation ("P_F" or "P_B"); log_ratio_sign: where a coefficient is s * l exactly
-    (both KLs, on the side where a control variate is legal), s, so that log Z can be its control variate.
+    """An f-divergence as coefficients of the scores d log P_F and d log P_B.
+
+    measure: the distribution of the expectation ("P_F" or "P_B"); log_ratio_sign: s where the coefficient on the side of
+    `measure` is s * l exactly (both KLs), so that log Z can be its control variate; None elsewhere.
     """
 
     measure: ClassVar[str]
@@ -36,96 +38,96 @@ class Divergence(ABC):
 
     @abstractmethod
     def forward_coefficient(self, log_ratio: Tensor, residual: Tensor, weights: Tensor) -> Tensor:
-        """Multiplier of d log P_F: l [R, B], u [R, B] -> [R, B]; no gradient flows through it.
+        """Return the multiplier of d log P_F: l [R, B], u [R, B] -> [R, B]; no gradient flows through it.
 
-        weights [R, B]: W of `measure`, about summing to 1, for coefficients that need a mean over the batch.
+        weights [R, B]: W of `measure`, which sums to about 1, for coefficients that need a mean over the batch.
         """
 
     @abstractmethod
     def backward_coefficient(self, log_ratio: Tensor, residual: Tensor, weights: Tensor) -> Tensor:
-        """Multiplier of d log P_B: [R, B]."""
+        """Return the multiplier of d log P_B: l [R, B], u [R, B], W [R, B] -> [R, B]; no gradient flows through it."""
 
     @abstractmethod
     def value(self, residual: Tensor, weights: Tensor) -> Tensor:
-        """The integrand, so that its mean under `measure` estimates the divergence: [R, B]."""
+        """Return the integrand: u [R, B], W [R, B] -> [R, B]; its mean under `measure` estimates the divergence."""
 
     def expected(self, exact: Expectations) -> Tensor | None:
-        """The divergence itself, log Z (held fixed) standing in for the true one: [R]; None: no sum over a graph."""
+        """Return the divergence with log Z (held fixed) in place of the true one: [R]; None where it is no sum over a graph."""
         return None
 
 
 class ReverseKL(Divergence):
-    """KL(P_F, P_B): f = t log t, averaged under P_F. Coefficients l and -1; no Z needed."""
+    """KL(P_F, P_B): f = t log t, averaged under P_F. The coefficients are l and -1; no Z is needed."""
 
     measure, log_ratio_sign = FORWARD, 1
 
     def forward_coefficient(self, log_ratio: Tensor, residual: Tensor, weights: Tensor) -> Tensor:
-        """l."""
+        """Return l as the multiplier of d log P_F: [R, B]."""
         return log_ratio
 
     def backward_coefficient(self, log_ratio: Tensor, residual: Tensor, weights: Tensor) -> Tensor:
-        """-1."""
+        """Return -1 as the multiplier of d log P_B: [R, B]."""
         return -torch.ones_like(log_ratio)
 
     def value(self, residual: Tensor, weights: Tensor) -> Tensor:
-        """u."""
+        """Return u, whose mean under P_F is the divergence: [R, B]."""
         return residual
 
     def expected(self, exact: Expectations) -> Tensor:
-        """KL(P_F, P_B)."""
+        """Return the exact KL(P_F, P_B): [R]."""
         return exact.kl_forward_backward()
 
 
 class ForwardKL(Divergence):
-    """KL(P_B, P_F): f = -log t, averaged under P_B. Coefficients -1 and -l; no Z needed."""
+    """KL(P_B, P_F): f = -log t, averaged under P_B. The coefficients are -1 and -l; no Z is needed."""
 
     measure, log_ratio_sign = BACKWARD, -1
 
     def forward_coefficient(self, log_ratio: Tensor, residual: Tensor, weights: Tensor) -> Tensor:
-        """-1."""
+        """Return -1 as the multiplier of d log P_F: [R, B]."""
         return -torch.ones_like(log_ratio)
 
     def backward_coefficient(self, log_ratio: Tensor, residual: Tensor, weights: Tensor) -> Tensor:
-        """-l."""
+        """Return -l as the multiplier of d log P_B: [R, B]."""
         return -log_ratio
 
     def value(self, residual: Tensor, weights: Tensor) -> Tensor:
-        """-u."""
+        """Return -u, whose mean under P_B is the divergence: [R, B]."""
         return -residual
 
     def expected(self, exact: Expectations) -> Tensor:
-        """KL(P_B, P_F)."""
+        """Return the exact KL(P_B, P_F): [R]."""
         return exact.kl_backward_forward()
 
 
 class JensenShannon(Divergence):
-    """f = (t log t - (t + 1) log((t + 1) / 2)) / 2, averaged under P_F. Both coefficients are bounded on one side.
+    """The Jensen-Shannon divergence: f = (t log t - (t + 1) log((t + 1) / 2)) / 2, averaged under P_F.
 
-    f' = (log 2 - softplus(-u)) / 2, without the constant -softplus(-u) / 2; f/t - f' = -softplus(u) / (2 t) + log 2 / (2 t),
-    of which the second term has mean zero.
+    Both coefficients are bounded on one side. f' = (log 2 - softplus(-u)) / 2, without the constant -softplus(-u) / 2;
+    f/t - f' = -softplus(u) / (2 t) + log 2 / (2 t), of which the second term has mean zero.
     """
 
     measure = FORWARD
 
     def forward_coefficient(self, log_ratio: Tensor, residual: Tensor, weights: Tensor) -> Tensor:
-        """-softplus(-u) / 2."""
+        """Return -softplus(-u) / 2 as the multiplier of d log P_F: [R, B]."""
         return -softplus(-residual) / 2
 
     def backward_coefficient(self, log_ratio: Tensor, residual: Tensor, weights: Tensor) -> Tensor:
-        """-softplus(u) exp(-u) / 2, in (-1/2, 0)."""
+        """Return -softplus(u) exp(-u) / 2, a number in (-1/2, 0), as the multiplier of d log P_B: [R, B]."""
         # below that log(1 + t) / t is 1 to rounding in float64 too, and exp(-u) would overflow
         safe = residual.clamp(min=-35.0)
         return -(softplus(safe) * (-safe).exp()) / 2
 
     def value(self, residual: Tensor, weights: Tensor) -> Tensor:
-        """f(t) / t, with u cut at -30: it grows as exp(-u)."""
+        """Return f(t) / t: [R, B]; u is cut at -30, since it grows as exp(-u)."""
         u = residual.clamp(min=-30.0)
         log_mean = softplus(u) - math.log(2)  # log((t + 1) / 2)
         return (u - (1 + (-u).exp()) * log_mean) / 2
 
 
 class _Power(Divergence):
-    """Divergences whose coefficients are powers of t: exponents are cut at `max_exponent` so that float32 holds them."""
+    """A divergence whose coefficients are powers of t: exponents are cut at `max_exponent` so that float32 holds them."""
 
     measure = FORWARD
 
@@ -134,32 +136,38 @@ class _Power(Divergence):
         self.max_exponent = max_exponent
 
     def power(self, exponent: float, residual: Tensor) -> Tensor:
-        """t^exponent, at most e^max_exponent."""
+        """Return t^exponent, at most e^max_exponent: u [R, B] -> [R, B]."""
         return (exponent * residual).clamp(max=self.max_exponent).exp()
 
 
 class ChiSquare(_Power):
-    """f = (t - 1)^2 averaged under P_F: f' without its constant is 2 t; f/t - f' without 1/t, of mean zero, is -t."""
+    """The chi-square divergence: f = (t - 1)^2, averaged under P_F.
+
+    f' without its constant is 2 t; f/t - f' without 1/t, which has mean zero, is -t.
+    """
 
     def forward_coefficient(self, log_ratio: Tensor, residual: Tensor, weights: Tensor) -> Tensor:
-        """2 t."""
+        """Return 2 t as the multiplier of d log P_F: [R, B]."""
         return 2 * self.power(1.0, residual)
 
     def backward_coefficient(self, log_ratio: Tensor, residual: Tensor, weights: Tensor) -> Tensor:
-        """-t."""
+        """Return -t as the multiplier of d log P_B: [R, B]."""
         return -self.power(1.0, residual)
 
     def value(self, residual: Tensor, weights: Tensor) -> Tensor:
-        """t - 1: E_{P_B}[(t - 1)^2] = E_{P_F}[t] - 1."""
+        """Return t - 1, whose mean under P_F is E_{P_B}[(t - 1)^2]: [R, B]."""
         return self.power(1.0, residual) - 1
 
     def expected(self, exact: Expectations) -> Tensor:
-        """Without the cut of powers."""
+        """Return the exact divergence, without the cut of powers: [R]."""
         return (exact.log_power(2.0) + exact.log_Z.detach()).exp() - 1
 
 
 class TsallisAlpha(_Power):
-    """(E_{P_F}[t^(alpha - 1)] - 1) / (alpha - 1). alpha -> 1 is KL(P_F, P_B), alpha = 2 the chi-square divergence."""
+    """Tsallis' divergence (E_{P_F}[t^(alpha - 1)] - 1) / (alpha - 1).
+
+    alpha -> 1 gives KL(P_F, P_B), alpha = 2 the chi-square divergence.
+    """
 
     def __init__(self, alpha: float, max_exponent: float) -> None:
         """alpha: order, positive and not 1; max_exponent: powers of t are cut at its exponential."""
@@ -173,33 +181,34 @@ class TsallisAlpha(_Power):
         self.alpha = alpha
 
     def forward_coefficient(self, log_ratio: Tensor, residual: Tensor, weights: Tensor) -> Tensor:
-        """alpha / (alpha - 1) t^(alpha - 1)."""
+        """Return alpha / (alpha - 1) t^(alpha - 1) as the multiplier of d log P_F: [R, B]."""
         return self.alpha / (self.alpha - 1) * self.power(self.alpha - 1, residual)
 
     def backward_coefficient(self, log_ratio: Tensor, residual: Tensor, weights: Tensor) -> Tensor:
-        """-t^(alpha - 1)."""
+        """Return -t^(alpha - 1) as the multiplier of d log P_B: [R, B]."""
         return -self.power(self.alpha - 1, residual)
 
     def value(self, residual: Tensor, weights: Tensor) -> Tensor:
-        """(t^(alpha - 1) - 1) / (alpha - 1)."""
+        """Return (t^(alpha - 1) - 1) / (alpha - 1), whose mean under P_F is the divergence: [R, B]."""
         return (self.power(self.alpha - 1, residual) - 1) / (self.alpha - 1)
 
     def expected(self, exact: Expectations) -> Tensor:
-        """Without the cut of powers."""
+        """Return the exact divergence, without the cut of powers: [R]."""
         log_mean = exact.log_power(self.alpha) + (self.alpha - 1) * exact.log_Z.detach()
         return (log_mean.exp() - 1) / (self.alpha - 1)
 
 
 class RenyiAlpha(Divergence):
-    """log E_{P_F}[t^(alpha - 1)] / (alpha - 1): Tsallis' coefficients divided by their weighted mean, so no Z is needed.
+    """Renyi's divergence log E_{P_F}[t^(alpha - 1)] / (alpha - 1).
 
-    A ratio of two means: consistent, not unbiased, as every estimator of this divergence from one batch.
+    The coefficients are Tsallis' divided by their weighted mean, so no Z is needed. A ratio of two means is consistent but not
+    unbiased, as every estimator of this divergence from one batch.
     """
 
     measure = FORWARD
 
     def __init__(self, alpha: float) -> None:
-        """alpha: order, positive and not 1."""
+        """alpha: order of the divergence, positive and not 1."""
         require(
             alpha > 0 and alpha != 1,
             "objective.forward.0.alpha",
@@ -217,17 +226,17 @@ class RenyiAlpha(Divergence):
         return ((self.alpha - 1) * log_ratio - self._log_mean(log_ratio, weights)).clamp(max=40.0).exp()
 
     def forward_coefficient(self, log_ratio: Tensor, residual: Tensor, weights: Tensor) -> Tensor:
-        """alpha / (alpha - 1) t^(alpha - 1) / mean."""
+        """Return alpha / (alpha - 1) t^(alpha - 1) / mean, the mean being W's, as the multiplier of d log P_F: [R, B]."""
         return self.alpha / (self.alpha - 1) * self._share(log_ratio, weights)
 
     def backward_coefficient(self, log_ratio: Tensor, residual: Tensor, weights: Tensor) -> Tensor:
-        """-t^(alpha - 1) / mean."""
+        """Return -t^(alpha - 1) / mean, the mean being W's, as the multiplier of d log P_B: [R, B]."""
         return -self._share(log_ratio, weights)
 
     def value(self, residual: Tensor, weights: Tensor) -> Tensor:
-        """The batch estimate of the divergence, the same for every trajectory."""
+        """Return the batch estimate of the divergence, the same for every trajectory: [R, B]."""
         return (self._log_mean(residual, weights) / (self.alpha - 1)).expand_as(residual)
 
     def expected(self, exact: Expectations) -> Tensor:
-        """The divergence, whose estimate from one batch is a ratio of means."""
+        """Return the exact divergence, whose estimate from one batch is a ratio of means: [R]."""
         return exact.log_power(self.alpha) / (self.alpha - 1) + exact.log_Z.detach()

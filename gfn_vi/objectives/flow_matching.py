@@ -1,7 +1,7 @@
-"""Flow matching (Bengio et al. 2021): what flows into a state is what the state holds, and what stops there is R.
+"""Flow matching (Bengio et al. 2021): the flow into a state is the flow that it holds, and the flow that stops there is R.
 
 With edge flows F(s) P_F(. | s): at every visited state but s_0, log sum_p F(p) P_F(s | p) - log F(s); where a trajectory
-stops, log F(x) + log P_F(stop | x) - log R(x). F(s_0) = Z. P_B takes no part. Needs all parents of every visited state.
+stops, log F(x) + log P_F(stop | x) - log R(x). F(s_0) = Z. P_B takes no part. All parents of every visited state are needed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from gfn_vi.objectives.penalties import Penalty
 
 
 class FlowMatching(BaseObjective):
-    """Batch mean of the sum over visited states of penalty(inflow residual) + penalty(stop residual)."""
+    """The flow matching loss: batch mean of the sum over visited states of penalty(inflow residual) + penalty(stop residual)."""
 
     needs = frozenset({Need.FLOW, Need.INFLOW})
 
@@ -24,7 +24,7 @@ class FlowMatching(BaseObjective):
         self.penalty = penalty
 
     def __call__(self, evaluation: Evaluation) -> Tensor:
-        """[R]."""
+        """Return the batch mean of the sum over visited states of the penalties of inflow and stop residuals: [R]."""
         log_flow, inflow, mask = evaluation.log_flow, evaluation.log_inflow, evaluation.mask
         assert log_flow is not None and inflow is not None
         held = log_flow[..., :-1]
@@ -34,5 +34,5 @@ class FlowMatching(BaseObjective):
         return (self.penalty(matching).sum(-1) + self.penalty(stop)).mean(-1)
 
     def descends(self, exact: Expectations) -> dict[Role, Tensor]:
-        """E[sum over visited states of the penalties]."""
+        """Return E[sum over visited states of the penalties] for every role: each [R]."""
         return dict.fromkeys(Role, exact.inflows(self.penalty))

@@ -16,7 +16,10 @@ from gfn_vi.objectives.penalties import Penalty
 
 
 class ModifiedDetailedBalance(BaseObjective):
-    """Batch mean of the sum over steps of penalty(residual); log Z follows log F(s_0) for the record."""
+    """The modified detailed balance loss: batch mean of the sum over steps of penalty(residual).
+
+    log Z follows log F(s_0), only so that it can be recorded.
+    """
 
     needs = frozenset({Need.STOP_FLOW})
 
@@ -25,12 +28,12 @@ class ModifiedDetailedBalance(BaseObjective):
         self.penalty = penalty
 
     def __call__(self, evaluation: Evaluation) -> Tensor:
-        """[R]."""
+        """Return the batch mean of the sum over steps of penalty(residual): [R]."""
         assert evaluation.log_flow is not None
         record = (evaluation.log_Z - evaluation.log_flow[:, 0, 0].detach()).square()
         return self.penalty(edge_residuals(evaluation)).sum(-1).mean(-1) + record - record.detach()
 
     def descends(self, exact: Expectations) -> dict[Role, Tensor]:
-        """E[sum over steps of the penalty]; log Z follows the flow of the source."""
+        """Return E[sum over steps of penalty(residual)], and for log Z its squared distance to log F(s_0): each [R]."""
         record = (exact.log_Z - exact.log_source_flow().detach()).square()
         return dict.fromkeys(Role, exact.steps_between_stops(self.penalty)) | {Role.LOG_Z: record}

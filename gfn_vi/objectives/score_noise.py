@@ -1,4 +1,4 @@
-"""Estimators that estimate nothing: what they score is what a measurement makes of pure noise."""
+"""An estimator that estimates nothing: its score in a measurement is what the measurement makes of pure noise."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from gfn_vi.core.types import Evaluation, Need, Role
 
 
 class ScoreNoise:
-    """The batch mean of log P_F(tau): on-policy its gradient is the mean of scores, which have mean zero. P_B has none."""
+    """The batch mean of log P_F(tau): on-policy its gradient is the mean of scores, which have mean zero. P_B has no gradient."""
 
     needs = frozenset({Need.ON_POLICY})
 
     def __call__(self, evaluation: Evaluation) -> Tensor:
-        """[R]."""
+        """Return the batch mean of log P_F(tau): [R]."""
         return evaluation.trajectory_log_pf.mean(-1)
 
     def statistics(self, evaluation: Evaluation) -> dict[str, Tensor]:
-        """Nothing."""
+        """Return no statistics of the batch."""
         return {}
 
     def descends(self, exact: Expectations) -> dict[Role, Tensor]:
-        """A function of the parameters that is 0 everywhere."""
+        """Return a function of the parameters that is 0 everywhere, for P_F: [R]."""
         return {Role.FORWARD: 0 * exact.log_ratio()}
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing."""
+        """Return no state, since nothing is remembered."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing."""
+        """Do nothing, since nothing is remembered."""

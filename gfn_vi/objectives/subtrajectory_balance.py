@@ -17,17 +17,17 @@ from gfn_vi.objectives.penalties import Penalty, Square
 
 
 class SubtrajectoryBalance(BaseObjective):
-    """Batch mean over trajectories of the weighted mean over pairs of penalty(residual). Memory grows with T^2."""
+    """The sub-trajectory balance loss: batch mean of the weighted mean over pairs of penalty(residual). Memory grows with T^2."""
 
     needs = frozenset({Need.FLOW})
 
     def __init__(self, lamda: float, penalty: Penalty) -> None:
-        """lamda: weight ratio of a step in length; penalty: how a residual is punished."""
+        """lamda: factor on the weight for every step of length; penalty: how a residual is punished."""
         require(lamda > 0, "objective.lamda", lamda, "expected a positive number; 0.9 is common")
         self.lamda, self.penalty = lamda, penalty
 
     def __call__(self, evaluation: Evaluation) -> Tensor:
-        """[R]."""
+        """Return the batch mean of the weighted mean over pairs of penalty(residual): [R]."""
         log_flow, mask = evaluation.log_flow, evaluation.mask
         assert log_flow is not None
         steps = mask.shape[2]
@@ -44,5 +44,8 @@ class SubtrajectoryBalance(BaseObjective):
         return ((weight * self.penalty(residual)).sum((2, 3)) / weight.sum((2, 3))).mean(-1)
 
     def descends(self, exact: Expectations) -> dict[Role, Tensor] | None:
-        """E[weighted mean over pairs of the square]; other penalties of many steps are no sum over the graph."""
+        """Return E[weighted mean over pairs of the squared residual] for every role: each [R].
+
+        None for other penalties, which are no sum over the graph.
+        """
         return dict.fromkeys(Role, exact.subtrajectories(self.lamda)) if isinstance(self.penalty, Square) else None

@@ -2,10 +2,11 @@
 
 The gradient of a side is sum_i W_i (c_i - b_i) d log P(tau_i): c from the divergence (divergences.py), W from the weighting
 (weightings.py), b from the baseline (baselines.py) where the score has mean zero. reverse_kl, forward_kl, wake_sleep,
-reverse_wake_sleep, symmetric_kl, alpha, chi_square and jensen_shannon are presets of `Variational` (paper, Table 1).
+reverse_wake_sleep, symmetric_kl, alpha, chi_square and jensen_shannon are presets of `Variational`; the first four are the
+algorithms of arXiv 2210.00580, Table 1.
 
 log Z regresses to the mean of -l under P_F (square loss, so that its rate means what it means in trajectory balance): with
-baseline=global_log_z that is the paper's global baseline (eq. 12).
+baseline=global_log_z that is the global baseline of arXiv 2210.00580 (eq. 12).
 """
 
 from __future__ import annotations
@@ -27,18 +28,21 @@ from gfn_vi.objectives.weightings import Weighting
 
 
 def log_Z_regression(evaluation: Evaluation, weights: Tensor) -> Tensor:
-    """sum of W (log Z + l)^2 with gradient for log Z only, and value 0: [R]."""
+    """Return a loss of value 0 with the gradient of sum of W (log Z + l)^2 for log Z only: weights W [R, B] -> [R]."""
     loss = (weights.detach() * (evaluation.log_Z[:, None] + evaluation.log_ratio().detach()).square()).sum(-1)
     return loss - loss.detach()
 
 
 class Variational(BaseObjective):
-    """forward: the divergences whose sum P_F descends; backward: those of P_B."""
+    """A loss for two sides: P_F descends the sum of the divergences `forward`, P_B that of `backward`."""
 
     def __init__(
         self, forward: Sequence[Divergence], backward: Sequence[Divergence], baseline: Baseline, weighting: Weighting
     ) -> None:
-        """baseline: refused where no side has a score of mean zero under its measure (paper, section 2)."""
+        """forward, backward: the divergences of P_F and P_B; weighting: how trajectories count.
+
+        baseline: refused where no side has a score of mean zero under its measure, since it would be bias. Raises ConfigError.
+        """
         self.sides = {FORWARD: list(forward), BACKWARD: list(backward)}
         self.baseline, self.weighting = baseline, weighting
         legal = [d for side, divergences in self.sides.items() for d in divergences if d.measure == side]
@@ -71,7 +75,7 @@ class Variational(BaseObjective):
             )
 
     def __call__(self, evaluation: Evaluation) -> Tensor:
-        """[R]; the value estimates the sum of the divergences of the P_F side, log Z standing in for the true one."""
+        """Return the loss: [R]. Its value estimates the divergences of the P_F side, with log Z in place of the true one."""
         log_ratio, residual = evaluation.log_ratio().detach(), evaluation.residual().detach()
         weights = self._weights(evaluation)
         log_prob = {FORWARD: evaluation.trajectory_log_pf, BACKWARD: evaluation.trajectory_log_pb}
@@ -109,9 +113,9 @@ class Variational(BaseObjective):
         return {measure: self.weighting(w) for measure, w in self._log_weights(evaluation).items()}
 
     def statistics(self, evaluation: Evaluation) -> dict[str, Tensor]:
-        """Effective sample size, as a fraction of the batch, of the weights in use: ess_forward, ess_backward.
+        """Return the effective sample size of the weights in use as a fraction of the batch: ess_forward, ess_backward, each [R].
 
-        0 where all weights have underflowed.
+        It is 0 where all weights have underflowed.
         """
         if not self.weighting.needs_density:
             return {}
@@ -125,9 +129,10 @@ class Variational(BaseObjective):
         }
 
     def descends(self, exact: Expectations) -> dict[Role, Tensor] | None:
-        """Each side the sum of its divergences; log Z the square of its distance to the ELBO, under P_F as its regression is.
+        """Return for each side the sum of its divergences, and for log Z its squared distance to the ELBO: each [R].
 
-        None without weights (what is drawn then decides what is averaged over), and where a divergence is no sum over the graph.
+        The distance is under P_F, as the regression is. None without weights (then what is drawn decides what is averaged over),
+        and where a divergence is no sum over the graph.
         """
         if not self.weighting.needs_density:
             return None
@@ -140,7 +145,7 @@ class Variational(BaseObjective):
         return found
 
     def state_dict(self) -> dict[str, Any]:
-        """The baseline's memory."""
+        """Return what the baseline remembers between batches."""
         return self.baseline.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -15,32 +15,35 @@ from gfn_vi.core.errors import require
 
 
 class Weighting(ABC):
-    """needs_density: whether log pi(tau) has to be known."""
+    """A rule for importance weights; needs_density: whether log pi(tau) has to be known."""
 
     needs_density: ClassVar[bool] = True
 
     @abstractmethod
     def __call__(self, log_weights: Tensor) -> Tensor:
-        """log_weights [R, B] -> W [R, B], so that sum(W f) estimates the expectation of f."""
+        """Return weights W so that sum(W f) estimates the expectation of f: log_weights [R, B] -> [R, B]."""
 
 
 class Plain(Weighting):
-    """W = w / B: unbiased where Z is known, of large variance. Weights are cut at e^max_log_weight to stay finite."""
+    """Plain importance weights, W = w / B: unbiased where Z is known, of large variance.
+
+    Weights are cut at e^max_log_weight to stay finite.
+    """
 
     def __init__(self, max_log_weight: float) -> None:
         require(0 < max_log_weight <= 40, "objective.weighting.max_log_weight", max_log_weight, "expected a number in (0, 40]")
         self.max_log_weight = max_log_weight
 
     def __call__(self, log_weights: Tensor) -> Tensor:
-        """w / B."""
+        """Return w / B with weights w cut at e^max_log_weight: log_weights [R, B] -> [R, B]."""
         return log_weights.clamp(max=self.max_log_weight).exp() / log_weights.shape[-1]
 
 
 class SelfNormalized(Weighting):
-    """W = w / sum w: consistent, biased by O(1/B), needs no Z."""
+    """Self-normalized weights, W = w / sum w: consistent, biased by O(1/B), and no Z is needed."""
 
     def __call__(self, log_weights: Tensor) -> Tensor:
-        """softmax over the batch: the maximum is subtracted."""
+        """Return w / sum w, from log-weights with the maximum subtracted: log_weights [R, B] -> [R, B]."""
         return log_weights.softmax(-1)
 
 
@@ -53,16 +56,16 @@ class Truncated(Weighting):
         self.exponent = exponent
 
     def __call__(self, log_weights: Tensor) -> Tensor:
-        """min(w, threshold) / sum."""
+        """Return the truncated and again normalized weights: log_weights [R, B] -> [R, B]."""
         weights = log_weights.softmax(-1).clamp(max=log_weights.shape[-1] ** (self.exponent - 1.0))
         return weights / weights.sum(-1, keepdim=True)
 
 
 class Unweighted(Weighting):
-    """W = 1 / B: says aloud that the trajectories are taken as if the wanted distribution had drawn them."""
+    """Equal weights W = 1 / B: the trajectories are taken as if the wanted distribution had drawn them."""
 
     needs_density = False
 
     def __call__(self, log_weights: Tensor) -> Tensor:
-        """1 / B."""
+        """Return the weight 1 / B of every trajectory: log_weights [R, B] -> [R, B]."""
         return log_weights.new_full(log_weights.shape, 1 / log_weights.shape[-1])

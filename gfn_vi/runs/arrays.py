@@ -12,7 +12,7 @@ from gfn_vi.runs.files import ARRAYS
 
 
 def save_arrays(directory: Path, arrays: Mapping[str, Tensor | Sequence[str]]) -> None:
-    """Write arrays.npz into a run's directory: tensors, and lists of texts. Nothing is written where there are none."""
+    """Write arrays.npz into a run's directory: tensors, and lists of texts. Without any array nothing is written."""
     import numpy as np
 
     content: dict[str, Any] = {

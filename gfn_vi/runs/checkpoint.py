@@ -61,7 +61,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:
-    """The newest state that can be read, on the CPU; None if nothing was ever saved.
+    """Return the newest state that can be read, with its tensors on the CPU; None if nothing was ever saved.
 
     A damaged newest file is reported by one warning and set aside. Raises RunError when no file can be read.
     """

@@ -41,11 +41,11 @@ State = Literal["running", "done", "failed", "interrupted"]
 
 
 class HeldError(RunError):
-    """Another process writes the run."""
+    """Raised where another process writes the run."""
 
 
 def _canonical(value: object, key: str) -> Any:
-    """Plain JSON values in which equal numbers look equal (1 and 1.0, 0.0 and -0.0)."""
+    """Return plain JSON values in which equal numbers look equal (1 and 1.0, 0.0 and -0.0)."""
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float):
@@ -58,7 +58,7 @@ def _canonical(value: object, key: str) -> Any:
 
 
 def run_name(config: Mapping[str, Any]) -> str:
-    """`<label>-<8 hex digits>`: config["run_label"] (or "run") and a hash of all but INFRASTRUCTURE_KEYS.
+    """Return `<label>-<8 hex digits>`: config["run_label"] (or "run") and a hash of all but INFRASTRUCTURE_KEYS.
 
     config: resolved. Raises ConfigError for a value that YAML could not hold.
     """
@@ -95,7 +95,7 @@ def run_directory(config: Mapping[str, Any]) -> Path:
 
 
 def _git_commit() -> str | None:
-    """Commit of the checkout that this package is in; None for an installed package or without git."""
+    """Return the commit of the checkout that this package is in; None for an installed package or without git."""
     checkout = Path(__file__).resolve().parents[2]
     command = ["git", "-C", str(checkout), "rev-parse", "--show-toplevel", "HEAD"]
     try:
@@ -143,7 +143,7 @@ class RunDirectory:
     def open(self) -> RunDirectory:
         """Make the directory and become its only writer; the system frees the lock when the process dies.
 
-        Does nothing when open. Raises HeldError when somebody else writes it, RunError when it cannot be written.
+        An open directory stays as it is. Raises HeldError when somebody else writes it, RunError when it cannot be written.
         """
         if self._lock is not None:
             return self
@@ -170,7 +170,7 @@ class RunDirectory:
         return self
 
     def close(self) -> None:
-        """Let others write. Does nothing when not open."""
+        """Let others write the run; a directory that is not open stays as it is."""
         if self._lock is not None:
             with contextlib.suppress(OSError):
                 (self.path / OWNER).unlink(missing_ok=True)
@@ -207,7 +207,7 @@ class RunDirectory:
         return int(found[1]) if is_here else None
 
     def is_being_written(self) -> bool:
-        """Whether a living process writes this run now. Creates nothing and needs no right to write.
+        """Return whether a living process writes this run now, without creating anything or needing the right to write.
 
         False for a directory that is not there. Raises RunError where nobody can tell: the lock cannot be read, or the
         file system cannot lock.
@@ -236,7 +236,7 @@ class RunDirectory:
         replace_durably(self.path / name, lambda file: file.write(data))
 
     def write_config(self, yaml_text: str) -> None:
-        """config.yaml: the resolved configuration. Raises RunError when the disk is full."""
+        """Write config.yaml, the resolved configuration. Raises RunError when the disk is full."""
         self._replace(CONFIG, yaml_text)
 
     def status(self) -> dict[str, Any] | None:
@@ -268,6 +268,6 @@ class RunDirectory:
         self._replace(STATUS, json.dumps(status | about | self._facts | {"updated": _now()}, indent=2) + "\n")
 
     def is_done(self) -> bool:
-        """Whether nothing is left to do."""
+        """Return whether status.json says that nothing is left to do."""
         status = self.status()
         return status is not None and status.get("state") == "done"

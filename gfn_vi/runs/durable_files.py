@@ -1,4 +1,4 @@
-"""Files that are either the old or the new version, whenever the process or the machine dies."""
+"""Writing files so that either the old or the new version is there, whenever the process or the machine dies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gfn_vi.core.errors import RunError
 
 
 def disk_error(path: Path, error: OSError) -> RunError:
-    """The error to raise when `path` cannot be written: names the file, the cause and the key output_root."""
+    """Return the error to raise when `path` cannot be written: it names the file, the cause and the key output_root."""
     return RunError(
         f"cannot write {path}: {error.strerror or error}; free space or set output_root to a folder that can be written"
     )

@@ -1,4 +1,4 @@
-"""The folder of an experiment and the run directories in it. Imports nothing heavy: status looks every second."""
+"""The folder of an experiment and the run directories in it. Nothing heavy is imported: status looks every second."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from gfn_vi.runs.files import RUN_FILES
 
 
 class TableError(ValueError):
-    """Files that cannot become the table or the figure that was asked for: what was found, what to do about it."""
+    """Raised for files that cannot become the table or the figure that was asked for: what was found, what to do about it."""
 
 
 class NoRunsError(TableError):
-    """There is no folder of runs where one was expected."""
+    """Raised where a folder of runs was expected and there is none."""
 
 
 def require_folder(folder: Path) -> None:
-    """NoRunsError if there is no such folder, TableError if it is a run itself."""
+    """Raise NoRunsError if there is no such folder, and TableError if it is a run itself."""
     if not folder.is_dir():
         raise NoRunsError(f"{folder}: no runs found, there is no such folder")
     if any((folder / name).exists() for name in RUN_FILES):
@@ -25,7 +25,10 @@ def require_folder(folder: Path) -> None:
 
 
 def find_runs(folder: Path) -> list[Path]:
-    """The run directories directly under `folder`, by name; NoRunsError if there is no such folder or none in it."""
+    """Return the run directories directly under `folder`, by name.
+
+    Raises NoRunsError if there is no such folder or no run in it.
+    """
     require_folder(folder)
     with os.scandir(folder) as entries:
         names = sorted(entry.name for entry in entries if entry.is_dir())

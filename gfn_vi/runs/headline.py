@@ -10,7 +10,7 @@ from gfn_vi.core.headline import Headline, headline_from
 
 
 def headline_of(status: Mapping[str, Any] | None) -> Headline | None:
-    """The headline that status.json tells; None for a run that has none, or whose status is missing or damaged."""
+    """Return the headline that status.json tells; None for a run that has none, or whose status is missing or damaged."""
     entry = (status or {}).get("headline")
     try:
         return None if entry is None else headline_from(entry, "headline")

@@ -1,4 +1,4 @@
-"""What a run is, as opposed to where, how fast and how visibly it happens."""
+"""The keys that are not part of what a run is: they say where, how fast and how visibly it happens."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def _name(key: str, often: Mapping[str, int]) -> str:
 
 
 def _inner_choices(overrides: Iterable[str]) -> list[str]:
-    """Return what the command line chooses inside of other choices, shortly: huber of penalty@objective.penalty=huber."""
+    """Return what the command line chooses inside of other choices, shortened: "huber" for penalty@objective.penalty=huber."""
     pairs = (override.lstrip("+~").partition("=") for override in overrides)
     return sorted(value for key, _, value in pairs if "@" in key and not key.partition("@")[2].startswith("evaluation."))
 
@@ -68,7 +68,7 @@ def _check_preset(config: DictConfig, choices: Mapping[str, Any]) -> None:
 
 
 def _seeds_in_words(seed: object) -> str:
-    """Return seed3, or of a list seeds3-7: the first and the last."""
+    """Return "seed3" for one seed, and "seeds3-7" (the first and the last) for a list of seeds."""
     if isinstance(seed, Sequence) and not isinstance(seed, str) and len(seed) > 0:
         return f"seeds{seed[0]}-{seed[-1]}"
     return f"seed{seed}"

@@ -13,10 +13,10 @@ from gfn_vi.runs.headline import headline_of
 
 
 def headline_value(path: Path, headline: Headline | None = None) -> float | None:
-    """Mean over replicas of the last recorded headline metric; None where there is none.
+    """Return the mean over replicas of the last recorded headline metric; None where there is none.
 
-    headline: what to judge by, by default what the run itself says. The headline's `worst` where a replica was frozen or the
-    mean is not finite.
+    headline: what to judge by, by default what the run itself says. Where a replica was frozen, or the mean is not finite, the
+    headline's `worst` is returned.
     """
     judged_by = headline or headline_of(RunDirectory(path).status())
     if judged_by is None:

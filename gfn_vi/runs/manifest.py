@@ -1,4 +1,4 @@
-"""sweep.json: which runs a folder was asked to hold, so that those that never started are known to be missing."""
+"""sweep.json says which runs a folder was asked to hold, so that those that never started are known to be missing."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ class Planned(Protocol):
     """A run that was asked for: where it lies and from which overrides it is composed."""
 
     @property
-    def directory(self) -> Path: ...
+    def directory(self) -> Path:
+        """Return the directory of the run."""
 
     @property
-    def overrides(self) -> Sequence[str]: ...
+    def overrides(self) -> Sequence[str]:
+        """Return the overrides from which the run is composed."""
 
 
 def plan(jobs: Iterable[Planned]) -> None:
@@ -31,12 +33,12 @@ def plan(jobs: Iterable[Planned]) -> None:
 
 
 def forget(jobs: Iterable[Planned]) -> None:
-    """Remove jobs that can never be: what they asked for was a mistake."""
+    """Remove jobs that can never run, since what they asked for was a mistake. Raises RunError where that cannot be written."""
     _change(jobs, lambda runs, names: {name: run for name, run in runs.items() if name not in names})
 
 
 def read_manifest(folder: Path) -> dict[str, tuple[str, ...]]:
-    """Run name -> its overrides, as the sweep wrote them; {} without a manifest or with a damaged one."""
+    """Return run name -> its overrides, as the sweep wrote them; {} without a manifest or with a damaged one."""
     try:
         return {str(name): tuple(map(str, run["overrides"])) for name, run in _known(folder).items()}
     except (KeyError, TypeError):
@@ -66,7 +68,7 @@ def _write(path: Path, runs: Runs) -> None:
 
 
 def _known(folder: Path) -> Runs:
-    """Runs of the manifest; none if it is missing or damaged: it is a list of what was asked for, and that is asked again."""
+    """Return the runs of the manifest; none if it is missing or damaged, since what was asked for is then asked again."""
     try:
         runs = json.loads((folder / MANIFEST).read_bytes())["runs"]
     except (OSError, ValueError, KeyError, TypeError):

@@ -15,9 +15,9 @@ FIRST_BYTES, MOST_BYTES = 1 << 14, 1 << 20
 
 
 class MetricsTail:
-    """Trajectories and wall_seconds of the last record; the headline's last value and its standard error, if it has one.
+    """The last record of a metrics.csv: its trajectories and wall_seconds, and the headline's last value and standard error.
 
-    value and standard_error are medians over replicas; a replica that is not finite counts as the headline's worst.
+    value and standard_error (None without one) are medians over replicas; one that is not finite counts as the headline's worst.
     """
 
     trajectories: int
@@ -40,7 +40,7 @@ class MetricsTail:
         self._end = 0  # bytes that have been read
 
     def read(self) -> None:
-        """Look at what was appended since the last call; a file that has become shorter is read anew."""
+        """Read what was appended since the last call; a file that has become shorter is read anew."""
         try:
             with open(self.path, "rb") as file:
                 facts = os.fstat(file.fileno())
@@ -60,14 +60,14 @@ class MetricsTail:
             self._forget()
 
     def _holds_a_whole_record(self, data: bytes) -> bool:
-        """Whether a whole line of another metric comes before the first headline: no replica of that record was cut off."""
+        """Return whether a whole line of another metric comes before the first headline: no replica of that record is cut off."""
         if self.headline is None:
             return data.count(b"\n") > 1
         name = f",{self.headline.metric},".encode()
         return data.find(name) > data.find(b"\n", data.find(b"\n") + 1) > 0
 
     def _take(self, data: bytes, start: int) -> None:
-        """Whole lines only: the first may be cut at its front, the last may still be being written."""
+        """Take whole lines only: the first may be cut at its front, the last may still be being written."""
         begin = 0 if start == self._end else data.find(b"\n") + 1
         end = data.rfind(b"\n") + 1
         if end <= begin:
@@ -84,7 +84,7 @@ class MetricsTail:
 
 
 def _last(found: list[tuple[bytes, bytes, bytes]], worst: float) -> list[float]:
-    """The values of the last record, one per replica; `worst` for one that is not finite."""
+    """Return the values of the last record, one per replica; `worst` for one that is not finite."""
     values = {replica: _number(value, worst) for trajectories, replica, value in found if trajectories == found[-1][0]}
     return list(values.values())
 

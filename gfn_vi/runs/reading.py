@@ -1,4 +1,4 @@
-"""One run directory, read with tolerance: it may be running, failed, half copied or damaged.
+"""Reading one run directory with tolerance: it may be running, failed, half copied or damaged.
 
     outputs/<experiment>/<run>/  config.yaml  status.json  metrics.csv  arrays.npz
 
@@ -33,7 +33,7 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is 10 times f
 
 @dataclass(frozen=True)
 class Run:
-    """All that could be read of one run directory."""
+    """Everything that could be read of one run directory."""
 
     name: str
     state: str  # as runs/state.py knows it, but "done" also where a replica became non-finite
@@ -45,7 +45,7 @@ class Run:
 
 
 def read_run(path: Path) -> Run:
-    """Read a run directory, whatever its state."""
+    """Return what can be read of a run directory, whatever its state."""
     parts: dict[str, Any] = {}
     problems: dict[str, str] = {}
     for name, read in ((CONFIG, _config), (METRICS, _metrics)):
@@ -71,7 +71,7 @@ def read_run(path: Path) -> Run:
 
 
 def _label(state: str, problems: Mapping[str, str]) -> str:
-    """Damaged numbers first, then a state that explains what is missing, then what is missing."""
+    """Return "with damaged ..." before everything else, "without ..." for a done run that lacks a file, and else the state."""
     damaged = [name for name in (CONFIG, METRICS) if problems.get(name) == "damaged"]
     if damaged:
         return f"with damaged {damaged[0]}"
@@ -81,7 +81,7 @@ def _label(state: str, problems: Mapping[str, str]) -> str:
 
 
 def _config(data: bytes) -> dict[str, Any]:
-    """Parsed by top-level keys, each text once: runs of a sweep differ in few of them, and YAML is slow to read."""
+    """Return a parsed configuration; each top-level text is parsed once, since runs of a sweep share most and YAML is slow."""
     text = data.decode()
     try:
         parts = [_mapping(_load(part)) for part in re.split(r"^(?=\w)", text, flags=re.MULTILINE) if part.strip()]
@@ -104,7 +104,7 @@ def _mapping(content: object) -> dict[str, Any]:
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings to dotted keys; a list becomes its JSON text, so that every value is a scalar."""
+    """Return a nested mapping with dotted keys; a list becomes its JSON text, so that every value is a scalar."""
     flat: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, Mapping):
@@ -115,7 +115,7 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _metrics(data: bytes) -> pa.Table | None:
-    """None without a row. A line that is still being written has no newline yet: it is left out."""
+    """Return the rows; None without one. A line that is still being written has no newline yet: it is left out."""
     whole = data[: data.rfind(b"\n") + 1]
     if whole.count(b"\n") < 2:
         return None
@@ -127,7 +127,7 @@ def _metrics(data: bytes) -> pa.Table | None:
 
 
 class RunArrays(Mapping[str, dict[str, np.ndarray]]):
-    """arrays.npz of the runs under `folder`, by run name; read when asked for."""
+    """The content of arrays.npz of the runs under `folder`, by run name; a file is read when it is asked for."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -1,4 +1,4 @@
-"""metrics.csv, one row per replica and metric: the truth that figures read. Sinks are mirrors of it for the eye."""
+"""metrics.csv has one row per replica and metric: figures read it and nothing else. Sinks are mirrors of it for the eye."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ logger = logging.getLogger(__name__)
 
 
 class Sink(Protocol):
-    """Somewhere else that shows metrics. May raise: it is dropped then, the run goes on."""
+    """Another place that shows metrics. A sink that raises is dropped, and the run goes on."""
 
     def write(self, step: int, trajectories: int, metrics: dict[str, list[float]]) -> None:
-        """Metric name -> one value per replica."""
+        """Show the metrics after `step` updates: metric name -> one value per replica."""
 
     def close(self, failed: bool) -> None:
-        """The run ended; failed: by an error."""
+        """Stop showing metrics, since the run has ended; failed: whether an error ended it."""
 
 
 def _values(name: str, values: Tensor | Sequence[float], replicas: int) -> list[float]:
@@ -38,7 +38,7 @@ def _values(name: str, values: Tensor | Sequence[float], replicas: int) -> list[
 
 
 class Recorder:
-    """Appends to <directory>/metrics.csv; every record is in the file when `record` returns.
+    """The only writer of <directory>/metrics.csv; every record is in the file when `record` returns.
 
     An existing file is appended to: call rewind(position of the checkpoint), or rewind(0) to start over, first.
     """
@@ -89,7 +89,7 @@ class Recorder:
                 self._drop(sink, step, error)
 
     def position(self) -> int:
-        """Length of metrics.csv in bytes, all of it on disk: what a checkpoint remembers."""
+        """Return the length of metrics.csv in bytes, all of it on disk: what a checkpoint remembers."""
         try:
             os.fsync(self._file.fileno())
         except OSError as error:
@@ -97,7 +97,7 @@ class Recorder:
         return self._size()
 
     def rewind(self, position: int) -> None:
-        """Forget all rows after `position` bytes; 0 forgets everything but the header.
+        """Remove all rows after `position` bytes; 0 removes everything but the header.
 
         Raises RunError when the file is shorter than that.
         """

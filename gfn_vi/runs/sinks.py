@@ -24,7 +24,7 @@ FINISH_SECONDS = 30.0
 
 
 def flattened(metrics: Mapping[str, list[float]]) -> dict[str, float]:
-    """Name -> value for one replica; for several, `name` is the mean of the finite values and `name/replica_r` each."""
+    """Return name -> value for one replica; for several, `name` is the mean of the finite values and `name/replica_r` each."""
     flat: dict[str, float] = {}
     for name, values in metrics.items():
         finite = [v for v in values if math.isfinite(v)]
@@ -39,7 +39,7 @@ def _missing(package: str, error: ImportError) -> ConfigError:
 
 
 def _unreachable(url: str) -> str | None:
-    """Why no HTTP answer of any kind comes from `url` within CONNECT_SECONDS; None if one comes."""
+    """Return why no HTTP answer of any kind comes from `url` within CONNECT_SECONDS; None if one comes."""
     reasons = [f"no answer from {url} within {CONNECT_SECONDS:g} s"]
 
     def ask() -> None:
@@ -60,7 +60,7 @@ def _unreachable(url: str) -> str | None:
 
 
 class WandbSink:
-    """Weights & Biases; files in <directory>/wandb. The run id is a hash of `name`: a resumed run is the same run.
+    """A mirror at Weights & Biases; files in <directory>/wandb. The run id is a hash of `name`: a resumed run is the same run.
 
     Online without key or network becomes offline, with one warning, within about CONNECT_SECONDS.
     """
@@ -162,10 +162,10 @@ class WandbSink:
 
 
 class TensorboardSink:
-    """TensorBoard event files in <directory>/tensorboard."""
+    """A mirror in TensorBoard event files in <directory>/tensorboard."""
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
-        """Raises ConfigError for a missing package."""
+        """Raise ConfigError for a missing package."""
         try:
             from torch.utils.tensorboard import SummaryWriter  # noqa: F401
         except ImportError as error:
@@ -174,7 +174,7 @@ class TensorboardSink:
         self._writer: Any = None
 
     def write(self, step: int, trajectories: int, metrics: dict[str, list[float]]) -> None:
-        """The first step written also purges what a killed process wrote from that step on."""
+        """Write the metrics at `step`. The first step written also removes what a killed process wrote from that step on."""
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -184,7 +184,7 @@ class TensorboardSink:
         self._writer.flush()
 
     def close(self, failed: bool) -> None:
-        """Write what is left."""
+        """Write what is left and close the files."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None

@@ -27,7 +27,7 @@ LAST_BYTES = 4096  # of the log, for its last line
 
 @dataclass(frozen=True)
 class RunState:
-    """One run as its directory and the manifest of its sweep tell it."""
+    """The state of one run as its directory and the manifest of its sweep tell it."""
 
     name: str
     state: State
@@ -40,12 +40,12 @@ class RunState:
 
     @property
     def is_finished(self) -> bool:
-        """Whether nothing is left to do."""
+        """Return whether nothing is left to do."""
         return self.state in FINISHED
 
     @property
     def error_line(self) -> str:
-        """The last line of the error that says something; "" without one."""
+        """Return the last line of the error that says something; "" without one."""
         return last_line(self.error or "") or ""
 
 
@@ -80,7 +80,7 @@ def look_tolerantly(path: Path) -> RunState:
 
 
 def version_of(path: Path) -> tuple[int, int] | None:
-    """Another pair of numbers after every write of status.json; None without a readable one."""
+    """Return a pair of numbers that differs after every write of status.json; None without a readable one."""
     try:
         found = (path / STATUS).stat()
     except OSError:
@@ -116,13 +116,13 @@ def _told(path: Path) -> RunState:
 
 
 def last_line(text: str) -> str | None:
-    """The last line that says something."""
+    """Return the last line that is not blank; None without one."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else None
 
 
 def give_up(path: Path, losses: int) -> str:
-    """Record that the workers of this run died; returns the error. Raises HeldError if somebody writes it now."""
+    """Record that the workers of this run died, and return the error text. Raises HeldError if somebody writes the run now."""
     died = "its worker died" if losses == 1 else f"its worker died {losses} times"
     error = f"{died} (killed, or out of memory); the last line of its log: {_last_log_line(path) or 'none'}"
     with RunDirectory(path) as run:

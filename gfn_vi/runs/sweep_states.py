@@ -25,7 +25,7 @@ from gfn_vi.runs.state import STATES, RunState, look_tolerantly, version_of
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is. trajectories and total: per replica; None: not known."""
+    """How far a run is: trajectories and total per replica; None where that is not known."""
 
     trajectories: int
     total: int | None
@@ -36,12 +36,12 @@ class Progress:
 
     @property
     def share(self) -> float | None:
-        """Between 0 and 1."""
+        """Return the part of the run that is done, between 0 and 1; None where that is not known."""
         return min(self.trajectories / self.total, 1.0) if self.total else None
 
 
 class SweepStates:
-    """The runs of one folder, looked at again and again."""
+    """The runs of one folder, which are looked at again and again."""
 
     def __init__(self, folder: Path) -> None:
         require_folder(folder)
@@ -51,7 +51,7 @@ class SweepStates:
         self._totals: dict[str, tuple[int, int]] = {}
 
     def look(self) -> list[RunState]:
-        """All runs by name; NoRunsError if there are none."""
+        """Return the states of all runs by name. Raises NoRunsError if there are none."""
         planned = read_manifest(self.folder)
         with os.scandir(self.folder) as entries:
             present = {entry.name for entry in entries if entry.is_dir()}
@@ -62,7 +62,7 @@ class SweepStates:
         return runs
 
     def progress(self, run: RunState) -> Progress:
-        """How far the run is, from the end of its metrics.csv."""
+        """Return how far the run is, from the end of its metrics.csv."""
         total, batch = self._total(run.name)
         tail = self._tails.setdefault((run.name, run.headline), MetricsTail(self.folder / run.name / METRICS, run.headline))
         tail.read()
@@ -79,7 +79,7 @@ class SweepStates:
         return Progress(seen, total or None, tail.value, spent_so_far, left, tail.standard_error)
 
     def _state(self, name: str, planned: Mapping[str, tuple[str, ...]]) -> RunState | None:
-        """The state of the run; None for a folder that is no run."""
+        """Return the state of the run; None for a folder that is no run."""
         path, known = self.folder / name, self._finished.get(name)
         if known is None or known.version != version_of(path):
             known = look_tolerantly(path)
@@ -90,7 +90,7 @@ class SweepStates:
         return replace(known, overrides=planned.get(name, ()))
 
     def _total(self, name: str) -> tuple[int, int]:
-        """(trajectories per replica in whole batches, batch size); zeros if config.yaml does not tell."""
+        """Return (trajectories per replica in whole batches, batch size); zeros if config.yaml does not tell."""
         if name not in self._totals:
             try:
                 trainer = _section((self.folder / name / CONFIG).read_text(encoding="utf-8"), "trainer")
@@ -102,7 +102,7 @@ class SweepStates:
 
 
 def count(runs: Sequence[RunState]) -> dict[str, int]:
-    """State -> number of runs, in the order of STATES, those that occur."""
+    """Return state -> number of runs, in the order of STATES, for the states that occur."""
     counts = Counter(run.state for run in runs)
     return {state: counts[state] for state in reversed(STATES) if counts[state]}
 
@@ -132,7 +132,7 @@ def _parsed(text: str) -> Any:
 
 
 def _section(text: str, key: str) -> Mapping[str, Any]:
-    """The mapping under a top-level key, without parsing the rest."""
+    """Return the mapping under a top-level key, without parsing the rest."""
     found = re.search(rf"^{key}:.*(?:\n[ \t].*)*", text, re.MULTILINE)
     content = _parsed(found.group())[key] if found else None
     return content if isinstance(content, Mapping) else {}

@@ -1,4 +1,4 @@
-"""What every sampler is, over states or over densities: replicas, log Z, rewards that are counted, and what it offers."""
+"""The base class of all samplers, over states or over densities: replicas, log Z, counted rewards, and what is offered."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from gfn_vi.core.types import Need, Role
 
 
 class BaseSampler(nn.Module):
-    """log Z [R] and the count of reward calls; a subclass rolls out and evaluates (gfn_vi/core/protocols.py: Sampler)."""
+    """The part that all samplers share: log Z [R] and the count of reward calls [R].
+
+    A subclass rolls out and evaluates (gfn_vi/core/protocols.py: Sampler).
+    """
 
     reward_calls: Tensor
 
@@ -36,11 +39,11 @@ class BaseSampler(nn.Module):
         return self.log_Z.dtype
 
     def parameter_groups(self) -> dict[Role, list[nn.Parameter]]:
-        """Return every parameter exactly once; a subclass adds its networks to {LOG_Z: [log_Z]}."""
+        """Return every parameter exactly once, by role; a subclass adds its networks to {LOG_Z: [log_Z]}."""
         return {Role.LOG_Z: [self.log_Z]}
 
     def log_reward(self, states: Tensor) -> Tensor:
-        """Ask the target for log R(x) of [R, ..., *state] and count one call per object: [R, ...] in the parameters' type."""
+        """Return log R(x) of objects [R, ..., *state] in the parameters' type: [R, ...]; each object is one reward call."""
         log_reward = self.target.log_reward(states).to(self.dtype)
         self.reward_calls += log_reward[0].numel()
         return log_reward
@@ -58,5 +61,5 @@ class BaseSampler(nn.Module):
         return twin
 
     def _shared_by_copies(self) -> list[object]:
-        """List what a copy may share with the original: the target, which nothing changes."""
+        """Return what a copy may share with the original: the target, which nothing changes."""
         return [self.target]

@@ -38,40 +38,46 @@ class BaseTarget(ABC):
     _derived: ClassVar[tuple[str, ...]] = ("_enumeration", "_found")
 
     def initial(self, *leading: int) -> Tensor:
-        """Zeros: [*leading, *state] long."""
+        """Return the source state, zeros unless a subclass overrides this: [*leading, *state] long."""
         return torch.zeros(*leading, *self.state_shape, dtype=torch.long, device=self.device)
 
     @abstractmethod
     def forward_mask(self, states: Tensor) -> Tensor:
-        """Legal actions, stop last: [..., A] bool."""
+        """Return the legal actions, the stop action last: [..., *state] -> [..., A] bool."""
 
     @abstractmethod
     def backward_mask(self, states: Tensor) -> Tensor:
-        """Legal backward actions: [..., A'] bool; none at the source."""
+        """Return the legal backward actions, none at the source: [..., *state] -> [..., A'] bool."""
 
     @abstractmethod
     def step(self, states: Tensor, actions: Tensor) -> Tensor:
-        """States after legal actions [...]; the stop action leaves the state as it is."""
+        """Return the states [..., *state] after legal actions [...]; the stop action leaves the state as it is."""
 
     @abstractmethod
     def backstep(self, states: Tensor, backward_actions: Tensor) -> Tensor:
-        """Parents under legal backward actions [...]."""
+        """Return the parents [..., *state] under legal backward actions [...]."""
 
     @abstractmethod
     def backward_action(self, states: Tensor, actions: Tensor) -> Tensor:
-        """The backward action that undoes `actions` taken from `states`; any index in range for the stop action."""
+        """Return the backward action [...] that undoes `actions` taken from `states`; any index in range for the stop action."""
 
     @abstractmethod
     def forward_action(self, states: Tensor, backward_actions: Tensor) -> Tensor:
-        """The action that leads from backstep(states, backward_actions) to `states`."""
+        """Return the action [...] that leads from backstep(states, backward_actions) to `states`."""
 
     @abstractmethod
     def features(self, states: Tensor) -> Tensor:
-        """[..., K] long (indices below n_features, one row of the first layer each) or [..., n_features] float."""
+        """Return the features of states, of one of two kinds.
+
+        [..., K] long: indices below n_features, each of which chooses a row of the first layer; [..., n_features] float: dense.
+        """
 
     @abstractmethod
     def log_reward(self, states: Tensor) -> Tensor:
-        """log R(x) in float64: [...]; called on states that can stop, and on others when the space is enumerated."""
+        """Return log R(x): [..., *state] -> [...] float64.
+
+        It is called on states that can stop, and on all others, too, when the space is listed: values there are not used.
+        """
 
     # -- what follows from these --------------------------------------------------------------------------------------
 
@@ -81,7 +87,7 @@ class BaseTarget(ABC):
         return self.state_graph().modes[1] if self.enumerable else None
 
     def mode_index(self, states: Tensor) -> Tensor:
-        """Mode that each state belongs to, -1 for none: [...] long."""
+        """Return the mode that each state belongs to, -1 for none: [..., *state] -> [...] long. Needs n_modes."""
         return self.state_graph().modes[0][self.state_index(states)]
 
     @property
@@ -90,17 +96,17 @@ class BaseTarget(ABC):
         return self._found is not None
 
     def state_graph(self) -> StateGraph:
-        """All states that can be reached from the source."""
+        """Return the graph of all states that can be reached from the source. Raises ConfigError where they are too many."""
         return self._enumeration[0]
 
     def state_index(self, states: Tensor) -> Tensor:
-        """Row in state_graph().states: [...] long; any row for a tensor that is no state."""
+        """Return the row of each state in state_graph().states: [..., *state] -> [...] long; any row for what is no state."""
         _, rank, keys, order, strides = self._enumeration
         wanted = (states.flatten(states.dim() - len(self.state_shape)) * strides).sum(-1)
         return rank[order[torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)]]
 
     def to(self, device: Any) -> Self:
-        """A copy with its tensors on `device`."""
+        """Return a copy with its tensors on `device`."""
         moved = copy.copy(self)
         for name in self._derived:
             vars(moved).pop(name, None)
@@ -151,7 +157,7 @@ class BaseTarget(ABC):
 
 
 def _product(factors: list[int]) -> int:
-    """Raises ConfigError where integers of 64 bits could not tell states apart."""
+    """Return the product. Raises ConfigError where integers of 64 bits could not tell states apart."""
     total = 1
     for factor in factors:
         total *= factor

@@ -19,12 +19,15 @@ from gfn_vi.core.state_graph import StateGraph, build_state_graph
 
 
 class TinyDag:
-    """edges: [[from, to], ...] between nodes 0..n-1; rewards: {node: R > 0} for the nodes that can stop."""
+    """A state graph with the nodes 0..n-1 and the edges and rewards that one lists. States are [..., 1] long."""
 
     enumerable = True
 
     def __init__(self, edges: Sequence[Sequence[int]], rewards: Mapping[int, float]) -> None:
-        """Every node must be reachable from node 0 and lead to a node with a reward."""
+        """edges: [[from, to], ...]; rewards: {node: R > 0} for the nodes that can stop.
+
+        Raises ConfigError unless every node can be reached from node 0 and leads to a node with a reward.
+        """
         pairs = [(int(a), int(b)) for a, b in edges]
         require(len(pairs) > 0, "target.edges", edges, "expected at least one [from, to] pair")
         require(len(set(pairs)) == len(pairs), "target.edges", pairs, "an edge is listed twice")
@@ -89,39 +92,39 @@ class TinyDag:
             raise ConfigError("target.edges", self._edges, f"expected no cycle: {error}") from error
 
     def initial(self, *leading: int) -> Tensor:
-        """Node 0: [*leading, 1] long."""
+        """Return node 0, the source: [*leading, 1] long."""
         return torch.zeros(*leading, 1, dtype=torch.long, device=self.device)
 
     def forward_mask(self, states: Tensor) -> Tensor:
-        """[..., A] bool."""
+        """Return the legal actions, the edges that leave a node and then the stop action: [..., 1] -> [..., A] bool."""
         return self._forward_mask[states[..., 0]]
 
     def backward_mask(self, states: Tensor) -> Tensor:
-        """[..., A'] bool."""
+        """Return the legal backward actions, the edges that enter a node: [..., 1] -> [..., A'] bool."""
         return self._backward_mask[states[..., 0]]
 
     def step(self, states: Tensor, actions: Tensor) -> Tensor:
-        """Follow outgoing edges."""
+        """Return the nodes [..., 1] to which outgoing edges lead; the stop action stays where it is."""
         return self._child[states[..., 0], actions][..., None]
 
     def backstep(self, states: Tensor, backward_actions: Tensor) -> Tensor:
-        """Follow incoming edges backwards."""
+        """Return the nodes [..., 1] from which incoming edges come."""
         return self._parent[states[..., 0], backward_actions][..., None]
 
     def backward_action(self, states: Tensor, actions: Tensor) -> Tensor:
-        """Slot of `states` among the parents of the next node."""
+        """Return the place [...] of `states` among the parents of the next node; 0 for the stop action."""
         return self._backward_action[states[..., 0], actions]
 
     def forward_action(self, states: Tensor, backward_actions: Tensor) -> Tensor:
-        """Slot of `states` among the children of the parent."""
+        """Return the place [...] of `states` among the children of the parent."""
         return self._forward_action[states[..., 0], backward_actions]
 
     def features(self, states: Tensor) -> Tensor:
-        """1-hot: the node number."""
+        """Return 1-hot features, the number of the node: [..., 1] long."""
         return states
 
     def log_reward(self, states: Tensor) -> Tensor:
-        """log R in float64, -inf at nodes that cannot stop."""
+        """Return log R, -inf at nodes that cannot stop: [..., 1] -> [...] float64."""
         return self._log_reward[states[..., 0]]
 
     @property
@@ -130,19 +133,19 @@ class TinyDag:
         return self._graph.modes[1]
 
     def mode_index(self, states: Tensor) -> Tensor:
-        """Mode that each node belongs to, -1 for none: [...] long."""
+        """Return the mode that each node belongs to, -1 for none: [..., 1] -> [...] long."""
         return self._graph.modes[0][self.state_index(states)]
 
     def state_graph(self) -> StateGraph:
-        """Nodes in topological order."""
+        """Return the graph, whose states are the nodes in a topological order."""
         return self._graph
 
     def state_index(self, states: Tensor) -> Tensor:
-        """[...] long."""
+        """Return the row of each node in state_graph().states: [..., 1] -> [...] long."""
         return self._rank[states[..., 0]]
 
     def to(self, device: Any) -> TinyDag:
-        """The same graph with its tensors on `device`."""
+        """Return the same graph with its tensors on `device`."""
         moved = TinyDag(self._edges, self._rewards)
         moved.device = torch.device(device)
         for name, value in list(vars(moved).items()):

@@ -1,1 +1,1 @@
-"""The training loop and what keeps its results: optimizers, checkpoints, the recorder, run directories."""
+"""The training loop with its optimizers, learning-rate schedules and progress bar; nothing here writes to disk."""

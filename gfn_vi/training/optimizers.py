@@ -22,7 +22,10 @@ Rate = float | Sequence[float]
 
 
 class ReplicaOptimizer(ABC):
-    """Rates are numbers or lists of R; clip_norm: largest gradient norm of a replica over all its parameters, or None."""
+    """An optimizer of all replicas: rates are numbers or lists of R.
+
+    clip_norm: largest gradient norm of a replica over all its parameters, or None.
+    """
 
     def __init__(
         self,
@@ -51,7 +54,7 @@ class ReplicaOptimizer(ABC):
         self.grad_norm = torch.zeros(n_replicas, dtype=torch.float64, device=device)
 
     def step(self, loss: Tensor, seen: int) -> None:
-        """Descend loss [R] once; `seen`: trajectories per replica so far, the clock of the schedule."""
+        """Descend the loss [R] once; seen: trajectories per replica so far, the clock of the schedule."""
         gradients = torch.autograd.grad(loss.sum(), self.parameters, allow_unused=True)
         used = [(p, g) for p, g in zip(self.parameters, gradients, strict=True) if g is not None]
         with torch.no_grad():
@@ -76,18 +79,21 @@ class ReplicaOptimizer(ABC):
 
     @abstractmethod
     def update(self, role: Role, pairs: list[tuple[nn.Parameter, Tensor]], rate: Tensor) -> None:
-        """Apply the gradients of one role with rates [R]; frozen replicas stay as they are."""
+        """Apply the gradients of one role with rates [R]; frozen replicas stay as they are.
+
+        pairs: parameters [R, ...] with their gradients [R, ...].
+        """
 
     @abstractmethod
     def moments(self) -> dict[str, Any]:
-        """Tensors kept between updates."""
+        """Return the tensors that are kept between updates."""
 
     @abstractmethod
     def load_moments(self, state: dict[str, Any]) -> None:
-        """Continue where they were taken."""
+        """Continue where the moments were taken."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Moments, frozen replicas, schedule."""
+        """Return the moments, which replicas are frozen, and the state of the schedule."""
         return {"moments": self.moments(), "frozen": self.frozen, "schedule": self.schedule.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -99,7 +105,7 @@ class ReplicaOptimizer(ABC):
 
 
 class Adam(ReplicaOptimizer):
-    """Kingma & Ba (2015). torch's fused kernel, once per replica: a replica has its own rate, step count and fate.
+    """Adam (Kingma & Ba 2015) by torch's fused kernel, once per replica: a replica has its own rate, step count and fate.
 
     The kernel is called directly because torch.optim imports a compiler (two seconds) and knows no replicas.
     """
@@ -118,7 +124,7 @@ class Adam(ReplicaOptimizer):
         beta2: float,
         eps: float,
     ) -> None:
-        """beta1, beta2: decay of the moments; eps: added to the root of the second moment."""
+        """lr_*: a rate or a list of R; beta1, beta2: decay of the moments; eps: added to the root of the second moment."""
         super().__init__(parameter_groups, n_replicas, lr_forward, lr_backward, lr_flow, lr_log_Z, clip_norm, schedule)
         for key, beta in (("beta1", beta1), ("beta2", beta2)):
             require(0 <= beta < 1, f"optimizer.{key}", beta, "expected a number in [0, 1)")
@@ -130,7 +136,7 @@ class Adam(ReplicaOptimizer):
         self.steps = {role: torch.zeros(n_replicas, device=device) for role in self.groups}
 
     def update(self, role: Role, pairs: list[tuple[nn.Parameter, Tensor]], rate: Tensor) -> None:
-        """One fused call per replica."""
+        """Apply the gradients of one role with rates [R], by one fused call per replica; frozen replicas stay as they are."""
         frozen = self.frozen.float()
         self.steps[role] += 1 - frozen
         rates = rate.tolist() if frozen.device.type == "cpu" else list(rate.float())  # the CUDA kernel reads a float
@@ -153,7 +159,7 @@ class Adam(ReplicaOptimizer):
             )
 
     def moments(self) -> dict[str, Any]:
-        """Lists in the order of the parameters, and step counts by role."""
+        """Return the moments in lists in the order of the parameters, and the step counts by role."""
         return {
             "first": [self.first[p] for p in self.parameters],
             "second": [self.second[p] for p in self.parameters],
@@ -161,7 +167,7 @@ class Adam(ReplicaOptimizer):
         }
 
     def load_moments(self, state: dict[str, Any]) -> None:
-        """Continue where they were taken."""
+        """Continue where the moments were taken."""
         for p, first, second in zip(self.parameters, state["first"], state["second"], strict=True):
             self.first[p].copy_(first)
             self.second[p].copy_(second)
@@ -170,7 +176,7 @@ class Adam(ReplicaOptimizer):
 
 
 class Sgd(ReplicaOptimizer):
-    """v <- momentum v + g; p <- p - rate v."""
+    """Stochastic gradient descent with momentum: v <- momentum v + g; p <- p - rate v."""
 
     def __init__(
         self,
@@ -184,14 +190,17 @@ class Sgd(ReplicaOptimizer):
         schedule: RateSchedule,
         momentum: float,
     ) -> None:
-        """momentum: in [0, 1)."""
+        """lr_*: a rate or a list of R; momentum: in [0, 1)."""
         super().__init__(parameter_groups, n_replicas, lr_forward, lr_backward, lr_flow, lr_log_Z, clip_norm, schedule)
         require(0 <= momentum < 1, "optimizer.momentum", momentum, "expected a number in [0, 1)")
         self.momentum = momentum
         self.velocity = {p: torch.zeros_like(p) for p in self.parameters}
 
     def update(self, role: Role, pairs: list[tuple[nn.Parameter, Tensor]], rate: Tensor) -> None:
-        """A where, not a product: 0 times a gradient that is not finite would still spoil the parameters."""
+        """Apply the gradients of one role with rates [R]; frozen replicas stay as they are.
+
+        A where, not a product: 0 times a gradient that is not finite would still spoil the parameters.
+        """
         for p, g in pairs:
             shape = (-1, *[1] * (p.dim() - 1))
             frozen, scale = self.frozen.view(shape), rate.to(p.dtype).view(shape)
@@ -200,10 +209,10 @@ class Sgd(ReplicaOptimizer):
             p.copy_(torch.where(frozen, p, p - scale * velocity))
 
     def moments(self) -> dict[str, Any]:
-        """Velocities in the order of the parameters."""
+        """Return the velocities in the order of the parameters."""
         return {"velocity": [self.velocity[p] for p in self.parameters]}
 
     def load_moments(self, state: dict[str, Any]) -> None:
-        """Continue where they were taken."""
+        """Continue where the velocities were taken."""
         for p, velocity in zip(self.parameters, state["velocity"], strict=True):
             self.velocity[p].copy_(velocity)

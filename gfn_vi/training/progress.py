@@ -1,4 +1,4 @@
-"""One progress bar on stderr; silent where nobody watches."""
+"""A progress bar on stderr, which shows nothing where nobody watches."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SECONDS_BETWEEN_UPDATES = 0.2
 
 
 class ProgressBar:
-    """How far training is: share done, loss, headline, trajectories per second, time left. Keeps its last state when done.
+    """A bar of how far training is: share done, loss, headline, trajectories per second, time left; its last state stays.
 
     metric: name of the headline, None for a run without one.
 
@@ -66,11 +66,11 @@ class ProgressBar:
                 self._moved.append((handler, old))
 
     def due(self) -> bool:
-        """Whether the bar is shown and SECONDS_BETWEEN_UPDATES have passed since the last update."""
+        """Return whether the bar is shown and SECONDS_BETWEEN_UPDATES have passed since the last update."""
         return self._progress is not None and time.monotonic() >= self._next
 
     def update(self, trajectories: int, loss: float | None = None, headline: float | None = None) -> None:
-        """Draw now: trajectories so far (earlier processes included), the current loss and headline (None: not known)."""
+        """Draw the bar: trajectories so far (earlier processes included), the current loss and headline (None: not known)."""
         if self._progress is None:
             return
         self._next = time.monotonic() + SECONDS_BETWEEN_UPDATES

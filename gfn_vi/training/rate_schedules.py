@@ -18,16 +18,19 @@ from gfn_vi.core.errors import require
 
 
 class RateSchedule(ABC):
-    """watches: the metric it has to be told of ("loss" after every update, "jsd" after every evaluation), or None."""
+    """A factor on every learning rate, per replica.
+
+    watches: the metric that it has to be told of ("loss" after every update, a metric's name after every evaluation), or None.
+    """
 
     watches: ClassVar[str | None] = None
 
     @abstractmethod
     def factor(self, seen: int) -> float | Tensor:
-        """Multiplier of every base rate after `seen` trajectories: a number or [R]."""
+        """Return the multiplier of every base rate after `seen` trajectories: a number or [R]."""
 
     def observe(self, values: Tensor, seen: int) -> None:
-        """Told of the watched metric [R] after `seen` trajectories."""
+        """Take in the watched metric [R] after `seen` trajectories."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the schedule remembers."""
@@ -38,28 +41,28 @@ class RateSchedule(ABC):
 
 
 class Constant(RateSchedule):
-    """1."""
+    """A factor that is always 1."""
 
     def factor(self, seen: int) -> float:
-        """1."""
+        """Return 1, whatever was seen."""
         return 1.0
 
 
 class Cosine(RateSchedule):
-    """Half a cosine wave from 1 to `end_factor` over `duration` trajectories."""
+    """A factor that falls from 1 to `end_factor` in half a cosine wave over `duration` trajectories."""
 
     def __init__(self, duration: float, end_factor: float) -> None:
         require(duration > 0, "optimizer.schedule.duration", duration, "expected a positive number of trajectories")
         self.duration, self.end_factor = duration, end_factor
 
     def factor(self, seen: int) -> float:
-        """end + (1 - end) (1 + cos(pi progress)) / 2."""
+        """Return end + (1 - end) (1 + cos(pi progress)) / 2."""
         progress = min(seen / self.duration, 1.0)
         return self.end_factor + (1 - self.end_factor) * (1 + math.cos(math.pi * progress)) / 2
 
 
 class MultiStep(RateSchedule):
-    """Times `gamma` at each of the `milestones` (in trajectories)."""
+    """A factor that is multiplied by `gamma` at each of the `milestones` (in trajectories)."""
 
     def __init__(self, milestones: Sequence[float], gamma: float) -> None:
         require(
@@ -71,12 +74,15 @@ class MultiStep(RateSchedule):
         self.milestones, self.gamma = list(milestones), gamma
 
     def factor(self, seen: int) -> float:
-        """gamma to the number of milestones passed."""
+        """Return gamma to the power of the number of milestones passed."""
         return self.gamma ** sum(seen >= m for m in self.milestones)
 
 
 class _Plateau(RateSchedule):
-    """Times `gamma` when the watched metric has not improved by a relative `threshold` for `patience` trajectories."""
+    """A factor that is multiplied by `gamma` when the watched metric has not improved for `patience` trajectories.
+
+    threshold: the smallest relative improvement that counts.
+    """
 
     def __init__(self, gamma: float, patience: float, threshold: float) -> None:
         require(0 < gamma <= 1, "optimizer.schedule.gamma", gamma, "expected a number > 0 and <= 1 (1: the rates stay)")
@@ -85,11 +91,11 @@ class _Plateau(RateSchedule):
         self.memory: dict[str, Tensor] = {}
 
     def factor(self, seen: int) -> float | Tensor:
-        """[R]."""
+        """Return the factor of each replica: [R]; 1 before anything was observed."""
         return self.memory.get("factor", 1.0)
 
     def observe(self, values: Tensor, seen: int) -> None:
-        """A value that is not finite is no improvement."""
+        """Take in the watched metric [R]; a value that is not finite is no improvement."""
         values = values.double()
         if not self.memory:
             self.memory = {
@@ -109,7 +115,7 @@ class _Plateau(RateSchedule):
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """best, since, factor: each [R]."""
+        """Return best, since and factor, each [R], and for the plateau on the loss its mean."""
         return dict(self.memory)
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
@@ -118,7 +124,7 @@ class _Plateau(RateSchedule):
 
 
 class PlateauOnLoss(_Plateau):
-    """Watches an exponential mean of the training loss over about `smoothing` updates."""
+    """A plateau schedule that watches an exponential mean of the training loss over about `smoothing` updates."""
 
     watches = "loss"
 
@@ -128,7 +134,7 @@ class PlateauOnLoss(_Plateau):
         self.smoothing = smoothing
 
     def observe(self, values: Tensor, seen: int) -> None:
-        """Smooth, then watch."""
+        """Take in the loss [R], and watch its smoothed value."""
         values = values.double()
         mean = self.memory.get("mean", values)
         mean = torch.where(values.isfinite(), mean + (values - mean) / self.smoothing, mean)
@@ -139,6 +145,6 @@ class PlateauOnLoss(_Plateau):
 
 
 class PlateauOnExactJsd(_Plateau):
-    """The published schedule: watches the exact JSD to the target. An oracle: the target leaks into training."""
+    """The schedule of arXiv 2210.00580: it watches the exact JSD. An oracle, since the target leaks into training."""
 
     watches = "jsd"

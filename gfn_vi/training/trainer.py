@@ -23,13 +23,13 @@ from gfn_vi.training.optimizers import ReplicaOptimizer
 
 
 class Observer(Protocol):
-    """Something that watches the training trajectories and has numbers to record."""
+    """An object that watches the training trajectories and has numbers to record."""
 
     def observe(self, trajectories: Trajectories) -> None:
-        """Told of every batch."""
+        """Take in the trajectories of an update; every batch is shown."""
 
     def statistics(self) -> dict[str, Tensor]:
-        """Name -> [R]."""
+        """Return the values to record by name, each [R]."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the observer remembers."""
@@ -62,7 +62,7 @@ class Parts:
 
 @dataclass(frozen=True)
 class Budget:
-    """n_trajectories and batch_size per replica; evaluate_every, record_every in trajectories per replica."""
+    """The budget of a run: n_trajectories, batch_size, evaluate_every and record_every are trajectories per replica."""
 
     n_trajectories: int
     batch_size: int
@@ -71,16 +71,16 @@ class Budget:
 
     @property
     def steps(self) -> int:
-        """Number of updates."""
+        """Return the number of updates."""
         return -(-self.n_trajectories // self.batch_size)
 
     def due(self, every: int, step: int) -> bool:
-        """Whether the trajectories after `step` updates crossed a multiple of `every` in the last one."""
+        """Return whether the trajectories after `step` updates crossed a multiple of `every` in the last one."""
         return (step * self.batch_size) // every > ((step - 1) * self.batch_size) // every
 
 
 class Trainer:
-    """One run of R replicas."""
+    """The training of one run of R replicas."""
 
     def __init__(
         self,
@@ -102,16 +102,16 @@ class Trainer:
 
     @property
     def seen(self) -> int:
-        """Trajectories per replica so far."""
+        """Return the number of trajectories per replica so far."""
         return self.step * self.budget.batch_size
 
     @property
     def wall_seconds(self) -> float:
-        """Seconds spent on this run, earlier processes included."""
+        """Return the seconds spent on this run, earlier processes included."""
         return self._elapsed + time.perf_counter() - self._started
 
     def update(self) -> tuple[Tensor, Trajectories, Evaluation]:
-        """One update: (loss [R], trajectories, evaluation)."""
+        """Do one update and return its loss [R], trajectories and evaluation."""
         p = self.parts
         calls = p.sampler.reward_calls.clone()
         trajectories = p.exploration.collect(p.sampler, self.budget.batch_size, self.rng, self.seen)
@@ -125,7 +125,7 @@ class Trainer:
         return loss.detach(), trajectories, evaluation
 
     def measure(self) -> dict[str, Tensor]:
-        """All metrics that are due, at the current parameters: name -> [R]."""
+        """Return all metrics that are due, at the current parameters: name -> [R]."""
         p = self.parts
         self.measured = {}
         moment = p.moment(self.metric_rng)
@@ -146,14 +146,14 @@ class Trainer:
         return None if headline is None or headline.metric not in self.measured else float(self.measured[headline.metric].mean())
 
     def _due(self, metric: Metric) -> bool:
-        """A metric may be measured less often than the others: `every` trajectories, and at both ends of the run."""
+        """Return whether a metric is measured now: at both ends of the run, and every `every` trajectories in between."""
         every = getattr(metric, "every", None)
         if every is None or self.step in (0, self.budget.steps):
             return True
         return bool(self.seen // every > (self.seen - self.budget.evaluate_every) // every)
 
     def run(self, record: Record, after_update: Callable[[Tensor], bool]) -> bool:
-        """Train to the end, or until after_update(loss [R]) says False; returns whether the end was reached.
+        """Train to the end, or until after_update(loss [R]) says False, and return whether the end was reached.
 
         A frozen replica's metrics are still recorded: they are those of its last finite parameters.
         """
@@ -191,7 +191,7 @@ class Trainer:
             record(self.step, self.seen, self.reward_calls.tolist(), self.wall_seconds, metrics)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that training needs to go on bit for bit."""
+        """Return everything that training needs to go on bit for bit."""
         p = self.parts
         return {
             "step": self.step,

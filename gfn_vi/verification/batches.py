@@ -19,7 +19,7 @@ from gfn_vi.evaluation.exact.policies import PolicySampler
 
 
 class AllBatches:
-    """All trajectories of a tiny target, and a sampler of one replica in float64."""
+    """All batches of trajectories of a tiny target, for a sampler of one replica in float64."""
 
     def __init__(self, sampler: PolicySampler, target: DiscreteTarget) -> None:
         if sampler.n_replicas != 1:
@@ -28,7 +28,7 @@ class AllBatches:
         self.trajectories: Trajectories = as_trajectories(target, 1)
 
     def evaluate(self, needs: frozenset[Need], log_behavior: Tensor) -> Evaluation:
-        """All trajectories [1, n], with log pi [n]."""
+        """Return the evaluation of all trajectories [1, n], with log pi [n]."""
         return replace(self.sampler.evaluate(self.trajectories, needs), log_behavior=log_behavior[None])
 
     def expected_loss(
@@ -39,7 +39,7 @@ class AllBatches:
         earlier: Tensor | None = None,
         roles: frozenset[Role] = frozenset(Role),
     ) -> Tensor:
-        """Sum over batches of (probability x loss), differentiable: its gradient is the estimator's expected gradient.
+        """Return the sum over batches of (probability x loss), whose gradient is the estimator's expected gradient: a scalar.
 
         `size` independent trajectories from pi, log pi [n]; earlier: trajectories [b] of a batch that the objective is shown
         before, for what it remembers; roles: whose log-probabilities are differentiated (tied networks serve both).
@@ -61,7 +61,7 @@ class AllBatches:
 
 
 def take_batches(evaluation: Evaluation, index: Tensor) -> Evaluation:
-    """The batches index [M, B] of the evaluation of all trajectories [1, n], as if they were M replicas."""
+    """Return the batches index [M, B] of the evaluation of all trajectories [1, n], as if they were M replicas."""
 
     def pick(x: Tensor | None) -> Tensor | None:
         return None if x is None else x[0][index]

@@ -1,4 +1,4 @@
-"""One line of the table of theorems."""
+"""One line of the table of theorems of arXiv 2210.00580; their list is in gfn_vi/verification/__init__.py."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# What theorems 1 to 3 say of gradients, for every log Z (paper, eqs. 7 to 9).
+# What theorems 1 to 3 say of gradients, for every log Z (arXiv 2210.00580, eqs. 7 to 9).
 CLAIMS = {
     1: "E_PF d_theta u^2 = 2 d_theta KL(P_F, P_B)",
     2: "E_PB d_phi u^2 = 2 d_phi KL(P_B, P_F)",
@@ -23,9 +23,9 @@ Sides = tuple[Tensor, Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Check:
-    """left, right [R]: sizes of both sides; error [R]: their distance relative to the right side.
+    """The result of one comparison: left, right [R]: sizes of both sides; error [R]: their distance relative to the right side.
 
-    theorem: number in the paper's list, 0 for a control; must_fail: wrong on purpose.
+    theorem: its number in the list, 0 for a control; must_fail: wrong on purpose.
     """
 
     theorem: int
@@ -38,16 +38,16 @@ class Check:
 
     @property
     def is_empty(self) -> bool:
-        """Nothing was compared: both sides are exactly 0, as without parameters of P_B."""
+        """Return whether nothing was compared: both sides are exactly 0, as without parameters of P_B."""
         return not self.must_fail and bool(((self.left == 0) & (self.right == 0)).all())
 
     def holds(self, tolerance: float) -> bool:
-        """Both sides agree in every replica; what must fail is wrong in every replica. NaN is neither."""
+        """Return whether both sides agree in every replica; what must fail has to be wrong in every replica. NaN is neither."""
         return bool(((self.error > SMALLEST_FAILURE) if self.must_fail else (self.error <= tolerance)).all())
 
 
 def compare(left: Tensor, right: Tensor) -> Sides:
-    """Vectors [R, P] -> (|left|, |right|, |left - right| / |right|), each [R]; two vectors of zeros agree."""
+    """Return |left|, |right| and |left - right| / |right|, each [R], of vectors left, right [R, P]; vectors of zeros agree."""
     return _sides((left - right).norm(dim=1).double(), left.norm(dim=1).double(), right.norm(dim=1).double())
 
 

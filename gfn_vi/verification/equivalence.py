@@ -1,4 +1,4 @@
-"""Theorem 4 (eq. 12): SGD on trajectory balance is SGD on reverse KL with a global baseline, update by update.
+"""Theorem 4 (arXiv 2210.00580, eq. 12): SGD on trajectory balance is SGD on reverse KL with a global baseline, update by update.
 
 TB with rate a for theta and eta / 2 for log Z, reverse KL with rate 2 a and b <- (1 - eta) b + eta mean(l), which the learned
 log Z at rate eta / 2 carries out as b = -log Z; both on the same trajectories, drawn from P_F. P_B stays as it is.
@@ -28,7 +28,7 @@ ETA, RATE, BATCH = 0.1, 1e-3, 16
 def trajectory_balance_is_reverse_kl(sampler: DiscreteSampler, rng: ReplicaGenerators, n_updates: int) -> Check:
     """Check theorem 4 (eq. 12) by `n_updates` SGD updates of both trainings, from the sampler's parameters and log Z = 0.
 
-    The sides are the ways that theta and log Z went; nothing is compared where P_B shares parameters with P_F.
+    The two sides are how far theta and log Z went; nothing is compared where P_B shares parameters with P_F.
     """
     if sampler.backward_kind == "tied":
         nothing = torch.zeros(sampler.n_replicas, dtype=torch.float64, device=sampler.log_Z.device)
@@ -55,5 +55,5 @@ def _sgd(sampler: DiscreteSampler, rate: float) -> Sgd:
 
 
 def _flat(sampler: DiscreteSampler) -> Tensor:
-    """All parameters: [R, P]."""
+    """Return all parameters side by side: [R, P]."""
     return torch.cat([p.detach().reshape(sampler.n_replicas, -1).clone() for p in sampler.parameters()], 1)

@@ -1,7 +1,8 @@
-"""What the estimators of training really estimate, and controls that are wrong on purpose: all batches of a tiny target.
+"""Expected gradients of the estimators of training, and controls that are wrong on purpose: all batches of a tiny target.
 
-Controls are what the published code does (paper.md section 6, items 3 to 5) and a baseline where none is legal. A table of
-theorems in which they passed would be a table that cannot fail.
+Controls are what the code published with arXiv 2210.00580 does, and a baseline where none is legal: that code averages
+self-normalized weights over the batch again, and off-policy makes weights towards P_B as if P_F had drawn tau and multiplies them
+by P_F / pi; its local baseline contains the sample itself. A table of theorems in which controls passed could not fail.
 """
 
 from __future__ import annotations
@@ -33,18 +34,18 @@ Row = tuple[str, Objective, Tensor, Callable[[frozenset[Role]], Tensor], frozens
 
 
 class IllegalBaseline(ForwardKL):
-    """A constant subtracted from the coefficient of d log P_F under P_B, where that score has no mean of zero."""
+    """Forward KL with a constant subtracted from the coefficient of d log P_F under P_B, where that score has no mean of zero."""
 
     def forward_coefficient(self, log_ratio: Tensor, residual: Tensor, weights: Tensor) -> Tensor:
-        """-1 - 0.5."""
+        """Return -1 - 0.5 as the multiplier of d log P_F: [R, B]."""
         return super().forward_coefficient(log_ratio, residual, weights) - 0.5
 
 
 class DividedTwice(SelfNormalized):
-    """Self-normalized weights, averaged over the batch again (published; item 3)."""
+    """Self-normalized weights that are averaged over the batch again, as in the published code."""
 
     def __call__(self, log_weights: Tensor) -> Tensor:
-        """softmax / B."""
+        """Return the self-normalized weights, divided by B: log_weights [R, B] -> [R, B]."""
         return super().__call__(log_weights) / log_weights.shape[-1]
 
 
@@ -52,7 +53,7 @@ class Estimators:
     """Exact expectations of gradients over all batches of `size` trajectories, against the gradients that are claimed."""
 
     def __init__(self, sampler: DiscreteSampler, target: DiscreteTarget, exploration: Exploration, size: int) -> None:
-        """exploration: what draws off-policy batches; it needs a density."""
+        """exploration: draws off-policy batches; it needs a density. size: trajectories of a batch."""
         self.sampler, self.size = sampler.repeated(1), size
         self.listed = enumerate_policies(self.sampler, target)
         with torch.no_grad():  # plain weights towards P_B need it
@@ -73,7 +74,7 @@ class Estimators:
         self.parameters = [p for role, group in groups.items() if role is not Role.LOG_Z for p in group]
 
     def checks(self) -> list[Check]:
-        """Estimators that hold, each followed by what must fail beside it."""
+        """Return the checks of estimators that hold, each followed by what must fail beside it."""
         b, kl_f, kl_b = self.size, self._kl(forward_first=True), self._kl(forward_first=False)
         none = NoBaseline()
         reverse, forward = [ReverseKL()], [ForwardKL()]
@@ -100,9 +101,9 @@ class Estimators:
         return [self._row(*row) for row in rows] + self._off_policy_limits()
 
     def _off_policy_limits(self) -> list[Check]:
-        """Forward KL of P_F in the limit of large batches from pi, where self-normalized weights have no bias left.
+        """Return checks of forward KL of P_F in the limit of large batches from pi, where self-normalized weights have no bias.
 
-        The published ones are made as if P_F had drawn tau, then multiplied by P_F / pi (item 4): a batch without end is all
+        The published ones are made as if P_F had drawn tau, then multiplied by P_F / pi: a batch without end is all
         trajectories with shares pi, and their sum tends to E_pi[w f P_F / pi] / E_pi[w], w = R P_B / P_F, instead of E_{P_B}[f].
         """
         log_pf, log_target = self.listed.log_pf[0], self.listed.log_target[0].detach()
@@ -134,7 +135,7 @@ class Estimators:
         factor: float,
         must_fail: bool,
     ) -> Check:
-        """Expected gradient of the objective through the log-probabilities of `roles`, against factor x claimed."""
+        """Return a check of the objective's expected gradient, through log-probabilities of `roles`, against factor x claimed."""
         loss = self.batches.expected_loss(objective, self.size, log_behavior, roles=roles)
         sides = compare(self._gradient(loss), factor * self._gradient(claimed(roles)))
         return Check(0, claim, f"batches of {self.size}", *sides, must_fail)

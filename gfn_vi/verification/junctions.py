@@ -1,4 +1,4 @@
-"""Which layers theorem 5 is checked between."""
+"""The layers between which theorem 5 (arXiv 2210.00580, Proposition 2) is checked."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from gfn_vi.core.errors import ConfigError
 
 
 def junction_choices(n_layers: int, given: list[int] | None, seed: int) -> dict[str, list[int]]:
-    """Name -> increasing layers from 0 to n_layers: `given`, or both ends, half of them at random, all of them."""
+    """Return name -> increasing layers from 0 to n_layers: `given`, or both ends, half of them at random, and all of them.
+
+    Raises ConfigError for layers that do not increase from 0 to n_layers.
+    """
     if given is not None:
         ends = f"expected increasing layers from 0 to {n_layers}, as in [0, {max(1, n_layers // 2)}, {n_layers}]"
         whole = all(isinstance(layer, int) for layer in given)

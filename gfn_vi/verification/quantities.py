@@ -1,4 +1,4 @@
-"""Numbers that theorems 1 to 6 do not pin down: ELBO, EUBO, power means and the sides of theorem 6, each by two ways.
+"""Numbers that theorems 1 to 6 (gfn_vi/verification/__init__.py) leave open: ELBO, EUBO, power means, the sides of theorem 6.
 
 Theorems 1 to 5 compare gradients, which a constant error leaves as they are, and theorem 6 is an inequality, which holds for a
 left side that was lost. Here each number by recursion over the state graph must be the number by listing trajectories.

@@ -1,4 +1,7 @@
-"""Theorems 1, 2, 3, 5 and 6 by listing every trajectory of a tiny target: slow, from the definitions, without a state graph."""
+"""Theorems 1, 2, 3, 5 and 6 (arXiv 2210.00580) by listing every trajectory of a tiny target: slow, but from the definitions.
+
+No state graph and no recursion is used.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ Key = tuple[object, ...]
 
 
 class Referee:
-    """All trajectories of `target`, multiplied up one by one."""
+    """A check of theorems by all trajectories of `target`, whose probabilities are multiplied up one by one."""
 
     def __init__(self, sampler: PolicySampler, target: DiscreteTarget) -> None:
         self.sampler, self.target = sampler, target
@@ -70,7 +73,7 @@ class Referee:
         return Check(5, f"SubTB = nested VI, {name}", METHOD, *combined(found))
 
     def window(self, a: int, b: int, role: Role, log_flow: Callable[[Key], float]) -> Sides:
-        """Both sides of proposition 2 between layers a and b: theta for P_F, phi for P_B."""
+        """Return both sides of Proposition 2 between layers a and b, compared: theta for P_F, phi for P_B."""
         parts: dict[tuple[Key, ...], tuple[Tensor, Tensor]] = {}
         for nodes, log_pf, log_pb in self._graded_paths(role):
             parts.setdefault(tuple(nodes[a : b + 1]), (log_pf[:, a:b].sum(1), log_pb[:, a:b].sum(1)))
@@ -89,7 +92,7 @@ class Referee:
         return compare(left, self._gradient(2 * (p_normal.exp() * (p_normal - q_normal)).sum(1)))
 
     def _graded_paths(self, role: Role) -> list[tuple[list[Key], Tensor, Tensor]]:
-        """Every trajectory as the node it is at in each layer 0..L, and log P_F, log P_B [R, L] of its steps between layers."""
+        """Return every trajectory as its node in each layer 0..L, and log P_F, log P_B [R, L] of its steps between layers."""
         paths, layer = enumerate_paths(self.target), self.layer
         last, found = self.n_layers, []
         steps = zip(paths, self.listed.step_log_pf, self.listed.step_log_pb, strict=True)
@@ -137,7 +140,7 @@ class Referee:
         return [Check(0, claim, METHOD, paths, ends, excess(paths, ends), must_fail=True)]
 
     def _only(self, role: Role) -> Enumeration:
-        """Differentiable through the log-probabilities of `role` alone."""
+        """Return the enumeration, differentiable through the log-probabilities of `role` alone."""
         listed = self.listed
         if role is Role.FORWARD:
             return replace(listed, log_pb=listed.log_pb.detach())
@@ -147,7 +150,7 @@ class Referee:
         return own.log_ratio + (self.sampler.log_Z.detach() + shift)[:, None]
 
     def _gradient(self, value: Tensor) -> Tensor:
-        """d value [R] by all parameters: [R, P]."""
+        """Return the gradient of value [R] by all parameters: [R, P]."""
         if not value.requires_grad:
             return torch.zeros(len(value), 1, dtype=value.dtype)
         found = torch.autograd.grad(value.sum(), self.parameters, retain_graph=True, allow_unused=True, materialize_grads=True)

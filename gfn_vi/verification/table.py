@@ -1,4 +1,4 @@
-"""All checks of a sampler on a target, in the order of the table; and the table."""
+"""The table of theorems (arXiv 2210.00580): all checks of a sampler on a target, in their order."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def by_dynamic_programming(
     n_updates: int,
     junctions: Mapping[str, Sequence[int]],
 ) -> Iterator[Check]:
-    """Theorems 1 to 6. rng: of the trajectories of theorem 4.
+    """Yield the checks of theorems 1 to 6 by passes over the state graph.
 
-    junctions: name -> layers, for theorem 5.
+    rng: draws the trajectories of theorem 4; junctions: name -> layers, for theorem 5.
     """
     graph = target.state_graph()
     theorems = Theorems(ExactGradients(sampler, graph))
@@ -62,7 +62,7 @@ def by_dynamic_programming(
 def by_enumeration(
     sampler: DiscreteSampler, target: EnumerableTarget, exploration: Exploration, batch_size: int, seed: int
 ) -> Iterator[Check]:
-    """Theorems 1, 2, 3, 5 and 6 by listing trajectories, then estimators and controls by listing batches."""
+    """Yield theorems 1, 2, 3, 5 and 6 by listing trajectories, then estimators and controls by listing batches."""
     referee = Referee(sampler, target)
     yield referee.proposition_1_forward()
     yield referee.proposition_1_backward()
@@ -80,7 +80,7 @@ def by_enumeration(
 
 
 def show(title: str, checks: Sequence[Check], tolerance: float) -> None:
-    """Print the table; of several replicas the one of largest error. A narrow terminal gets no sizes of the sides."""
+    """Print the table; of several replicas the one of largest error is shown. A narrow terminal gets no sizes of the sides."""
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     wide = console.width >= WIDE
     table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")

@@ -1,4 +1,4 @@
-"""Relative errors of the theorems as metrics of a run: what floating-point numbers leave of equations that hold exactly."""
+"""Relative errors of the theorems (gfn_vi/verification/__init__.py) as metrics of a run: what rounding leaves of equations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gfn_vi.verification.table import by_dynamic_programming
 
 
 class TheoremErrors(BaseMetric):
-    """theorem_1 .. theorem_6, by dynamic programming at the current parameters; nothing of the run is touched."""
+    """The metrics theorem_1 .. theorem_6, by dynamic programming at the current parameters; the run itself is not changed."""
 
     kind = "exact"
 
@@ -27,7 +27,7 @@ class TheoremErrors(BaseMetric):
         return [f"theorem_{number}" for number in range(1, 7)]
 
     def __call__(self, moment: Measurement) -> dict[str, Tensor]:
-        """Return name -> [R] float64; of theorems with several cases the largest error."""
+        """Return the relative error of each theorem: name -> [R] float64; of theorems with several cases the largest."""
         found: dict[str, Tensor] = {}
         with torch.enable_grad():
             junctions = junction_choices(moment.state_graph.n_levels, None, 0)

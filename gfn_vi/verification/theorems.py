@@ -1,8 +1,8 @@
-"""Theorems 1, 2, 3, 5 and 6 (propositions 1 and 2 of the paper, eqs. 7 to 9) by passes over the state graph, every replica.
+"""Theorems 1, 2, 3, 5 and 6 (arXiv 2210.00580, Propositions 1 and 2, eqs. 7 to 9) by passes over the state graph.
 
 The two sides of a theorem share no formula: expectations of squares are pulled through the conditional means of the residual
-(evaluation/expectations.py), divergences through the adjoint of the visit probabilities, and the second moment of theorem 3
-through two passes of its own.
+(evaluation/exact/expectations.py), divergences through the adjoint of the visit probabilities, and the second moment of theorem 3
+through two passes of its own. All replicas are checked at once.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LOG_Z_SHIFTS = (0.0, 5.0, -5.0)
 
 
 class Theorems:
-    """One sampler's networks, evaluated once on every state; each method checks one theorem for all replicas."""
+    """The theorems at a sampler's parameters: its networks are evaluated once on every state, for all replicas."""
 
     def __init__(self, exact: ExactGradients) -> None:
         self.exact, self.graph = exact, exact.graph
@@ -61,8 +61,8 @@ class Theorems:
         return Check(3, CLAIMS[3], METHOD, *worst(found))
 
     def _log_ratio_second_moment(self, expectations: GraphExpectations) -> Tensor:
-        """E_{P_F}[(log P_F(tau) - log P_B(tau))^2] by the moments of what is still to come, P_F's kernel held fixed: [R]."""
-        graph, kernel, stop = self.graph, expectations.flows.edge_kernel, expectations.flows.stop_kernel
+        """Return E_{P_F}[(log P_F(tau) - log P_B(tau))^2] by the moments of what is to come: [R]. P_F's kernel is held fixed."""
+        graph, kernel, stop = self.graph, expectations.visits.edge_kernel, expectations.visits.stop_kernel
         gain, end = expectations.gain, expectations.end
         first = backward_pass(graph, kernel, (stop * end).index_add(0, graph.source, kernel * gain))
         ahead = kernel * (gain.square() + 2 * gain * first[graph.target])
@@ -109,11 +109,11 @@ class Theorems:
         return [Check(6, claim, METHOD, left, right, excess(left, right)) for claim, (left, right) in sides.items()]
 
     def _gradient(self, role: Role, value: Tensor) -> Tensor:
-        """d value [R] through the log-probabilities of `role` alone: [R, P] over all parameters."""
+        """Return the gradient of value [R] through the log-probabilities of `role` alone: [R, P] over all parameters."""
         return torch.cat(list(self.exact({role: value}).values()), 1)
 
     def _shifted(self, expectations: GraphExpectations, shift: float) -> GraphExpectations:
-        return GraphExpectations(expectations.policies, expectations.log_Z.detach() + shift, expectations.flows)
+        return GraphExpectations(expectations.policies, expectations.log_Z.detach() + shift, expectations.visits)
 
 
 def _weights() -> Iterator[float]:

@@ -1,8 +1,9 @@
-"""Sub-trajectories between two layers of a state graph that was made graded by dummy states (theorem 5, proposition 2).
+"""Sub-trajectories between two layers of a state graph that was made graded by dummy states.
 
-The layer of a state is the length of the longest path to it. An edge that skips layers is a chain through dummy states: its P_F
-is paid on the first step, its P_B on the last. A trajectory that ended in x stays there, state by state, to the last layer. A
-window from layer a to layer b is a graph of its own, whose nodes are
+They are what theorem 5 is about (arXiv 2210.00580, Proposition 2). The layer of a state is the length of the longest path to it.
+An edge that skips layers is a chain through dummy states: its P_F is paid on the first step, its P_B on the last. A trajectory
+that ended in x stays there, state by state, to the last layer. A window from layer a to layer b is a graph of its own, whose
+nodes are
 
     states with a <= layer <= b        start dummies: edges s -> t with layer(s) < a < layer(t)
     objects x that ended before a      end dummies: edges s -> t with a <= layer(s) < b < layer(t)
@@ -24,12 +25,15 @@ from gfn_vi.core.state_graph import StateGraph, build_state_graph
 from gfn_vi.core.types import Role
 from gfn_vi.evaluation.exact.dynamic_programming import EdgePolicies, backward_pass, elbo, eubo, forward_pass
 from gfn_vi.evaluation.exact.expectations import GraphExpectations
-from gfn_vi.evaluation.exact.visits import backward_flows, forward_flows
+from gfn_vi.evaluation.exact.visits import backward_visits, forward_visits
 
 
 @dataclass(frozen=True)
 class NodeFlows:
-    """log F of junction states, the same at every junction but the last: of states and ended objects [S], of dummies [E]."""
+    """Arbitrary log F of junction states, the same at every junction but the last.
+
+    states, ended [S]: of states and of ended objects; dummies [E].
+    """
 
     states: Tensor
     dummies: Tensor
@@ -37,7 +41,7 @@ class NodeFlows:
 
 
 def node_flows(graph: StateGraph) -> NodeFlows:
-    """Arbitrary values of order one, different for every node: the theorem holds for all."""
+    """Return arbitrary log-flows of order one, different for every node: the theorem holds for all."""
 
     def wave(n: int, phase: float) -> Tensor:
         number = torch.arange(n, dtype=torch.float64, device=graph.source.device)
@@ -47,13 +51,13 @@ def node_flows(graph: StateGraph) -> NodeFlows:
 
 
 def layers(graph: StateGraph) -> Tensor:
-    """Layer of every state: [S] long."""
+    """Return the layer of every state, the length of the longest path to it: [S] long."""
     sizes = torch.tensor(graph.level_offsets, device=graph.source.device).diff()
     return torch.repeat_interleave(torch.arange(graph.n_levels, device=graph.source.device), sizes)
 
 
 def windows(policies: EdgePolicies, junctions: Sequence[int], log_flow: NodeFlows) -> Iterator[Window]:
-    """One window for each pair of neighboring junctions 0 = m_0 < ... < m_K = n_levels (the layer behind the last state)."""
+    """Yield one window for each pair of neighboring junctions 0 = m_0 < ... < m_K = n_levels, a layer behind the last state."""
     last = policies.graph.n_levels
     if junctions[0] != 0 or junctions[-1] != last or any(a >= b for a, b in pairwise(junctions)):
         raise ValueError(f"junctions {list(junctions)}: expected 0 < ... < {last}, increasing")
@@ -62,7 +66,7 @@ def windows(policies: EdgePolicies, junctions: Sequence[int], log_flow: NodeFlow
 
 
 class Window:
-    """All sub-trajectories from layer a to layer b, their distributions p-hat and p-check, and what proposition 2 compares."""
+    """All sub-trajectories from layer a to layer b, their distributions p-hat and p-check, and what Proposition 2 compares."""
 
     def __init__(self, policies: EdgePolicies, a: int, b: int, log_flow: NodeFlows) -> None:
         graph, layer = policies.graph, layers(policies.graph)
@@ -120,13 +124,13 @@ class Window:
         return torch.argsort(rank[source] * n + rank[target])[torch.argsort(torch.argsort(own.source * n + own.target))]
 
     def square(self, role: Role) -> Tensor:
-        """E of the squared sub-trajectory residual, under p-hat for P_F and under p-check for P_B: [R]."""
-        flows = forward_flows(self.policies, self.start) if role is Role.FORWARD else backward_flows(self.policies)
+        """Return E of the squared sub-trajectory residual, under p-hat for P_F and under p-check for P_B: [R]."""
+        visits = forward_visits(self.policies, self.start) if role is Role.FORWARD else backward_visits(self.policies)
         log_start = self.log_start.where(self.began, 0.0)
-        return GraphExpectations(self.policies, log_start[0], flows).square(log_start)
+        return GraphExpectations(self.policies, log_start[0], visits).square(log_start)
 
     def divergence(self, role: Role) -> Tensor:
-        """KL(p-hat, p-check) for P_F, KL(p-check, p-hat) for P_B: [R]."""
+        """Return KL(p-hat, p-check) for P_F, and KL(p-check, p-hat) for P_B: [R]."""
         p, log_start = self.policies, self.start.log().where(self.began, 0.0)
         if role is Role.FORWARD:
             visits = forward_pass(p.graph, p.log_pf.exp(), self.start)

@@ -1,24 +1,71 @@
-"""What is timed: trajectory balance on hypergrids and DAGs, measurements of a sampler, and the collection of many runs."""
+"""What is timed: trajectory balance on hypergrids and DAGs, measurements of a sampler, and the collection of many runs.
+
+A case is the overrides of a run, so nothing is timed that scripts/train.py would not do.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from benchmark.dags import DAG, DAG_CASES, DAG_SETTINGS, FORM, DagCase, parse_dag_case
+from omegaconf import DictConfig, OmegaConf
 
-# The same for every implementation: rewards, networks, rates.
-SETTINGS: Mapping[str, Any] = {"r0": 0.1, "r1": 0.5, "r2": 2.0, "width": 256, "rate": 1e-3, "rate_log_z": 0.1}
+HYPERGRID, DAG, EXACT, COLLECT = "hypergrid", "dag", "exact", "collect"
+# Settings that all implementations share; rows: of the table; token_width, layers and heads: of the transformer.
+RATES = {"rate": 1e-3, "rate_log_z": 0.1}
+GRID_SETTINGS: Mapping[str, Any] = {"r0": 0.1, "r1": 0.5, "r2": 2.0, "width": 256, **RATES}
+DAG_SETTINGS: Mapping[str, Any] = {"rows": 100, "width": 256, "token_width": 64, "layers": 2, "heads": 4, **RATES}
+# Overrides of scripts/train.py; what stands in braces is a key of Job.facts().
+TRAINING = """
+    exploration=on_policy objective=trajectory_balance trainer.batch_size={batch} replicas={replicas} seed={seed}
+    optimizer=adam optimizer.lr_forward={rate} optimizer.lr_backward={rate} optimizer.lr_log_Z={rate_log_z}
+    dtype=float32 device={device} threads={threads}
+"""
+GRID_OVERRIDES = """
+    target=hypergrid reward@target.reward=corners target.n_dims={dims} target.side={side}
+    target.r0={r0} target.reward.r1={r1} target.reward.r2={r2}
+    sampler=mlp sampler.hidden=[{width},{width}] sampler.backward=learned
+"""
+DAG_OVERRIDES = """
+    target=dag score@target.score=bge graph_prior@target.prior=uniform data@target.data=erdos_renyi
+    target.data.n_nodes={n_nodes} target.data.n_samples={rows} target.data.n_held_out=0
+"""
+DAG_NETWORKS: Mapping[str, str] = {
+    "mlp": "sampler=mlp sampler.hidden=[{width},{width}] sampler.backward=uniform",
+    "transformer": "sampler=dag_transformer sampler.width={token_width} sampler.layers={layers} sampler.heads={heads} "
+    "sampler.backward=uniform",
+}
+# Name of a grid -> goals: how many times as fast as the faster peer an update is with 1 replica, and with 8, per replica.
+GOALS: Mapping[str, tuple[float, float]] = {
+    "2x8x64": (2.5, 7.0),
+    "2x64x64": (3.0, 5.0),
+    "2x128x64": (3.0, 5.0),
+    "4x8x64": (2.0, 3.0),
+    "4x8x512": (4.0, 5.0),
+}
+DAG_GOALS = (1.0, 1.0)
+# Name of a measurement -> the grid whose sampler is measured, and further overrides; collect: of files on disk.
+MEASUREMENTS: Mapping[str, tuple[str, str]] = {
+    EXACT: ("2x128x64", ""),
+    "exact_gradients": ("2x128x64", "sampler.flow=true"),
+    "gradient_statistics": (
+        "2x32x1024",
+        "evaluation=gradients evaluation.metrics.gradients.n_batches=64 "
+        "evaluation.metrics.gradients.batch_sizes=[1024] trainer.batch_size=64",
+    ),
+    COLLECT: ("2x8x64", ""),
+}
+DAG_FORM = f"dag<nodes>x<batch>-{'|'.join(DAG_NETWORKS)}"
+DAG_CASES = [f"dag{n_nodes}x{batch}-{network}" for n_nodes in (5, 10, 20) for batch in (64, 256) for network in DAG_NETWORKS]
+# Updates of DAGs that are timed by default: so many that about STEPS steps would be taken by trajectories of full length.
+STEPS, FEWEST, MOST = 60_000, 3, 50
 # Updates are timed in up to so many blocks: their median is reported, and their range as its spread.
 BLOCKS = 5
 WARMUP = 2  # updates before that, by default, for one that is timed
+COLLECTED_RUNS = 10_000
 BAD_SETTINGS = 2  # exit status of a measurement that cannot be made
-OUT_OF_MEMORY = 3  # of one that needs more memory than is free
-HYPERGRID = "hypergrid"
-EXACT_GOAL_MS = 50.0
-LAST_CASE_GOAL_MB = 1000.0
 
 
 class UsageError(ValueError):
@@ -27,114 +74,90 @@ class UsageError(ValueError):
 
 @dataclass(frozen=True)
 class Case:
-    """`batch` trajectories per update and replica on a grid of `side` ** `dims` states; measurement: time that instead."""
+    """Training with `batch` trajectories per update and replica, or a measurement of a sampler that was trained so.
 
-    dims: int
-    side: int
+    kind: what is trained on, or the measurement; size: what the name says beside the batch.
+    """
+
+    name: str
+    kind: str
     batch: int
-    measurement: str = ""
-
-    @property
-    def name(self) -> str:
-        """Name on the command line."""
-        return self.measurement or f"{self.dims}x{self.side}x{self.batch}"
-
-    @property
-    def kind(self) -> str:
-        """Name of what is trained on; a measurement trains on nothing and has its own."""
-        return self.measurement or HYPERGRID
-
-    @property
-    def default_updates(self) -> int:
-        """Number of timed updates by default."""
-        return 50
+    size: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    overrides: str
+    default_updates: int = MOST
+    goals: tuple[float, ...] = ()
 
 
-# Name -> goals: how many times as fast as the faster peer an update is with 1 replica, and with 8, per replica.
-GOALS: Mapping[str, tuple[float, float]] = {
-    "2x8x64": (2.5, 7.0),
-    "2x64x64": (3.0, 5.0),
-    "2x128x64": (3.0, 5.0),
-    "4x8x64": (2.0, 3.0),
-    "4x8x512": (4.0, 5.0),
-}
-COLLECT = "collect"
-COLLECT_GOAL_RUNS, COLLECT_GOAL_SECONDS = 10_000, 60.0
-# Measurements of one sampler, by name; collect: of files on disk.
-MEASUREMENTS: Mapping[str, Case] = {
-    "exact": Case(2, 128, 64, "exact"),
-    "exact_gradients": Case(2, 128, 64, "exact_gradients"),
-    "gradient_statistics": Case(2, 32, 1024, "gradient_statistics"),
-    COLLECT: Case(2, 8, 64, COLLECT),
-}
+def parse_cases(text: str) -> list[Case]:
+    """Parse names with commas between: "all" (but collect and DAGs), "dag", or those of single cases."""
+    groups = {"all": [*GOALS, *(name for name in MEASUREMENTS if name != COLLECT)], DAG: DAG_CASES}
+    names = [name for word in text.split(",") for name in groups.get(word, [word])]
+    return [case_of(name) for name in dict.fromkeys(names)]
 
 
-def settings(case: Case | DagCase) -> dict[str, Any]:
-    """Return the settings that all implementations share."""
-    return dict(DAG_SETTINGS if isinstance(case, DagCase) else SETTINGS)
-
-
-def parse_cases(text: str) -> list[Case | DagCase]:
-    """Parse names with commas between: "all" (but collect and DAGs), "dag", a measurement, one of the five or others."""
-    cases: list[Case | DagCase] = []
-    for name in text.split(","):
-        if name == "all":
-            cases += [_hypergrid(grid) for grid in GOALS] + [case for case in MEASUREMENTS.values() if case.name != COLLECT]
-        elif name == DAG:
-            cases += DAG_CASES
-        else:
-            cases.append(MEASUREMENTS.get(name) or _dag(name) or _hypergrid(name))
-    return cases
-
-
-def _dag(name: str) -> DagCase | None:
-    case = parse_dag_case(name)
-    if case and (case.n_nodes < 2 or case.batch < 1):
-        raise UsageError(f"case={name}: expected at least 2 nodes and batch 1")
-    return case
-
-
-def _hypergrid(name: str) -> Case:
-    found = re.fullmatch(r"(\d+)x(\d+)x(\d+)", name)
-    if not found:
-        known = ", ".join(["all", DAG, *MEASUREMENTS])
-        five = ", ".join(GOALS)
-        raise UsageError(f"case={name}: expected {known}, <dims>x<side>x<batch> (the five are {five}) or {FORM}")
-    dims, side, batch = map(int, found.groups())
-    case = Case(dims, side, batch)
-    if case.dims < 1 or case.side < 2 or case.batch < 1:
-        raise UsageError(f"case={name}: expected at least 1 dimension, side 2 and batch 1")
-    return case
-
-
-def block_sizes(updates: int) -> list[int]:
-    """Split the timed updates into BLOCKS blocks of about the same size."""
-    n_blocks = min(BLOCKS, updates)
-    return [updates // n_blocks + (i < updates % n_blocks) for i in range(n_blocks)]
+def case_of(name: str) -> Case:
+    """Return the case of a name like `exact`, `2x8x64` or `dag5x64-mlp`."""
+    if name in MEASUREMENTS:
+        grid, more = MEASUREMENTS[name]
+        case = case_of(grid)
+        return replace(case, name=name, kind=name, overrides=f"{case.overrides} {more}", goals=())
+    if found := re.fullmatch(r"(\d+)x(\d+)x(\d+)", name):
+        dims, side, batch = map(int, found.groups())
+        if dims < 1 or side < 2 or batch < 1:
+            raise UsageError(f"case={name}: expected at least 1 dimension, side 2 and batch 1")
+        overrides, goals = TRAINING + GRID_OVERRIDES, GOALS.get(name, ())
+        return Case(name, HYPERGRID, batch, {"dims": dims, "side": side}, GRID_SETTINGS, overrides, goals=goals)
+    if found := re.fullmatch(rf"dag(\d+)x(\d+)-({'|'.join(DAG_NETWORKS)})", name):
+        n_nodes, batch, network = int(found[1]), int(found[2]), found[3]
+        if n_nodes < 2 or batch < 1:
+            raise UsageError(f"case={name}: expected at least 2 nodes and batch 1")
+        # Fewer updates where one takes long. The number of replicas does not matter, so that all are as far trained.
+        longest = n_nodes * (n_nodes - 1) // 2 + 1
+        updates = min(MOST, max(FEWEST, round(STEPS / (batch * longest))))
+        overrides = TRAINING + DAG_OVERRIDES + DAG_NETWORKS[network]
+        return Case(name, DAG, batch, {"n_nodes": n_nodes, "sampler": network}, DAG_SETTINGS, overrides, updates, DAG_GOALS)
+    known, five = ", ".join(["all", DAG, *MEASUREMENTS]), ", ".join(GOALS)
+    raise UsageError(f"case={name}: expected {known}, <dims>x<side>x<batch> (the five are {five}) or {DAG_FORM}")
 
 
 @dataclass(frozen=True)
 class Job:
-    """One measurement, in a process of its own; crosses to it as JSON."""
+    """One measurement of the case of that name, in a process of its own, to which it crosses as JSON."""
 
-    case: Case | DagCase
+    name: str
     replicas: int
     updates: int
     warmup: int
     threads: int
     device: str
-    runs: int = COLLECT_GOAL_RUNS  # that are collected
+    runs: int = COLLECTED_RUNS  # that are collected
     seed: int = 0
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return a flat dictionary, which a peer's script reads too."""
-        rest = {k: v for k, v in asdict(self).items() if k != "case"}
-        return asdict(self.case) | rest | {"blocks": block_sizes(self.updates)} | settings(self.case)
+    @property
+    def case(self) -> Case:
+        """What is measured."""
+        return case_of(self.name)
 
-    @staticmethod
-    def from_dict(given: Mapping[str, Any]) -> Job:
-        """Return the job that `to_dict` has written."""
-        kind = DagCase if "n_nodes" in given else Case
-        case = kind(**{field.name: given[field.name] for field in fields(kind)})
-        names = ("replicas", "updates", "warmup", "threads", "device", "runs", "seed")
-        return Job(case, *(given[name] for name in names))
+    @property
+    def blocks(self) -> list[int]:
+        """Sizes of the blocks of timed updates: at most BLOCKS, as equal as can be."""
+        n_blocks = min(BLOCKS, self.updates)
+        return [self.updates // n_blocks + (i < self.updates % n_blocks) for i in range(n_blocks)]
+
+    def facts(self) -> dict[str, Any]:
+        """Return all that is known of it by name, as a peer's script reads it."""
+        return {**asdict(self), "blocks": self.blocks, "batch": self.case.batch, **self.case.size, **self.case.settings}
+
+    def config(self, *more: str) -> DictConfig:
+        """Compose the configuration of the run, resolved; more: further overrides."""
+        from hydra import compose, initialize_config_module
+
+        from gfn_vi import resolvers
+
+        overrides = [override.format(**self.facts()) for override in self.case.overrides.split()]
+        resolvers.register()
+        with initialize_config_module("gfn_vi.configs", version_base="1.3"):
+            config = compose("train", [*overrides, *more])
+        OmegaConf.resolve(config)
+        return config

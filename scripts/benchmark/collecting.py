@@ -13,7 +13,6 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from benchmark.cases import Job
-from benchmark.overrides import composed
 from gfn_vi.analysis.reading.table import collect, write_table
 from gfn_vi.run import run
 from gfn_vi.runs.directory import run_directory
@@ -23,40 +22,37 @@ RATES = 100  # different learning rates among the runs; seeds are the rest
 
 
 def time_collection(job: Job) -> dict[str, Any]:
-    """The seconds that `job.runs` runs take, and how large their table is."""
+    """Time the collection of `job.runs` runs, and say how large their table is."""
     with tempfile.TemporaryDirectory() as root:
         folder = make_runs(Path(root), job)
         start, busy = time.perf_counter(), time.process_time()
         table = collect(folder, say=lambda _: None)
         collected = time.perf_counter()
-        parquet, csv = write_table(table, folder)
+        parquet, csv = (path.stat().st_size / 1e6 for path in write_table(table, folder))
         written, busy = time.perf_counter(), time.process_time() - busy
-        sizes = [path.stat().st_size / 1e6 for path in (parquet, csv)]
     what = (
         f"{job.runs:,} runs, {len(table):,} rows, {len(table.columns)} columns: read in {collected - start:.1f} s, "
         f"written in {written - collected:.1f} s, {busy:.1f} s of it computing; "
-        f"table.parquet {sizes[0]:.1f} MB, table.csv {sizes[1]:.0f} MB"
+        f"table.parquet {parquet:.1f} MB, table.csv {csv:.0f} MB"
     )
-    elapsed = (written - start) * 1e3
-    return {"block_ms": [elapsed], "first_ms": elapsed, "runs": job.runs, "rows": len(table), "what": what}
+    return {"block_ms": [(written - start) * 1e3], "runs": job.runs, "rows": len(table), "what": what}
 
 
 def make_runs(root: Path, job: Job) -> Path:
-    """Run one small run, and as many more that have its files with other seeds and rates; the folder that holds them."""
-    n_trajectories = EVALUATIONS * job.case.batch
-    small = (f"trainer.n_trajectories={n_trajectories}", f"evaluation.every={job.case.batch}", f"output_root={root}/first")
-    config = composed(job, *small)
+    """Run one small run, copy its files with other seeds and rates; return the folder that holds the `job.runs` copies."""
+    batch = job.case.batch
+    small = (f"trainer.n_trajectories={EVALUATIONS * batch}", f"evaluation.every={batch}", f"output_root={root}/first")
+    config = job.config(*small)
     with contextlib.redirect_stdout(io.StringIO()):
         run(config)
     first = run_directory(OmegaConf.to_container(config))  # type: ignore[arg-type]
     config.seed, config.optimizer.lr_forward = "<seed>", "<rate>"
     template = OmegaConf.to_yaml(config)
-    folder = root / "runs"
     for number in range(job.runs):
-        copy = folder / f"run-{number:08x}"
+        copy = root / "runs" / f"run-{number:08x}"
         copy.mkdir(parents=True)
         seed, rate = number // RATES * job.replicas, (1 + number % RATES) * 1e-4
         (copy / "config.yaml").write_text(template.replace("<seed>", str(seed)).replace("<rate>", f"{rate:.4f}"))
         for name in ("status.json", "metrics.csv"):
             shutil.copyfile(first / name, copy / name)
-    return folder
+    return root / "runs"

@@ -1,48 +1,96 @@
-"""The results as text."""
+"""Rounds to results, results to comparisons, and both to text."""
 
 from __future__ import annotations
 
-from typing import Any
+import itertools
+import math
+from collections.abc import Callable, Iterable, Mapping
+from statistics import mean, median
 
-from benchmark.cases import (
-    COLLECT,
-    COLLECT_GOAL_RUNS,
-    COLLECT_GOAL_SECONDS,
-    EXACT_GOAL_MS,
-    GOALS,
-    LAST_CASE_GOAL_MB,
-    MEASUREMENTS,
-)
-from benchmark.dags import DAG_GOALS, parse_dag_case
+from benchmark.cases import COLLECT, COLLECTED_RUNS, EXACT, GOALS, MEASUREMENTS, UsageError, case_of
 from benchmark.machine import DISTURBING_CORES
-from benchmark.runner import OURS
+from benchmark.runner import OURS, Result
 
-Result = dict[str, Any]
-LAST_CASE = list(GOALS)[-1]
+EXACT_GOAL_MS, COLLECT_GOAL_SECONDS = 50.0, 60.0
+LAST_CASE, LAST_CASE_GOAL_MB = list(GOALS)[-1], 1000.0
+# Relative tolerance of log-rewards: a peer computes them in float32.
+AGREEMENT = 1e-2
+# What becomes of a number of several rounds.
+OVER_ROUNDS: Mapping[str, Callable[[Iterable[float]], float]] = {
+    **dict.fromkeys(("peak_memory_mb", "peak_device_memory_mb", "busy_cores_before", "busy_cores_during"), max),
+    **dict.fromkeys(("by_step_ms", "distinct_share"), median),
+    "mean_length": mean,
+}
+
+
+def summarized(rounds: list[Result]) -> Result:
+    """Several rounds of the same measurement as one: blocks of all of them, median and range; rates follow from the median."""
+    merged = dict(rounds[-1])
+    if "not_measured" in merged:
+        return merged
+    merged |= {key: over(one[key] for one in rounds) for key, over in OVER_ROUNDS.items() if merged.get(key) is not None}
+    blocks = merged["block_ms"] = [ms for one in rounds for ms in one["block_ms"]]
+    ms = merged["ms"] = median(blocks)
+    merged |= {"rounds": len(rounds), "ms_range": [min(blocks), max(blocks)], "ms_per_replica": ms / merged["replicas"]}
+    if "mean_length" in merged:
+        per_second = merged["trajectories_per_second"] = 1e3 / ms * merged["replicas"] * merged["batch"]
+        merged["states_per_second"] = per_second * merged["mean_length"]
+    if "rewards_per_update" in merged:
+        merged["rewards_per_second"] = merged["rewards_per_update"] * 1e3 / ms
+    if "phases_ms" in merged:
+        merged["phases_ms"] = {name: median(one["phases_ms"][name] for one in rounds) for name in merged["phases_ms"]}
+    return merged
+
+
+def compared(results: list[Result]) -> list[Result]:
+    """Ours beside the peers: one row per case, number of replicas and peer.
+
+    ratio: their milliseconds per update over ours per replica; ratio_matched: the same per visited state, so that it does
+    not matter that policies trained from other seeds make shorter or longer trajectories.
+    Raises UsageError where log-rewards of the same graphs are other than ours: that peer samples from something else.
+    """
+    trained = [r for r in results if "mean_length" in r]
+    peers = [r for r in trained if r["implementation"] != OURS]
+    rows = []
+    for ours, theirs in itertools.product((r for r in trained if r["implementation"] == OURS), peers):
+        if ours["case"] != theirs["case"]:
+            continue
+        wanted, found, peer = ours.get("log_rewards", []), theirs.get("log_rewards", []), theirs["implementation"]
+        if not all(math.isclose(a, b, rel_tol=AGREEMENT, abs_tol=1) for a, b in zip(wanted, found, strict=True)):
+            raise UsageError(f"{peer} {theirs['case']}: log-rewards {found} of two graphs, ours are {wanted}")
+        ratio = theirs["ms"] / ours["ms_per_replica"]
+        matched = ratio * ours["mean_length"] / theirs["mean_length"]
+        row = {"case": ours["case"], "replicas": ours["replicas"], "peer": peer}
+        rows.append(row | {"ratio": ratio, "ratio_matched": matched})
+    return rows
 
 
 def result_lines(r: Result) -> list[str]:
-    """One measurement."""
-    who = f"{r['implementation']:<9}{r['case']:<9} {r['replicas']} replica{'s' if r['replicas'] > 1 else ' '}"
+    """One measurement in words."""
+    case, who = r["case"], f"{r['implementation']:<9}{r['case']:<9} {_replicas(r)}"
     if "not_measured" in r:
         return [f"{who}  not measured: {r['not_measured']}"]
     low, high = r["ms_range"]
-    what = "measurement" if r["case"] in MEASUREMENTS else "update"
+    what = "measurement" if case in MEASUREMENTS else "update"
     lines = [f"{who}  {r['ms']:8.2f} ms/{what} ({low:.2f} to {high:.2f}), per replica {r['ms_per_replica']:.2f} ms"]
-    if r["case"] == "exact":
-        goal = f"goal {EXACT_GOAL_MS:.0f} ms per replica: {verdict(r['ms_per_replica'] <= EXACT_GOAL_MS)}"
-        lines.append(f"the first {r['first_ms']:.0f} ms (builds the state graph), {goal}, {memory(r)}")
-    elif r["case"] == COLLECT:
-        reached = verdict(r["ms"] < COLLECT_GOAL_SECONDS * 1e3)
-        goal = f", goal {COLLECT_GOAL_SECONDS:.0f} s: {reached}" if r["runs"] == COLLECT_GOAL_RUNS else ""
-        lines.append(f"{r['what']}{goal}, {memory(r)}")
-    elif r["case"] in MEASUREMENTS:
-        lines.append(f"{r['what']}; the first {r['first_ms']:.0f} ms, {memory(r)}")
-    else:
-        rates = f"{r['trajectories_per_second']:,.0f} trajectories/s, {r['states_per_second']:,.0f} states/s"
-        if "rewards_per_second" in r:
-            rates += f", {r['rewards_per_second']:,.0f} rewards/s"
-        lines.append(f"{rates}, mean length {r['mean_length']:.1f}, {memory(r)}")
+    units = ("trajectories", "states", "rewards")
+    facts = [f"{r[f'{unit}_per_second']:,.0f} {unit}/s" for unit in units if f"{unit}_per_second" in r]
+    if "mean_length" in r:
+        facts.append(f"mean length {r['mean_length']:.1f}")
+    if "what" in r:
+        facts.append(r["what"])
+    if "first_ms" in r:
+        facts.append(f"the first {r['first_ms']:.0f} ms")
+    if case == EXACT:
+        facts.append(_goal(f"{EXACT_GOAL_MS:.0f} ms per replica", r["ms_per_replica"] <= EXACT_GOAL_MS))
+    if case == COLLECT and r["runs"] == COLLECTED_RUNS:
+        facts.append(_goal(f"{COLLECT_GOAL_SECONDS:.0f} s", r["ms"] < COLLECT_GOAL_SECONDS * 1e3))
+    facts.append(f"peak memory {r['peak_memory_mb']:.0f} MB")
+    if "peak_device_memory_mb" in r:
+        facts.append(f"on the device {r['peak_device_memory_mb']:.0f} MB")
+    if case == LAST_CASE and r["implementation"] == OURS:
+        facts.append(_goal(f"{LAST_CASE_GOAL_MB:.0f} MB", r["peak_memory_mb"] < LAST_CASE_GOAL_MB))
+    lines.append(", ".join(facts))
     if "phases_ms" in r:
         phases = ", ".join(f"{name} {ms:.2f}" for name, ms in r["phases_ms"].items())
         lines.append(f"phases (ms): {phases}; distinct {r['distinct_share']:.0%} of visited states")
@@ -56,43 +104,28 @@ def result_lines(r: Result) -> list[str]:
     return [lines[0], *(f"    {line}" for line in lines[1:])]
 
 
-def memory(r: Result) -> str:
-    """Peak memory, with its goal where there is one."""
-    text = f"peak memory {r['peak_memory_mb']:.0f} MB"
-    if "peak_device_memory_mb" in r:
-        text += f", on the device {r['peak_device_memory_mb']:.0f} MB"
-    if r["case"] == LAST_CASE and r["implementation"] == OURS:
-        text += f" (goal {LAST_CASE_GOAL_MB:.0f}: {verdict(r['peak_memory_mb'] < LAST_CASE_GOAL_MB)})"
-    return text
-
-
-def verdict(reached: bool) -> str:
-    """In a word."""
-    return "reached" if reached else "missed"
-
-
 def comparison_lines(rows: list[Result]) -> list[str]:
     """Ratios to the peers: milliseconds per update, and per visited state; against the faster peer the goal."""
     if not rows:
         return []
     width = max(9, *(len(row["case"]) for row in rows))
-    lines = [
-        "times as fast as the peers, per replica: by ms per update | by ms per visited state (matched lengths)",
-        *(
-            f"    {row['case']:<{width}} {row['replicas']} replica{'s' if row['replicas'] > 1 else ' '}  {row['peer']:<9}"
-            f"{row['ratio']:7.2f} x |{row['ratio_matched']:7.2f} x"
-            for row in rows
-        ),
-        "against the faster peer at matched lengths:",
-    ]
-    for case, replicas in dict.fromkeys((row["case"], row["replicas"]) for row in rows):
-        ratios = [row["ratio_matched"] for row in rows if (row["case"], row["replicas"]) == (case, replicas)]
-        goal = dict(zip((1, 8), goals(case), strict=False)).get(replicas)
-        judged = "" if goal is None else f" (goal {goal:g} x: {verdict(min(ratios) >= goal)})"
-        lines.append(f"    {case:<{width}} {replicas} replica{'s' if replicas > 1 else ' '}  {min(ratios):5.2f} x{judged}")
+    lines = ["times as fast as the peers, per replica: by ms per update | by ms per visited state (matched lengths)"]
+    faster: dict[str, Result] = {}
+    for row in rows:
+        who = f"    {row['case']:<{width}} {_replicas(row)}  "
+        lines.append(f"{who}{row['peer']:<9}{row['ratio']:7.2f} x |{row['ratio_matched']:7.2f} x")
+        faster[who] = min(faster.get(who, row), row, key=lambda row: row["ratio_matched"])
+    lines.append("against the faster peer at matched lengths:")
+    for who, row in faster.items():
+        ratio, goals = row["ratio_matched"], dict(zip((1, 8), case_of(row["case"]).goals, strict=False))
+        goal = goals.get(row["replicas"])
+        lines.append(f"{who}{ratio:5.2f} x" + ("" if goal is None else f" ({_goal(f'{goal:g} x', ratio >= goal)})"))
     return lines
 
 
-def goals(case: str) -> tuple[float, ...]:
-    """With 1 replica and with 8, of cases that have them."""
-    return DAG_GOALS if parse_dag_case(case) else GOALS.get(case, ())
+def _replicas(r: Result) -> str:
+    return f"{r['replicas']} replica{'s' if r['replicas'] > 1 else ' '}"
+
+
+def _goal(text: str, reached: bool) -> str:
+    return f"goal {text}: {'reached' if reached else 'missed'}"

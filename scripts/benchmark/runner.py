@@ -1,31 +1,67 @@
-"""Runs measurements, each in a fresh process, and says when the machine was not idle."""
+"""Runs measurements, each in a fresh process, and says when the machine was not idle.
+
+Other GFlowNet packages have each an environment of its own under .peers/ of the clone, and are timed by
+scripts/benchmark/peers/<package>_<kind of case>.py.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-from benchmark.cases import BAD_SETTINGS, OUT_OF_MEMORY, Job, UsageError
-from benchmark.dags import DagCase
-from benchmark.installing import PEERS
-from benchmark.machine import DISTURBING_CORES, Disturbance, lacks_memory, only_free_memory, watch
+from benchmark.cases import BAD_SETTINGS, DAG, Case, Job, UsageError
+from benchmark.machine import Others, lacks_memory, only_free_memory
 
 OURS = "gfn_vi"
 SCRIPTS = Path(__file__).resolve().parents[1]
-ERROR_LINES = 15
-# Of log-rewards: a peer computes them in float32.
-AGREEMENT = 1e-2
+CLONE = SCRIPTS.parent
+# Name -> requirements.
+PEERS = {
+    # The torch that requirements.lock has. Its BayesianStructure keeps graphs as objects and goes through them in Python for
+    # masks, features and scores; it is not compared on DAGs.
+    "torchgfn": ("torch==2.13.0", "torchgfn==2.4.1"),
+    # equinox is what its baselines build networks with; gfnx wants numpy 1.26, which newer releases of jax refuse.
+    "gfnx": ("gfnx==0.0.1", "jax==0.6.2", "jaxlib==0.6.2", "equinox==0.13.8", "optax==0.2.8", "numpy==1.26.4"),
+}
+# So much of what a process that failed has said is shown, and so long others are watched before a measurement.
+ERROR_LINES, WATCH_SECONDS = 15, 0.5
 Result = dict[str, Any]
+
+
+def peers_of(case: Case) -> list[str]:
+    """Return the peers that have what the case trains on."""
+    return [peer for peer in PEERS if _script(peer, case).is_file()]
+
+
+def _script(peer: str, case: Case) -> Path:
+    return SCRIPTS / "benchmark" / "peers" / f"{peer}_{case.kind}.py"
+
+
+def _python(peer: str) -> Path:
+    return CLONE / ".peers" / peer / "bin" / "python"
+
+
+def ensure_installed(peer: str) -> None:
+    """Make the peer's environment unless it is there with these very requirements. Raises UsageError with the last words."""
+    python = _python(peer)
+    folder = python.parents[1]
+    if not python.exists():
+        print(f"installing {peer} into {folder} (once, 1 to 5 minutes)", flush=True)
+    make = [sys.executable, "-m", "venv", str(folder)]
+    for command in (make, [str(python), "-m", "pip", "install", "--quiet", *PEERS[peer]]):
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        if done.returncode != 0:
+            raise UsageError(f"{peer} cannot be installed; {' '.join(command)} said:\n{_end_of(done.stdout)}")
 
 
 def run(name: str, job: Job, warn: Callable[[str], None]) -> Result:
@@ -33,130 +69,62 @@ def run(name: str, job: Job, warn: Callable[[str], None]) -> Result:
 
     Without times, and with "not_measured" instead, where it needs more memory than is free.
     """
-    load = watch()
-    if load.busy_cores is None or load.disturbing:
-        warn(f"before {label(name, job)} {load.message()}")
-    disturbance = Disturbance()
-    found = _result_of(name, job)
-    others = disturbance.cores()
-    if others is not None and others > DISTURBING_CORES:
-        warn(f"during {label(name, job)} the machine was not idle: others used {others:.1f} cores on average")
-    head = {"implementation": name, "case": job.case.name, "replicas": job.replicas, "batch": job.case.batch}
-    head |= {"updates": job.updates, "warmup": job.warmup}
-    busy = {"busy_cores_before": load.busy_cores, "busy_cores_during": others, "load_average": load.load_average}
-    return head | found | busy
+    label = f"{name} {job.name}" + (f", {job.replicas} replicas" if job.replicas > 1 else "")
+    result: Result = {"implementation": name, "case": job.name, "replicas": job.replicas, "batch": job.case.batch}
+    result |= {"updates": job.updates, "warmup": job.warmup, "load_average": os.getloadavg()[0]}
+
+    def look(when: str, others: Others) -> None:
+        result[f"busy_cores_{when}"] = others.cores()
+        if warning := others.warning():
+            warn(f"{when} {label} {warning}")
+
+    idle = Others()
+    time.sleep(WATCH_SECONDS)
+    look("before", idle)
+    others = Others()
+    result |= _measured(name, job, label)
+    look("during", others)
+    return result
 
 
-def label(name: str, job: Job) -> str:
-    """For people."""
-    replicas = f", {job.replicas} replicas" if job.replicas > 1 else ""
-    return f"{name} {job.case.name}{replicas}"
-
-
-def _result_of(name: str, job: Job) -> Result:
-    given, environment = job.to_dict(), dict(os.environ)
+def _measured(name: str, job: Job, label: str) -> Result:
+    environment = dict(os.environ)
     if name == OURS:
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(SCRIPTS), environment.get("PYTHONPATH")]))
-        return run_process(name, job, [sys.executable, "-m", "benchmark.measure"], given, environment)
+        return run_process(label, job, [sys.executable, "-m", "benchmark.measure", json.dumps(asdict(job))], environment)
     environment.pop("PYTHONPATH", None)
     environment["JAX_PLATFORMS"] = "cpu"
-    # -O: without asserts, as a user in a hurry would run it
-    command = [str(PEERS[name].python), "-O", str(PEERS[name].script(job.case.kind))]
     with tempfile.TemporaryDirectory() as folder:
-        if isinstance(job.case, DagCase):
+        given = job.facts()
+        if job.case.kind == DAG:
             given["data_file"] = f"{folder}/table.txt"
             write_table(job, given["data_file"])
-        return run_process(name, job, command, given, environment)
+        # -O: without asserts, as a user in a hurry would run it
+        command = [str(_python(name)), "-O", str(_script(name, job.case)), json.dumps(given)]
+        return run_process(label, job, command, environment)
 
 
 def write_table(job: Job, file: str) -> None:
-    """What the score sees, for a peer: one row per line."""
+    """Write what the score sees, for a peer: one row per line."""
     import numpy
     from hydra.utils import instantiate
 
-    from benchmark.overrides import composed
-
-    numpy.savetxt(file, instantiate(composed(job).target.data).table().values.numpy())
+    numpy.savetxt(file, instantiate(job.config().target.data).table().values.numpy())
 
 
-def run_process(name: str, job: Job, command: list[str], given: Mapping[str, Any], environment: dict[str, str]) -> Result:
-    """The command with `given` as JSON; its result is the last line."""
+def run_process(label: str, job: Job, command: list[str], environment: dict[str, str]) -> Result:
+    """Run the command, whose last line is its result. Raises UsageError, which says why it failed."""
     with only_free_memory() if job.device == "cpu" else contextlib.nullcontext():
-        done = subprocess.run([*command, json.dumps(given)], env=environment, capture_output=True, text=True, check=False)
-    words = done.stderr.strip()
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode == BAD_SETTINGS:
-        raise UsageError(words.splitlines()[-1])
-    if done.returncode in (OUT_OF_MEMORY, -signal.SIGKILL) or (done.returncode != 0 and lacks_memory(words)):
+        raise UsageError(done.stderr.splitlines()[-1])
+    if done.returncode == -signal.SIGKILL or (done.returncode != 0 and lacks_memory(done.stderr)):
         return {"not_measured": "needs more memory than is free"}
     if done.returncode != 0:
-        last = "\n".join(words.splitlines()[-ERROR_LINES:])
-        raise UsageError(f"{label(name, job)} failed with status {done.returncode}:\n{last}")
+        raise UsageError(f"{label} failed with status {done.returncode}:\n{_end_of(done.stderr)}")
     found: Result = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
-def summarized(rounds: list[Result]) -> Result:
-    """Several rounds of the same measurement as one: blocks of all of them, median and range; rates follow from the median."""
-    merged = dict(rounds[-1])
-    if "not_measured" in merged:
-        return merged
-    blocks = [ms for one in rounds for ms in one["block_ms"]]
-    merged["block_ms"], merged["rounds"] = blocks, len(rounds)
-    for key in ("peak_memory_mb", "busy_cores_before", "busy_cores_during"):
-        known = [one[key] for one in rounds if one.get(key) is not None]
-        merged[key] = max(known) if known else None
-    ms = median(blocks)
-    merged["ms"], merged["ms_range"] = ms, [min(blocks), max(blocks)]
-    merged["ms_per_replica"] = ms / merged["replicas"]
-    if "mean_length" in merged:
-        merged["mean_length"] = sum(one["mean_length"] for one in rounds) / len(rounds)
-        per_second = 1e3 / ms * merged["replicas"] * merged["batch"]
-        merged["trajectories_per_second"] = per_second
-        merged["states_per_second"] = per_second * merged["mean_length"]
-    if "by_step_ms" in merged:
-        merged["by_step_ms"] = median([one["by_step_ms"] for one in rounds])
-    if "rewards_per_update" in merged:
-        merged["rewards_per_second"] = merged["rewards_per_update"] * 1e3 / ms
-    if "phases_ms" in merged:
-        names = merged["phases_ms"]
-        merged["phases_ms"] = {name: median([one["phases_ms"][name] for one in rounds]) for name in names}
-        merged["distinct_share"] = median([one["distinct_share"] for one in rounds])
-    return merged
-
-
-def compared(results: list[Result]) -> list[Result]:
-    """Ours beside the peers: one row per case, number of replicas and peer.
-
-    ratio: their milliseconds per update over ours per replica; ratio_matched: the same per visited state, so that it does
-    not matter that policies trained from other seeds make shorter or longer trajectories.
-    """
-    rows = []
-    for ours in results:
-        if ours["implementation"] != OURS or "mean_length" not in ours:
-            continue
-        for theirs in results:
-            if theirs["implementation"] != OURS and theirs["case"] == ours["case"] and "ms" in theirs:
-                ratio = theirs["ms"] / ours["ms_per_replica"]
-                rows.append(
-                    {
-                        "case": ours["case"],
-                        "replicas": ours["replicas"],
-                        "peer": theirs["implementation"],
-                        "ratio": ratio,
-                        "ratio_matched": ratio * ours["mean_length"] / theirs["mean_length"],
-                    }
-                )
-    return rows
-
-
-def disagreements(results: list[Result]) -> list[str]:
-    """A line for every peer whose log-rewards of the same graphs are other than ours: it samples from something else."""
-    lines = []
-    ours = {r["case"]: r["log_rewards"] for r in results if r["implementation"] == OURS and "log_rewards" in r}
-    for r in results:
-        wanted, found = ours.get(r["case"]), r.get("log_rewards")
-        if wanted is None or found is None:
-            continue
-        if not all(math.isclose(a, b, rel_tol=AGREEMENT, abs_tol=1) for a, b in zip(wanted, found, strict=True)):
-            lines.append(f"{r['implementation']} {r['case']}: log-rewards {found} of two graphs, ours are {wanted}")
-    return lines
+def _end_of(words: str) -> str:
+    return "\n".join(words.splitlines()[-ERROR_LINES:])

@@ -9,10 +9,9 @@ import pandas as pd
 import pytest
 from gfn_vi.experiments.measures import JSD
 
-from gfn_vi.analysis.reading.differences import differences
+from gfn_vi.analysis.reading.groups import NOT_SET, differences
 from gfn_vi.analysis.reading.table import collect
-from gfn_vi.analysis.statistics.final_values import final_values
-from gfn_vi.analysis.statistics.summary import grouped_curves
+from gfn_vi.analysis.statistics.summary import final_values, grouped_curves
 from gfn_vi.runs.reading import Run
 
 MakeRun = Callable[..., Path]
@@ -51,7 +50,7 @@ def test_a_sweep_over_objectives_and_penalties_has_readable_columns(make_run: Ma
     labels = {f"objective={name} penalty={penalty}" for name in ("reverse_kl", "forward_kl") for penalty in ("none", "square")}
     assert set(final_values(table, "jsd", 1.0)) == labels
     assert set(grouped_curves(table, JSD)) == labels
-    assert differences(table).keys == ["objective", "penalty"]
+    assert list(differences(table).index) == ["objective", "penalty"]
     assert "config.objective.forward" in table_of(folder, keys=["objective.forward"])
 
 
@@ -100,6 +99,28 @@ def test_choices_name_groups_before_keys_do(make_run: MakeRun) -> None:
     assert set(final_values(table_of(folder), "jsd", 1.0)) == {
         *("objective=a penalty=x", "objective=a penalty=y", "objective=b penalty=x"),
     }
+
+
+def test_labels_hold_no_choice_that_others_tell(make_run: MakeRun) -> None:
+    """Each target has a reward of its own: the target's name is enough, and goes first, also in the differences."""
+    for target, reward in (("hypergrid", "corners"), ("tiny_dag", None)):
+        for sampler in ("mlp", "tabular"):
+            for seed in (0, 5):
+                choices = {"reward": reward, "sampler": sampler, "target": target}
+                config = {"arm_name": None, "sampler": sampler, "target": {"name": target}, "choices": choices}
+                folder = make_run(ARM, n_points=2, seed=seed, **config).parent
+    labels = {f"target={target} sampler={sampler}" for target in ("hypergrid", "tiny_dag") for sampler in ("mlp", "tabular")}
+    assert set(final_values(table_of(folder), "jsd", 1.0)) == labels
+    found = differences(table_of(folder))
+    assert set(found.columns) == labels
+    assert found.loc["reward", "target=tiny_dag sampler=mlp"] == NOT_SET
+    assert found.loc["seed", "target=tiny_dag sampler=mlp"] == "0, 5"
+
+
+def test_runs_that_differ_in_seeds_only_are_all_runs(make_run: MakeRun) -> None:
+    for seed in (0, 5):
+        folder = make_run(ARM, n_points=2, seed=seed, arm_name=None).parent
+    assert differences(table_of(folder)).to_dict() == {"all runs": {"seed": "0, 5"}}
 
 
 def test_two_names_of_one_configuration_are_one_run(make_run: MakeRun, tmp_path: Path) -> None:

@@ -19,9 +19,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from gfn_vi.analysis import experiments
 from gfn_vi.analysis.pictures import style
 from gfn_vi.analysis.reading.table import collect, table_hash
-from gfn_vi.analysis import experiments
 from gfn_vi.commands import collect as collect_command
 from gfn_vi.commands import figure as figure_command
 from gfn_vi.runs.reading import RunArrays, TableError

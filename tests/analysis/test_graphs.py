@@ -21,9 +21,9 @@ from system.command import only_run, train
 from gfn_vi.analysis.pictures import style
 from gfn_vi.analysis.pictures.circles import circle_order, on_circle
 from gfn_vi.analysis.pictures.edge_pictures import edge_figure, short_names
-from gfn_vi.analysis.pictures.found_graphs import read_graphs
+from gfn_vi.analysis.pictures.found_graphs import edge_table, read_graphs
 from gfn_vi.analysis.pictures.graph_pictures import equivalence_classes, top_figure
-from gfn_vi.analysis.pictures.graphs import edge_lines, edge_rows, report
+from gfn_vi.analysis.pictures.graphs import edge_lines, report
 from gfn_vi.commands.graphs import main
 from gfn_vi.runs.folders import TableError
 
@@ -115,9 +115,9 @@ def test_a_standard_error_of_samples(tmp_path: Path) -> None:
     """Independent replicas: that of the mean is sqrt(sum of squares) / R; of a single one it is in the terminal."""
     se = np.array([[[0, 0.03], [0.01, 0]], [[0, 0.04], [0.02, 0]]])
     both = two_nodes(tmp_path / "two", n_replicas=2, edges_target=None, top_target=None, edges_learned_se=se)
-    rows = edge_rows(read_graphs(both))
-    assert [row["learned_se"] for row in rows] == pytest.approx([0.025, np.sqrt(5) / 200], abs=1e-15)
-    assert "exact" not in rows[0]
+    table = edge_table(read_graphs(both))
+    assert table["learned_se"].tolist() == pytest.approx([0.025, np.sqrt(5) / 200], abs=1e-15)
+    assert "exact" not in table
     one = two_nodes(tmp_path / "one", edges_target=None, top_target=None, edges_learned_se=se[:1])
     assert "a -> b               0.500 +- 0.030  no" in edge_lines(read_graphs(one), True).splitlines()
 
@@ -136,8 +136,8 @@ def test_names_survive(tmp_path: Path) -> None:
 
 def test_equal_probabilities_stay_in_the_order_of_the_columns(tmp_path: Path) -> None:
     many_nodes(tmp_path, 3, is_known=False)
-    rows = edge_rows(read_graphs(tmp_path))[3:]  # an upper triangle: three edges of probability 0
-    assert [(row["source"], row["target"]) for row in rows] == [("X2", "X1"), ("X3", "X1"), ("X3", "X2")]
+    rows = edge_table(read_graphs(tmp_path))[3:]  # an upper triangle: three edges of probability 0
+    assert list(zip(rows["source"], rows["target"], strict=True)) == [("X2", "X1"), ("X3", "X1"), ("X3", "X2")]
 
 
 def test_a_replica_that_became_nan_is_left_out(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_a_replica_that_became_nan_is_left_out(tmp_path: Path) -> None:
     arrays["edges_learned"][0] = np.nan
     graphs = read_graphs(run_directory(path, **arrays))
     assert (graphs.replicas, graphs.n_replicas) == ((1,), 2)
-    assert [row["learned"] for row in edge_rows(graphs)] == [0.75, 0.125]
+    assert edge_table(graphs)["learned"].tolist() == [0.75, 0.125]
     assert "mean over 1 of 2 replicas" in edge_figure(graphs).axes[0].get_title()
     arrays["edges_learned"][1, 0, 1] = np.nan
     with pytest.raises(TableError, match="every replica became non-finite"):
@@ -215,15 +215,15 @@ def test_matrices_have_sources_as_rows(tmp_path: Path) -> None:
     assert [(axes.get_ylabel(), axes.get_xlabel()) for axes in (learned, exact)] == [("Source", "Target"), ("", "Target")]
     assert [text.get_text() for text in learned.get_yticklabels()] == ["a", "b"]
     for axes, values in ((learned, [0.5, 0.25]), (exact, [0.5, 0.3])):
-        image = axes.images[0]
+        image = axes.collections[0]
         assert image.get_clim() == (0, 1)
         assert [image.get_array()[0, 1], image.get_array()[1, 0]] == values
         assert {(text.get_position(), text.get_text()) for text in axes.texts} == {
-            ((1, 0), f"{values[0]:.2f}"),
-            ((0, 1), f"{values[1]:.2f}"),
+            ((1.5, 0.5), f"{values[0]:.2f}"),
+            ((0.5, 1.5), f"{values[1]:.2f}"),
         }
         frames = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
-        assert [frame.get_xy() for frame in frames] == [(-0.5, 0.5)]
+        assert [frame.get_xy() for frame in frames] == [(0, 1)]
 
 
 def test_matrices_of_samples(tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_matrices_of_samples(tmp_path: Path) -> None:
     ]
     assert not any(axes.texts for axes in known.axes)
     alone = edge_figure(read_graphs(many_nodes(tmp_path / "alone", 12, is_known=False)))
-    assert sum(bool(axes.images) for axes in alone.axes) == 1
+    assert [axes.get_xlabel() for axes in alone.axes].count("Target") == 1
     assert alone.legends == []
 
 

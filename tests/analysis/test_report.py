@@ -15,11 +15,12 @@ import yaml
 from gfn_vi.experiments.measures import JSD
 
 from gfn_vi.analysis import experiments
-from gfn_vi.analysis.pages.report import area_sections, render
-from gfn_vi.analysis.reading.differences import differences, in_words
+from gfn_vi.analysis.pages.report import render
+from gfn_vi.analysis.pages.sections import area_sections, final_sections
 from gfn_vi.analysis.reading.facts import duration, sweep_command
+from gfn_vi.analysis.reading.groups import NOT_SET, differences, in_words
 from gfn_vi.analysis.reading.table import collect, table_hash
-from gfn_vi.analysis.statistics.final_values import final_sections, final_values
+from gfn_vi.analysis.statistics.summary import final_values
 from gfn_vi.commands import report as report_command
 from gfn_vi.runs.state import RunState
 
@@ -180,12 +181,26 @@ def test_differences_between_arms(make_run: MakeRun) -> None:
     make_run("reverse_kl", replicas=2)
     folder = make_run("trajectory_balance").parent
     found = differences(collect(folder, say=lambda _: None))
-    assert found.groups == ["reverse_kl", "trajectory_balance"]
-    assert dict(zip(found.keys, found.values, strict=True)) == {
+    assert list(found.columns) == ["reverse_kl", "trajectory_balance"]
+    assert found.T.to_dict("list") == {
         "objective": ["gfn_vi.objectives.reverse_kl", "gfn_vi.objectives.trajectory_balance"],
-        "objective.baseline": ["leave_one_out", found.not_set],
+        "objective.baseline": ["leave_one_out", NOT_SET],
         "replicas": ["2", "5"],
     }
+
+
+def test_configuration_keys_that_a_figure_computes_are_columns(make_run: MakeRun, tmp_path: Path) -> None:
+    """Else the table would have another hash than the one that the figure was drawn from. What cannot be run has no text."""
+    folder = make_run("reverse_kl").parent
+    own = tmp_path / "figure.py"
+    own.write_text('"""A title\n\n    about it.\n"""\nCONFIG_KEYS = tuple(["target.side"])\n')
+    expected = table_hash(collect(folder, ["target.side"], say=lambda _: None))
+    assert expected != table_hash(collect(folder, say=lambda _: None))
+    text = page_of(folder, own).text
+    assert f"table {expected}" in text
+    assert "A title" in text
+    own.write_text("raise RuntimeError")
+    assert f"table {expected}" not in page_of(folder, own).text
 
 
 def test_values_in_words() -> None:
@@ -321,6 +336,18 @@ def test_command(make_run: MakeRun, tmp_path: Path, capsys: pytest.CaptureFixtur
         assert error.startswith("error: ")
         assert why in error
         assert error.count("\n") == 1
+
+
+def test_hints_are_commands_that_exist_here(make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scripts in a checkout, else those of the installed package."""
+    folder = make_run().parent
+    planned = {path.parent.name: {"overrides": ["seed=0"]} for path in folder.glob("*/config.yaml")}
+    (folder / "sweep.json").write_text(json.dumps({"runs": planned}))
+    for place, form in ((CLONE, "python scripts/{}.py"), (tmp_path, "gfn-vi-{}")):
+        monkeypatch.chdir(place)
+        text = page_of(folder).text
+        for name, rest in (("collect", str(folder)), ("report", str(folder)), ("train", "-m seed=0")):
+            assert f"{form.format(name)} {rest}" in text
 
 
 def test_numbers_of_tuning_seeds_are_not_for_reporting(make_run: MakeRun) -> None:

@@ -40,6 +40,16 @@ def test_summary_and_improvement(make_run: MakeRun, tmp_path: Path) -> None:
     assert [turned["probability"], turned["high"], turned["low"]] == pytest.approx([1 - value for value in both], abs=1e-3)
 
 
+def test_numbers_have_four_digits(make_run: MakeRun, tmp_path: Path) -> None:
+    for arm in ("trajectory_balance", "reverse_kl"):
+        folder = make_run(arm, n_points=7).parent
+    for path in write_summary(collect(folder, say=lambda _: None), tmp_path, [JSD]):
+        numbers = pd.read_csv(path, dtype=str).drop(
+            columns=["metric", "group", "measure", "than", "trajectories"], errors="ignore"
+        )
+        assert numbers.map(lambda text: f"{float(text):.4g}").equals(numbers)
+
+
 def test_one_evaluation_has_no_area(make_run: MakeRun, tmp_path: Path) -> None:
     table = collect(make_run("reverse_kl").parent, say=lambda _: None)
     last = table[table["trajectories"] == table["trajectories"].max()]

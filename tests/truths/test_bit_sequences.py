@@ -8,9 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from building import make_trainer
+from building import generators, make_sampler
+from measuring import check_cells, check_weighted_log_Z, measured
 
 from gfn_vi.core.errors import ConfigError
+from gfn_vi.evaluation.exact.enumeration import enumerate_policies
+from gfn_vi.evaluation.exact.metrics import ExactMetrics
+from gfn_vi.evaluation.sampled.modes_visited import ModesVisited
 from gfn_vi.targets.bit_sequences import BitSequences
 
 SHIPPED: dict[str, Any] = {
@@ -23,6 +27,7 @@ SHIPPED: dict[str, Any] = {
     "max_enumerated_states": 1_000_000,
 }
 MODES = ["001011", "110100", "001000"]
+N_REPLICAS = 12
 
 
 def make(**changes: Any) -> BitSequences:
@@ -38,6 +43,12 @@ def hamming(a: str, b: str) -> int:
     return sum(x != y for x, y in zip(a, b, strict=True))
 
 
+def mode_of(string: str, distance: int) -> int:
+    """The first of the nearest modes, -1 beyond the distance."""
+    distances = [hamming(string, m) for m in MODES]
+    return distances.index(min(distances)) if min(distances) <= distance else -1
+
+
 @pytest.mark.parametrize("order", ["left_to_right", "any"])
 @pytest.mark.parametrize("word", [1, 2, 3])
 def test_listing_all_sequences(order: str, word: int) -> None:
@@ -49,14 +60,7 @@ def test_listing_all_sequences(order: str, word: int) -> None:
     assert sorted(strings) == ["".join(bits) for bits in product("01", repeat=6)]
     nearest = torch.tensor([min(hamming(s, m) for m in MODES) for s in strings], dtype=torch.float64)
     torch.testing.assert_close(graph.log_reward[full], -3.0 * nearest / 6, rtol=1e-14, atol=0)
-    n_cells, symbols = 6 // word, 2**word
-    partial = (math.comb(n_cells, k) if order == "any" else 1 for k in range(n_cells + 1))
-    assert graph.n_states == target.n_states == sum(c * symbols**k for k, c in enumerate(partial))
-    pairs = set(zip(graph.source.tolist(), graph.target.tolist(), strict=True))
-    assert len(pairs) == len(graph.source), "two actions lead from one state to one child"
-    parents = torch.bincount(graph.target, minlength=graph.n_states)
-    written_cells = (graph.states > 0).sum(1)
-    assert torch.equal(parents, written_cells if order == "any" else written_cells.clamp(max=1))
+    check_cells(target, 6 // word, 2**word, order == "any")
 
 
 @pytest.mark.parametrize("order", ["left_to_right", "any"])
@@ -67,10 +71,28 @@ def test_modes_are_those_within_the_distance(order: str, distance: int) -> None:
     full = graph.forward_mask[:, -1]
     mode = target.mode_index(graph.states)
     assert bool((mode[~full] == -1).all())
-    for string, found in zip(written(target, graph.states[full]), mode[full].tolist(), strict=True):
-        distances = [hamming(string, m) for m in MODES]
-        assert found == (distances.index(min(distances)) if min(distances) <= distance else -1)
+    assert mode[full].tolist() == [mode_of(string, distance) for string in written(target, graph.states[full])]
     assert target.n_modes == 3 == len(set(mode.tolist()) - {-1})
+
+
+@pytest.mark.parametrize("order", ["left_to_right", "any"])
+@pytest.mark.parametrize("distance", [0, 1, 2])
+def test_covered_and_visited_modes_are_those_of_the_target(order: str, distance: int) -> None:
+    """Counted string by string: P_T of what lies within the distance, against half of the target's; and where samples ended."""
+    target = make(length=6, word=3, order=order, modes=MODES, mode_distance=distance)
+    sampler = make_sampler(target, n_replicas=N_REPLICAS)
+    listed = enumerate_policies(sampler, target)
+    drawn = sampler.rollout(3, generators(1, N_REPLICAS))
+    visited = ModesVisited(target, N_REPLICAS, torch.device("cpu"))
+    visited.observe(drawn)
+    strings = written(target, listed.objects)
+    members = [[mode_of(s, distance) == k for s in strings] for k in range(len(MODES))]
+    p_t, pi = listed.per_object(listed.log_pf.exp()), target.log_reward(listed.objects).softmax(0)
+    covered = sum((p_t[:, k].sum(1) >= pi[k].sum() / 2).double() for k in torch.tensor(members))
+    ends = [{mode_of(s, distance) for s in written(target, x)} - {-1} for x in drawn.terminal_states()]
+    assert measured(ExactMetrics(), sampler, target, generators(0, N_REPLICAS))["modes_covered"].tolist() == covered.tolist()
+    assert visited.statistics()["modes_visited"].tolist() == [len(found) for found in ends]
+    assert len(set(covered.tolist())) > 1, "replicas differ, so that the count says something"
 
 
 @pytest.mark.parametrize(("length", "beta"), [(1, 0.5), (6, 3.0), (12, 20.0)])
@@ -112,28 +134,7 @@ def test_the_size_of_the_paper_is_built_without_listing(order: str) -> None:
 
 
 def test_samples_of_a_large_target_estimate_log_partition() -> None:
-    """A sampler after 60 updates, on a space that is not listed: the importance-weighted estimate of log Z agrees within 5 of its
-    standard errors, which are small, and the ELBO stays below.
-    """
-    trainer = make_trainer(
-        "target=bit_sequences",
-        "target.length=24",
-        "target.modes=1",
-        "target.beta=12",
-        "sampler.hidden=[32]",
-        "trainer.batch_size=16",
-        replicas=4,
-    )
-    for _ in range(60):
-        trainer.update()
-    target, measured = trainer.parts.target, trainer.measure()
-    assert isinstance(target, BitSequences)
-    assert not target.enumerable
-    assert target.log_Z is not None
-    error, spread = measured["sampled_log_Z"] - target.log_Z, measured["sampled_log_Z_se"]
-    assert bool((spread < 0.15).all()), spread.tolist()
-    assert bool((error.abs() < 5 * spread).all()), (error / spread).tolist()
-    assert bool((measured["sampled_elbo"] < target.log_Z).all())
+    check_weighted_log_Z("target=bit_sequences", "target.length=24", "target.modes=1", "target.beta=12")
 
 
 @pytest.mark.parametrize(

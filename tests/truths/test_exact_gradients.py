@@ -174,7 +174,7 @@ def test_detailed_balance_is_theorem_five_between_all_layers() -> None:
     space = make_target("grid3x3")
     graph = space.state_graph()
     sampler = make_sampler(space, n_replicas=1, flow=True)
-    visits = ExactGradients(sampler, graph).under("P_F").flows.visits[:, 0].log()
+    visits = ExactGradients(sampler, graph).under("P_F").visits.states[:, 0].log()
     with torch.no_grad():
         sampler.log_Z.zero_()
         sampler.flow_table[0, space.state_index(graph.states), 0] = visits

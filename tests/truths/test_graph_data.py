@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from gfn_vi.core.errors import ConfigError
-from gfn_vi.targets.dags.data import ErdosRenyiData, LinearGaussian, ScaleFree
+from gfn_vi.targets.dags.data import ErdosRenyiData, LinearGaussianNetwork, ScaleFree
 from gfn_vi.targets.dags.pgmpy_network import KNOWN, PgmpyNetwork
 
 KINDS = {"erdos_renyi": ErdosRenyiData, "scale_free": ScaleFree}
@@ -27,7 +27,7 @@ needs_pgmpy = pytest.mark.skipif(
 )
 
 
-def made(kind: str, **changed: Any) -> LinearGaussian:
+def made(kind: str, **changed: Any) -> LinearGaussianNetwork:
     sizes = {"n_nodes": 6, "edges_per_node": 2, "weight_scale": 0.7, "noise_scale": 0.5, "n_samples": 20, "n_held_out": 10}
     return KINDS[kind](**{**sizes, "seed": 0, **changed})
 
@@ -142,7 +142,7 @@ def test_scale_free_graphs_have_hubs_with_many_parents(m: int) -> None:
     """m edges leave every node but the first ones, and the largest in-degree is far from that of Erdos-Renyi graphs."""
     n = 60
 
-    def largest(data: LinearGaussian) -> float:
+    def largest(data: LinearGaussianNetwork) -> float:
         return float(data.graph()[0].sum(0).max())
 
     for seed in range(10):
@@ -160,6 +160,7 @@ def test_scale_free_graphs_have_hubs_with_many_parents(m: int) -> None:
         ("erdos_renyi", {"n_nodes": 1}, "target.data.n_nodes=1: expected a whole number >= 2"),
         ("erdos_renyi", {"edges_per_node": -1.0}, "target.data.edges_per_node=-1.0: expected a number >= 0"),
         ("scale_free", {"edges_per_node": 0}, r"target.data.edges_per_node=0: expected a whole number from 1 to 5"),
+        ("scale_free", {"edges_per_node": 1.5}, r"target.data.edges_per_node=1.5: expected a whole number from 1 to 5"),
         ("scale_free", {"edges_per_node": 6}, r"target.data.edges_per_node=6: expected a whole number from 1 to 5"),
         ("scale_free", {"weight_scale": -1.0}, "target.data.weight_scale=-1.0: expected a standard deviation >= 0"),
         ("scale_free", {"noise_scale": 0.0}, "target.data.noise_scale=0.0: expected a standard deviation > 0"),

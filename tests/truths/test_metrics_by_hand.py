@@ -67,6 +67,26 @@ def test_a_mode_is_covered_by_half_of_its_mass(shares: list[float], covered: int
     assert measured(ExactMetrics(), sampler, space, generators(0, 1))["modes_covered"].tolist() == [covered]
 
 
+class StarOfOtherModes(TinyDag):
+    """Nodes 1 and 2 are one mode, node 3 is none, and of a second mode there is no state; or nobody knows its modes."""
+
+    n_modes: int | None = 2
+
+    def mode_index(self, states: Tensor) -> Tensor:
+        return torch.tensor([-1, 0, 0, -1])[states[..., 0]]
+
+
+@pytest.mark.parametrize(("n_modes", "covered"), [(2, 1), (None, 0)])
+def test_modes_are_what_the_target_says(n_modes: int | None, covered: int) -> None:
+    """P_T has more than half of 0.6 on nodes 1 and 2, less than half of 0.4 on each of 1 and 3, regions of top reward."""
+    space = StarOfOtherModes([[0, 1], [0, 2], [0, 3]], {1: 2.0, 2: 1.0, 3: 2.0})
+    space.n_modes = n_modes
+    sampler = make_sampler(space)
+    with torch.no_grad():
+        sampler.forward_table[0, 0, :3] = torch.tensor([0.19, 0.63, 0.18]).double().log()
+    assert measured(ExactMetrics(), sampler, space, generators(0, 1))["modes_covered"].tolist() == [covered]
+
+
 def test_modes_visited_are_those_that_were_met_and_no_others() -> None:
     """Node 2 is in no mode; what was met stays met."""
     visited = ModesVisited(star(), 2, torch.device("cpu"))

@@ -136,7 +136,7 @@ def test_one_window_is_the_whole_trajectory() -> None:
 
 def wrong_gain(self: GraphExpectations, log_start: Tensor, right: Callable[..., Tensor]) -> Tensor:
     """The mean of what comes before an edge is left out."""
-    half = (self.flows.edges * self.gain.detach() * self.gain).sum(0) + (self.flows.stops * self.end.detach() * self.end).sum(0)
+    half = (self.visits.edges * self.gain.detach() * self.gain).sum(0) + (self.visits.stops * self.end.detach() * self.end).sum(0)
     return 2 * half - half.detach()
 
 
@@ -187,15 +187,15 @@ def test_every_log_Z_counts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_theorems_hold_at_the_optimum_where_both_sides_vanish() -> None:
-    """P_F made of the flows of P_B: gradients are rounding, and so are their differences."""
+    """P_F with the same visits as P_B: gradients are rounding, and so are their differences."""
     space = make_target("grid3x3")
     sampler = make_sampler(space, n_replicas=2)
-    flows = ExactGradients(sampler, space.state_graph()).under("P_B").flows
+    visits = ExactGradients(sampler, space.state_graph()).under("P_B").visits
     graph = space.state_graph()
     with torch.no_grad():
         row = space.state_index(graph.states)
-        sampler.forward_table[:, row[graph.source], graph.forward_action] = flows.edge_kernel.T.log()
-        sampler.forward_table[:, row, -1] = flows.stop_kernel.T.log()
+        sampler.forward_table[:, row[graph.source], graph.forward_action] = visits.edge_kernel.T.log()
+        sampler.forward_table[:, row, -1] = visits.stop_kernel.T.log()
     for check in by_dynamic_programming(sampler, space, generators(0, 2), 5, all_junctions(graph.n_levels)):
         assert check.holds(TOLERANCE), check
 

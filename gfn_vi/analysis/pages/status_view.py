@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -83,27 +84,19 @@ def short_labels(runs: Sequence[RunState]) -> dict[str, str]:
     for run in runs:
         groups.setdefault(short[run.name], []).append(run)
     for label, group in groups.items():
-        if len(group) > 1 or not label:
-            short |= _told_apart(label, group)
+        if len(group) == 1 and label:
+            continue
+        shared = set.intersection(*(set(run.overrides) for run in group))
+        own = {run.name: [word for word in run.overrides if word not in shared] for run in group}
+        is_enough = len({tuple(words) for words in own.values()}) == len(group) > 1
+        for run in group:
+            words = [re.sub(r"^[^=]*\.", "", word) for word in own[run.name]]  # optimizer.lr_log_Z=0.1 -> lr_log_Z=0.1
+            short[run.name] = " ".join([label, *words]).strip() if is_enough else (label + run.name[-HASH:]).lstrip("-")
     return short
 
 
-def _told_apart(label: str, group: Sequence[RunState]) -> dict[str, str]:
-    shared = set.intersection(*(set(run.overrides) for run in group))
-    own = {run.name: [_without_path(word) for word in run.overrides if word not in shared] for run in group}
-    if len({tuple(words) for words in own.values()}) == len(group) > 1:
-        return {name: " ".join(filter(None, [label, *words])) for name, words in own.items()}
-    return {run.name: (label + run.name[-HASH:]).lstrip("-") for run in group}
-
-
-def _without_path(override: str) -> str:
-    """ "optimizer.lr_log_Z=0.1" -> "lr_log_Z=0.1"."""
-    key, equals, value = override.partition("=")
-    return key.rpartition(".")[2] + equals + value
-
-
 def clock(seconds: float | None, unknown: str = "-") -> str:
-    """ "1:02:03", "2:03"; `unknown` for None."""
+    """Return hours, minutes and seconds as "1:02:03" or "2:03"; `unknown` for None."""
     if seconds is None:
         return unknown
     minutes, rest = divmod(round(seconds), 60)
@@ -111,13 +104,8 @@ def clock(seconds: float | None, unknown: str = "-") -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def number(value: float | None, form: str, unknown: str = "-") -> str:
-    """The number in that form; `unknown` for None."""
-    return unknown if value is None else format(value, form)
-
-
 def summary_line(seen: Snapshot) -> str:
-    """ "quickstart: 6 runs: 4 done, 1 running, 1 missing; 0:20 left"."""
+    """Return all runs in a line: "quickstart: 6 runs: 4 done, 1 running, 1 missing; about 0:20 left"."""
     counts = ", ".join(f"{n} {state}" for state, n in count(seen.runs).items())
     text = f"{seen.title}: {len(seen.runs)} run{'s' * (len(seen.runs) != 1)}: {counts}"
     left = seconds_left(seen.runs, seen.progress)
@@ -130,72 +118,65 @@ def headlines(seen: Snapshot) -> list[Headline]:
 
 
 def judged_by(seen: Snapshot) -> str:
-    """The metric that all runs are judged by; a general word where there is none or there are several."""
+    """Return the metric that all runs are judged by; a general word where there is none or there are several."""
     metrics = {headline.metric for headline in headlines(seen)}
     return metrics.pop() if len(metrics) == 1 else HEADLINE
 
 
-def judged(seen: Snapshot, run: RunState, unknown: str) -> str:
-    """The headline's last value, with its standard error where it is sampled and its name where runs differ in it."""
-    progress = seen.progress[run.name]
-    if run.headline is None or progress.value is None:
-        return unknown
-    error = "" if progress.standard_error is None else f"+-{progress.standard_error:.1g}"
-    name = f"{run.headline.metric}=" if judged_by(seen) == HEADLINE else ""
-    return f"{name}{progress.value:.3g}{error}"
+def cells(seen: Snapshot, run: RunState, unknown: str, thousands: str = "") -> dict[str, str]:
+    """Column -> text about the run; the headline has its standard error where it is sampled, its name where runs differ in it."""
+    p, value = seen.progress[run.name], unknown
+    if run.headline is not None and p.value is not None:
+        name = f"{run.headline.metric}=" if judged_by(seen) == HEADLINE else ""
+        value = f"{name}{p.value:.3g}" + ("" if p.standard_error is None else f"+-{p.standard_error:.1g}")
+    return {
+        "state": run.state,
+        "share": unknown if p.share is None else f"{p.share:.0%}",
+        "trajectories": f"{p.trajectories:{thousands}d}" if p.total or not thousands else unknown,
+        "of": unknown if p.total is None else f"{p.total:{thousands}d}",
+        HEADLINE: value,
+        "spent": clock(p.seconds, unknown),
+        "left": clock(p.seconds_left, unknown),
+    }
 
 
-def headline_lines(seen: Snapshot) -> list[str]:
-    """ "jsd: exact JSD, lower is better; a replica that is not finite counts as 0.693", a line for each metric."""
+def notes(seen: Snapshot) -> list[str]:
+    """Return lines below the rows: how many runs have none, and what each metric says.
+
+    "jsd: exact JSD, lower is better; a replica that is not finite counts as 0.693".
+    """
+    shown = {run.name for run in seen.shown}
+    rest = count([run for run in seen.runs if run.name not in shown])
     return [
-        f"{h.metric}: {h.words}, {'lower' if h.direction == 'minimize' else 'higher'} is better; "
-        f"a replica that is not finite counts as {h.worst:.3g}"
-        for h in headlines(seen)
+        *(["not shown: " + ", ".join(f"{n} {state}" for state, n in rest.items())] if rest else []),
+        *(
+            f"{h.metric}: {h.words}, {'lower' if h.direction == 'minimize' else 'higher'} is better; "
+            f"a replica that is not finite counts as {h.worst:.3g}"
+            for h in headlines(seen)
+        ),
     ]
 
 
-def rest_line(seen: Snapshot) -> str:
-    """How many runs have no row; "" if all have one."""
-    names = {run.name for run in seen.shown}
-    rest = [run for run in seen.runs if run.name not in names]
-    return "not shown: " + ", ".join(f"{n} {state}" for state, n in count(rest).items()) if rest else ""
-
-
-def errors(seen: Snapshot) -> list[tuple[str, str]]:
-    """(runs, error line) for every different error among the shown runs."""
-    by_line: dict[str, list[str]] = {}
-    for run in seen.shown:
-        if run.error_line:
-            by_line.setdefault(run.error_line, []).append(seen.labels[run.name])
-    return [(label_list(labels), line) for line, labels in by_line.items()]
-
-
-def label_list(labels: Sequence[str], most: int = 1) -> str:
-    """ "a and 3 more"."""
-    more = len(labels) - most
-    return ", ".join(labels) if more <= 0 else f"{', '.join(labels[:most])} and {more} more"
-
-
 def plain(seen: Snapshot) -> str:
-    """A headline, a header, one line per run."""
-    names = PLAIN.format("state", "share", "trajectories", "of", judged_by(seen), "spent", "left", "run  error")
-    lines = [summary_line(seen), names]
+    """Return a headline, a header, one line per run: its name, its label where that says more, its error."""
+    header = PLAIN.format("state", "share", "trajectories", "of", judged_by(seen), "spent", "left", "run  error")
+    lines = [summary_line(seen), header]
     for run in seen.shown:
-        p = seen.progress[run.name]
-        share = "-" if p.share is None else f"{p.share:.0%}"
-        numbers = (str(p.trajectories), number(p.total, "d"), judged(seen, run, "-"), clock(p.seconds), clock(p.seconds_left))
-        lines.append(PLAIN.format(run.state, share, *numbers, f"{run.name}  {run.error_line}".rstrip()))
-    return "\n".join([*lines, *filter(None, [rest_line(seen), *headline_lines(seen)])])
+        label = seen.labels[run.name]
+        more = f"  ({label})" if "=" in label else ""
+        lines.append(PLAIN.format(*cells(seen, run, "-").values(), f"{run.name}{more}  {run.error_line}".rstrip()))
+    return "\n".join([*lines, *notes(seen)])
 
 
 # Column -> the narrowest screen that has it.
-WIDTHS = {"run": 0, "state": 0, "progress": 100, "": 0, "trajectories": 70, HEADLINE: 56, "spent": 70, "left": 0}
+WIDTHS = {"run": 0, "state": 0, "progress": 100, "share": 0, "trajectories": 70, HEADLINE: 56, "spent": 70, "left": 0}
 
 
 def table(seen: Snapshot, width: int, remark: str) -> RenderableType:
-    """The same for a screen of `width` characters, errors and a remark below the rows."""
+    """Return the same for a screen of `width` characters, errors and a remark below the rows."""
     from rich.console import Group
     from rich.padding import Padding
+    from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text
 
@@ -203,42 +184,27 @@ def table(seen: Snapshot, width: int, remark: str) -> RenderableType:
     grid = Table(box=None, pad_edge=False, header_style="bright_black", padding=(0, 2, 0, 0))
     for name in columns:
         left = name in ("run", "state", "progress")
-        grid.add_column(judged_by(seen) if name == HEADLINE else name, justify="left" if left else "right", no_wrap=name != "run")
+        title = {HEADLINE: judged_by(seen), "share": ""}.get(name, name)
+        grid.add_column(title, justify="left" if left else "right", no_wrap=name != "run")
     for run in seen.shown:
-        cells = _cells(run, seen.labels[run.name], seen.progress[run.name], judged(seen, run, ""))
-        grid.add_row(*(cells[name] for name in columns))
-    parts: list[RenderableType] = [Text(summary_line(seen), style="bold"), Padding(grid, (1, 0, 0, 0))]
-    if rest := rest_line(seen):
-        parts.append(Text(rest, style="bright_black"))
-    for line in headline_lines(seen):
-        parts.append(Text(line, style="bright_black", no_wrap=True, overflow="ellipsis"))
-    if remark:
-        parts.append(Text(remark, style="bright_black"))
-    told = errors(seen)
-    if told:
-        parts.append(Text())
-    for labels, line in told[:ERROR_LINES]:
-        parts.append(Text.assemble((labels, "bold"), ": ", line, no_wrap=True, overflow="ellipsis"))
-    if len(told) > ERROR_LINES:
-        parts.append(Text(f"{len(told) - ERROR_LINES} other errors", style="bright_black"))
-    return Group(*parts)
-
-
-def _cells(run: RunState, label: str, progress: Progress, value: str) -> dict[str, RenderableType]:
-    """Column -> cell; empty where nothing is known."""
-    from rich.progress_bar import ProgressBar
-    from rich.text import Text
-
-    color, share = COLORS[run.state], progress.share
-    bar = ProgressBar(total=1.0, completed=share or 0.0, width=12, complete_style=color, finished_style=color)
-    texts = {
-        "": "" if share is None else f"{share:.0%}",
-        "trajectories": f"{progress.trajectories:,}" if progress.total else "",
-        HEADLINE: value,
-        "spent": clock(progress.seconds, ""),
-        "left": clock(progress.seconds_left, ""),
-    }
-    # The text does not wrap, its column may shrink.
-    name = Text(label, no_wrap=True, overflow="ellipsis")
-    cells: dict[str, RenderableType] = {"run": name, "state": Text(run.state, style=color), "progress": bar}
-    return cells | {column: Text(text) for column, text in texts.items()}
+        color, share = COLORS[run.state], seen.progress[run.name].share
+        row: dict[str, RenderableType] = {name: Text(text) for name, text in cells(seen, run, "", ",").items()}
+        row |= {
+            "run": Text(seen.labels[run.name], no_wrap=True, overflow="ellipsis"),  # it does not wrap, its column may shrink
+            "state": Text(run.state, style=color),
+            "progress": ProgressBar(total=1.0, completed=share or 0.0, width=12, complete_style=color, finished_style=color),
+        }
+        grid.add_row(*(row[name] for name in columns))
+    lines = [*notes(seen), *([remark] if remark else [])]
+    below = [Text(line, style="bright_black", no_wrap=True, overflow="ellipsis") for line in lines]
+    errors: dict[str, list[str]] = {}  # every different one, with the runs that have it
+    for run in seen.shown:
+        if run.error_line:
+            errors.setdefault(run.error_line, []).append(seen.labels[run.name])
+    told = [
+        Text.assemble((first + (f" and {len(more)} more" if more else ""), "bold"), ": ", line, no_wrap=True, overflow="ellipsis")
+        for line, (first, *more) in list(errors.items())[:ERROR_LINES]
+    ]
+    if len(errors) > ERROR_LINES:
+        told.append(Text(f"{len(errors) - ERROR_LINES} other errors", style="bright_black"))
+    return Group(Text(summary_line(seen), style="bold"), Padding(grid, (1, 0, 0, 0)), *below, *([Text(), *told] if told else []))

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gfn_vi.analysis.pictures import style
-from gfn_vi.analysis.pictures.found_graphs import Graphs, agreement
+from gfn_vi.analysis.pictures.found_graphs import Graphs
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 PAGE_NODES, NODES_WITH_VALUES = 24, 8
@@ -27,11 +26,12 @@ NO_EDGE = "0.88"
 
 def edge_figure(graphs: Graphs) -> Figure:
     """Learned probabilities beside the exact ones; beside the true graph where there are none and it is known; or alone."""
+    import seaborn
     from matplotlib.figure import Figure
 
     panels = {f"Learned\n{_spread(graphs)}": graphs.mean}
     if graphs.exact is not None:
-        panels[f"Exact posterior\n{agreement(graphs.mean, graphs.exact)}"] = graphs.exact
+        panels[f"Exact posterior\n{graphs.agreement}"] = graphs.exact
     elif graphs.true is not None:
         panels["True graph\n"] = graphs.true.astype(float)
     names = short_names(graphs.names, LONGEST_NAME)
@@ -46,14 +46,27 @@ def edge_figure(graphs: Graphs) -> Figure:
     width = beside + len(panels) * (side + 0.12) + 0.7
     figure = Figure(figsize=(width, side + below + 0.75 + (0.2 if graphs.true is not None else 0)), layout="constrained")
     every = figure.subplots(1, len(panels), squeeze=False)[0]
+    look: dict[str, Any] = {"cmap": style.PROBABILITY, "vmin": 0, "vmax": 1, "cbar": False, "square": True}
+    look |= {"mask": np.eye(d, dtype=bool), "linewidths": 0.4, "linecolor": "0.85", "fmt": ".2f"}
     for axes, (title, values) in zip(every, panels.items(), strict=True):
-        image = _matrix(axes, values, graphs.true, cell, d <= NODES_WITH_VALUES and not title.startswith("True"))
+        has_values = d <= NODES_WITH_VALUES and not title.startswith("True")
+        seaborn.heatmap(values, ax=axes, annot=has_values, annot_kws={"fontsize": min(7.0, 0.3 * cell)}, **look)
+        for i, j in np.argwhere(np.zeros((d, d)) if graphs.true is None else graphs.true):
+            axes.add_patch(_frame((j, i), min(1.4, 0.09 * cell)))
+        for text in axes.texts:
+            text.set_color("white" if float(text.get_text()) > 0.6 else "0.15")
+        axes.set_facecolor(NO_EDGE)
+        axes.grid(False)
+        axes.tick_params(length=0)
         axes.set_title(title, fontsize=7.5)
         axes.set_xlabel("Target")
-        axes.set_xticks(range(d), names, fontsize=size, rotation=90 if is_upright else 0, parse_math=False)
-        axes.set_yticks(range(d), names if axes is every[0] else [""] * d, fontsize=size, parse_math=False)
+        ticks = np.arange(d) + 0.5
+        axes.set_xticks(ticks, names, fontsize=size, rotation=90 if is_upright else 0, parse_math=False)
+        axes.set_yticks(ticks, names if axes is every[0] else [""] * d, fontsize=size, rotation=0, parse_math=False)
+        for spine in axes.spines.values():
+            spine.set(visible=True, color="0.4", linewidth=0.6)
     every[0].set_ylabel("Source")
-    bar = figure.colorbar(image, cax=every[-1].inset_axes((1 + BAR / side, 0, BAR / side, 1)))
+    bar = figure.colorbar(every[-1].collections[0], cax=every[-1].inset_axes((1 + BAR / side, 0, BAR / side, 1)))
     bar.set_label("Probability of the edge")
     bar.outline.set_linewidth(0.5)
     if graphs.true is not None:
@@ -65,41 +78,16 @@ def _spread(graphs: Graphs) -> str:
     """Over what was averaged, and what that is worth."""
     kept, n = len(graphs.replicas), graphs.n_replicas
     parts = [f"mean over {kept if kept == n else f'{kept} of {n}'} replicas"] if n > 1 else []
-    if graphs.standard_error_of_mean is not None:
-        parts.append(f"standard error at most {graphs.standard_error_of_mean.max():.2g}")
+    if graphs.standard_error is not None:
+        parts.append(f"standard error at most {graphs.standard_error.max():.2g}")
     return ", ".join(parts)
-
-
-def _matrix(axes: Axes, values: np.ndarray, true: np.ndarray | None, cell: float, has_values: bool) -> Any:
-    """One panel; cell: points. Returns the image, for the color bar."""
-    d = len(values)
-    shown = np.ma.masked_array(values, np.eye(d, dtype=bool))
-    axes.set_facecolor(NO_EDGE)
-    image = axes.imshow(shown, cmap=style.PROBABILITY, vmin=0, vmax=1, interpolation="nearest")
-    axes.set_xticks(np.arange(d + 1) - 0.5, minor=True)
-    axes.set_yticks(np.arange(d + 1) - 0.5, minor=True)
-    axes.grid(False)
-    axes.grid(True, which="minor", color="0.85", linewidth=0.4)
-    axes.tick_params(which="both", length=0)
-    axes.set_axisbelow(False)
-    for spine in axes.spines.values():
-        spine.set(visible=True, color="0.4", linewidth=0.6)
-    pairs = [(i, j) for i in range(d) for j in range(d) if i != j]
-    for i, j in pairs:
-        if true is not None and true[i, j]:
-            axes.add_patch(_frame((j, i), min(1.4, 0.09 * cell)))
-        if has_values:
-            color = "white" if values[i, j] > 0.6 else "0.15"
-            axes.text(j, i, f"{values[i, j]:.2f}", ha="center", va="center", color=color, fontsize=min(7.0, 0.3 * cell))
-    return image
 
 
 def _frame(cell: tuple[int, int], width: float = 1.4) -> Any:
     """Around the cell (column, row)."""
     from matplotlib.patches import Rectangle
 
-    corner = (cell[0] - 0.5, cell[1] - 0.5)
-    return Rectangle(corner, 1, 1, fill=False, edgecolor=style.palette(6)[5], linewidth=width, zorder=3)
+    return Rectangle(cell, 1, 1, fill=False, edgecolor=style.palette(6)[5], linewidth=width, zorder=3)
 
 
 def short_names(names: Sequence[str], longest: int) -> list[str]:

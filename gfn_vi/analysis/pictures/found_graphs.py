@@ -1,4 +1,11 @@
-"""The graphs that a run has found, read from its arrays."""
+"""The graphs that a run has found, read from its arrays.
+
+    learned(i -> j) = mean over replicas of  sum over graphs G with the edge i -> j of P_T(G)
+
+The range over replicas tells how far training can be trusted, the exact posterior (where all graphs can be listed) how far the
+learned one can. Of samples there is a standard error instead: that of the mean, the replicas' own being independent. A replica
+that became NaN is left out.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +14,15 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gfn_vi.runs.files import ARRAYS, RUN_FILES
 from gfn_vi.runs.folders import TableError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NEEDED = ("names", "edges_learned", "top_graphs", "top_learned", "top_log_reward")
 OPTIONAL = ("edges_target", "edges_learned_se", "true_graph", "top_target")
@@ -23,7 +34,7 @@ class Graphs:
 
     names: tuple[str, ...]
     learned: np.ndarray  # [R, d, d] probability of each edge
-    standard_error: np.ndarray | None  # [R, d, d] of learned, where that is a mean over samples
+    standard_error: np.ndarray | None  # [d, d] of the mean over replicas, where each of them is a mean over samples
     exact: np.ndarray | None  # [d, d] under the posterior, where all graphs can be listed
     true: np.ndarray | None  # [d, d] bool, where it is known
     top: np.ndarray  # [R, K, d, d] bool
@@ -40,11 +51,12 @@ class Graphs:
         return np.asarray(self.learned.mean(0))
 
     @property
-    def standard_error_of_mean(self) -> np.ndarray | None:
-        """[d, d] of samples, else None."""
-        if self.standard_error is None:
-            return None
-        return np.asarray(np.sqrt((self.standard_error**2).sum(0)) / len(self.replicas))
+    def agreement(self) -> str:
+        """Root mean square and largest difference between learned and exact over ordered pairs."""
+        assert self.exact is not None
+        difference = self.mean - self.exact
+        rmse = np.sqrt((difference[~np.eye(len(difference), dtype=bool)] ** 2).mean())
+        return f"RMSE {rmse:.2g}, largest difference {np.abs(difference).max():.2g}"
 
 
 def read_graphs(directory: Path) -> Graphs:
@@ -63,33 +75,51 @@ def read_graphs(directory: Path) -> Graphs:
     missing = [name for name in NEEDED if name not in arrays]
     if missing:
         raise TableError(f"{path} holds no graphs (it lacks {', '.join(missing)}): expected a run with target=dag")
-    return _of_finite_replicas(arrays, directory, digest)
-
-
-def _of_finite_replicas(arrays: Mapping[str, np.ndarray], directory: Path, digest: str) -> Graphs:
-    learned = arrays["edges_learned"]
-    kept = np.isfinite(learned).all((1, 2)).nonzero()[0]
+    kept = np.isfinite(arrays["edges_learned"]).all((1, 2)).nonzero()[0]
     if not len(kept):
         raise TableError(f"{directory}: every replica became non-finite, there is no learned distribution to show")
-    se, true, top_exact = (arrays.get(name) for name in ("edges_learned_se", "true_graph", "top_target"))
+    return _of_replicas(kept, arrays, digest)
+
+
+def _of_replicas(kept: np.ndarray, arrays: Mapping[str, np.ndarray], digest: str) -> Graphs:
+    def of_kept(name: str, dtype: Any = np.float64) -> Any:
+        return arrays[name][kept].astype(dtype) if name in arrays else None
+
+    error, true = of_kept("edges_learned_se"), arrays.get("true_graph")
     return Graphs(
         names=tuple(map(str, arrays["names"])),
-        learned=learned[kept].astype(np.float64),
-        standard_error=None if se is None else se[kept].astype(np.float64),
+        learned=of_kept("edges_learned"),
+        standard_error=None if error is None else np.sqrt((error**2).sum(0)) / len(kept),
         exact=arrays.get("edges_target"),
         true=None if true is None else true.astype(bool),
-        top=arrays["top_graphs"][kept].astype(bool),
-        top_learned=arrays["top_learned"][kept],
-        top_exact=None if top_exact is None else top_exact[kept],
-        top_log_reward=arrays["top_log_reward"][kept],
+        top=of_kept("top_graphs", bool),
+        top_learned=of_kept("top_learned"),
+        top_exact=of_kept("top_target"),
+        top_log_reward=of_kept("top_log_reward"),
         replicas=tuple(kept.tolist()),
-        n_replicas=len(learned),
+        n_replicas=len(arrays["edges_learned"]),
         digest=digest,
     )
 
 
-def agreement(learned: np.ndarray, exact: np.ndarray) -> str:
-    """Root mean square and largest difference over ordered pairs."""
-    difference = learned - exact
-    rmse = np.sqrt((difference[~np.eye(len(exact), dtype=bool)] ** 2).mean())
-    return f"RMSE {rmse:.2g}, largest difference {np.abs(difference).max():.2g}"
+def edge_table(graphs: Graphs) -> pd.DataFrame:
+    """One row per ordered pair of columns, the most probable first, equal ones in the order of the columns.
+
+    source, target; learned: mean over replicas, with learned_low and learned_high (smallest and largest replica) if there
+    are more, and of samples learned_se; exact; true (0 or 1): as far as they are known.
+    """
+    import pandas as pd
+
+    has_range = len(graphs.replicas) > 1
+    columns = {
+        "learned": graphs.mean,
+        "learned_low": graphs.learned.min(0) if has_range else None,
+        "learned_high": graphs.learned.max(0) if has_range else None,
+        "learned_se": graphs.standard_error,
+        "exact": graphs.exact,
+        "true": None if graphs.true is None else graphs.true.astype(int),
+    }
+    pairs = (~np.eye(len(graphs.names), dtype=bool)).nonzero()
+    ends = dict(zip(("source", "target"), np.array(graphs.names, dtype=object)[np.stack(pairs)], strict=True))
+    table = pd.DataFrame(ends | {name: values[pairs] for name, values in columns.items() if values is not None})
+    return table.sort_values("learned", ascending=False, kind="stable", ignore_index=True)

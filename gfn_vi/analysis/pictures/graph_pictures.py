@@ -10,7 +10,7 @@ replicas, which may hold what no replica holds.
 from __future__ import annotations
 
 import string
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -142,10 +142,10 @@ def _draw(axes: Axes, graph: np.ndarray, graphs: Graphs, places: np.ndarray, nam
     where = dict(enumerate(places))
     size = (2 * 72 * p.node) ** 2
     arrows: dict[str, Any] = {"ax": axes, "node_size": size, "arrowstyle": "-|>", "arrowsize": 7, "width": 1.1}
-    for color, line, edges in _edges(graph, graphs):
-        for i, j in edges:
-            arrows["connectionstyle"] = f"arc3,rad={_bend(places[i] / p.radius, places[j] / p.radius) if p.is_bent else 0}"
-            nx.draw_networkx_edges(drawn, where, edgelist=[(i, j)], edge_color=[color], style=line, **arrows)
+    for i, j, color, line in _edges(graph, graphs):
+        bend = _bend(places[i] / p.radius, places[j] / p.radius) if p.is_bent else 0
+        arrows |= {"edgelist": [(i, j)], "edge_color": [color], "style": line, "connectionstyle": f"arc3,rad={bend}"}
+        nx.draw_networkx_edges(drawn, where, **arrows)
     face = "white" if p.is_inside else "0.25"
     nx.draw_networkx_nodes(drawn, where, ax=axes, node_size=size, node_color=face, edgecolors="0.25", linewidths=0.7)
     for place, name in zip(places, names, strict=True):
@@ -166,27 +166,24 @@ def _name(axes: Axes, place: np.ndarray, name: str, p: Page) -> None:
         return
     direction = place / p.radius
     x, y = place + direction * (p.node + 0.04)
+    text |= {"ha": "left" if x > 0 else "right", "va": "center"}
     if p.is_bent:
         angle = float(np.degrees(np.arctan2(direction[1], direction[0])))
         is_left = abs(angle) > 90.001
-        text |= {"rotation": angle + 180 if is_left else angle, "rotation_mode": "anchor"}
-        axes.text(x, y, name, ha="right" if is_left else "left", va="center", **text)
+        text |= {"ha": "right" if is_left else "left", "rotation": angle + 180 if is_left else angle, "rotation_mode": "anchor"}
     elif abs(direction[0]) < 0.1:
-        axes.text(x, y, name, ha="center", va="bottom" if y > 0 else "top", **text)
-    else:
-        axes.text(x, y, name, ha="left" if x > 0 else "right", va="center", **text)
+        text |= {"ha": "center", "va": "bottom" if y > 0 else "top"}
+    axes.text(x, y, name, **text)
 
 
-def _edges(graph: np.ndarray, graphs: Graphs) -> list[tuple[Any, str, list[tuple[int, int]]]]:
-    """(color, line style, edges) of the graph."""
+def _edges(graph: np.ndarray, graphs: Graphs) -> Iterator[tuple[int, int, Any, str]]:
+    """Yield (source, target, color, line style) of every edge to draw."""
     if graphs.true is None:
         colors = probability_colors()
-        return [(colors(float(graphs.mean[edge])), "-", [edge]) for edge in _pairs(graph)]
-    return [(color, line, _pairs(which)) for color, line, _, which in against_truth(graph, graphs.true)]
-
-
-def _pairs(matrix: np.ndarray) -> list[tuple[int, int]]:
-    return [(int(i), int(j)) for i, j in zip(*matrix.nonzero(), strict=True)]
+        yield from ((i, j, colors(float(graphs.mean[i, j])), "-") for i, j in np.argwhere(graph).tolist())
+    else:
+        for color, line, _, edges in against_truth(graph, graphs.true):
+            yield from ((i, j, color, line) for i, j in np.argwhere(edges).tolist())
 
 
 def against_truth(graph: np.ndarray, true: np.ndarray) -> list[tuple[Any, str, str, np.ndarray]]:

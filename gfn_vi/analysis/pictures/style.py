@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,35 +17,6 @@ if TYPE_CHECKING:
 
 WIDTH = 7.0  # inches; the text width of a two-column page
 DPI = 300
-RC: dict[str, Any] = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 8,
-    "axes.titlesize": 8,
-    "axes.labelsize": 8,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "legend.fontsize": 8,
-    "legend.frameon": False,
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "xtick.minor.width": 0.4,
-    "ytick.minor.width": 0.4,
-    "xtick.major.size": 3,
-    "ytick.major.size": 3,
-    "xtick.minor.size": 1.8,
-    "ytick.minor.size": 1.8,
-    "lines.linewidth": 1.3,
-    "axes.grid": True,
-    "grid.linewidth": 0.4,
-    "grid.color": "0.9",
-    "axes.axisbelow": True,
-    "pdf.fonttype": 42,  # TrueType: text stays text, as publishers ask
-    "savefig.dpi": DPI,
-}
 BAND_ALPHA = 0.16
 SEQUENTIAL = "viridis"
 PROBABILITY = "Blues"  # of what is there or not: 0 is the white of the page
@@ -53,11 +25,12 @@ LEGEND: dict[str, Any] = {"handlelength": 1.2, "columnspacing": 1.1, "handletext
 
 @contextmanager
 def paper() -> Iterator[None]:
-    """Draw and save inside this: seaborn's "ticks" and "paper" with our sizes, restored afterwards."""
-    import matplotlib
+    """Draw and save inside this: seaborn's "ticks" and "paper" with the sizes of paper.mplstyle, restored afterwards."""
+    import matplotlib.style
     import seaborn
 
-    with matplotlib.rc_context(seaborn.axes_style("ticks") | seaborn.plotting_context("paper") | RC):
+    with matplotlib.rc_context(seaborn.axes_style("ticks") | seaborn.plotting_context("paper")):
+        matplotlib.style.use(str(files("gfn_vi.analysis.pictures") / "paper.mplstyle"))
         yield
 
 
@@ -81,7 +54,7 @@ def save(figure: Figure, stem: str | Path, digest: str, command: str, source: st
     stem.parent.mkdir(parents=True, exist_ok=True)
     pdf, png = stem.with_name(f"{stem.name}.pdf"), stem.with_name(f"{stem.name}.png")
     origin, software = f"{source} {digest}; {command}", f"gfn_vi, matplotlib {matplotlib.__version__}"
-    with matplotlib.rc_context({"pdf.fonttype": RC["pdf.fonttype"]}):
+    with matplotlib.rc_context({"pdf.fonttype": 42}):
         figure.savefig(pdf, metadata={"Subject": origin, "Keywords": digest, "Creator": software, "CreationDate": None})
         figure.savefig(png, dpi=DPI, metadata={"Description": origin, "Software": software})
     return pdf, png

@@ -38,13 +38,10 @@ def is_setting(key: str) -> bool:
 
 def without_copies(runs: Sequence[Run]) -> list[Run]:
     """Return the runs without those whose configuration another one has: of these a finished one is kept, else the first."""
-    kept: dict[object, Run] = {}
-    for run in runs:
-        settings = _settings(run)
-        known = kept.get(settings)
-        if known is None or (known.state != "done" and run.state == "done"):
-            kept[settings] = run
-    chosen = {run.name for run in kept.values()}
+    kept: dict[object, str] = {}
+    for run in sorted(runs, key=lambda run: run.state != "done"):
+        kept.setdefault(_settings(run), run.name)
+    chosen = set(kept.values())
     return [run for run in runs if run.name in chosen]
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from gfn_vi.analysis.pictures import style
+from gfn_vi.analysis.reading.groups import config_columns
 from gfn_vi.analysis.reading.table import require_columns
 from gfn_vi.analysis.statistics.estimates import Statistic, interval, with_worst
 from gfn_vi.runs.folders import TableError
@@ -62,62 +63,48 @@ def curves(
     done = table[(table["state"] == "done") & table[keys[0]].notna()]
     if done.empty:
         raise TableError(f"no run with {keys[0]} is done yet: nothing to draw")
-    frozen = _frozen_since(done)
+    if worst is not None:
+        done = done.assign(value=done["value"].where(done["trajectories"] < frozen_since(done, done)))
     groups = done.groupby(keys if len(keys) > 1 else keys[0], observed=True, dropna=False, sort=True)
-    return {label: _curve(group[group["metric"] == metric], label, metric, x, worst, frozen) for label, group in groups}
+    return {label: _curve(group[group["metric"] == metric], label, metric, x, worst) for label, group in groups}
 
 
-def _frozen_since(table: pd.DataFrame) -> dict[tuple[str, int], int]:
-    """(run, replica) -> the trajectories at which it was first recorded as frozen."""
-    rows = table[(table["metric"] == "frozen") & (table["value"] != 0)]
-    found: dict[tuple[str, int], int] = {}
-    for run, replica, seen in zip(rows["run"], rows["replica"], rows["trajectories"], strict=True):
-        found[str(run), int(replica)] = min(int(seen), found.get((str(run), int(replica)), int(seen)))
-    return found
+def frozen_since(table: pd.DataFrame, rows: pd.DataFrame) -> np.ndarray:
+    """Return for each of the rows the trajectories at which its replica was first recorded as frozen in `table`; inf: never."""
+    frozen = table[(table["metric"] == "frozen") & (table["value"] != 0)]
+    since = frozen.groupby(REPLICA, observed=True, as_index=False)["trajectories"].min()
+    return rows[REPLICA].merge(since, "left", on=REPLICA)["trajectories"].fillna(np.inf).to_numpy(dtype=np.float64)
 
 
-def _curve(
-    rows: pd.DataFrame, label: object, metric: str, x: str, worst: float | None, frozen: dict[tuple[str, int], int]
-) -> Curve:
+def _curve(rows: pd.DataFrame, label: object, metric: str, x: str, worst: float | None) -> Curve:
     if rows.empty:
         raise TableError(f"the runs of {_words(label)} have not recorded {metric}")
-    replicas = rows[[*REPLICA, "seed"]].drop_duplicates()
-    twice = replicas[replicas.duplicated("seed", keep=False)]
-    if not twice.empty:
-        runs = ", ".join(sorted(set(map(str, twice["run"]))))
-        of_both = rows[rows["run"].isin(set(twice["run"]))]
-        names = [name for name in map(str, of_both.columns) if name.startswith("config.") and name != "config.seed"]
+    seeds = rows.drop_duplicates(REPLICA).set_index(REPLICA)["seed"].sort_values()
+    twice = seeds.index[seeds.duplicated(keep=False)].unique("run")
+    if len(twice):
+        of_both = rows[rows["run"].isin(twice)]
+        names = [name for name in config_columns(of_both) if name != "config.seed"]
         differ = [name for name in names if of_both[name].nunique(dropna=False) > 1]
         how = f"; they differ in {', '.join(differ)}" if differ else ""
+        runs = ", ".join(sorted(twice))
         raise TableError(f"{_words(label)} has the same seed twice (runs {runs}){how}: keep one run, move the others away")
-    by_seed = list(replicas.sort_values("seed")[REPLICA].itertuples(index=False, name=None))
-    values = rows.pivot(index=REPLICA, columns="trajectories", values="value").loc[by_seed]
-    if values.isna().to_numpy().any() and len(rows) < values.size:
+    values = rows.pivot(index=REPLICA, columns="trajectories", values="value").loc[seeds.index]
+    if len(rows) < values.size:
         raise TableError(
             f"the replicas of {_words(label)} have recorded {metric} at different numbers of trajectories: "
             "draw runs with one evaluation.every and one trainer.n_trajectories"
         )
-    found = values.to_numpy(dtype=np.float64)
-    if worst is not None:
-        since = np.array([frozen.get((str(run), int(replica)), np.inf) for run, replica in values.index])
-        found = np.where(values.columns.to_numpy()[None] >= since[:, None], np.nan, found)
+    found, axis = values.to_numpy(dtype=np.float64), values.columns.to_numpy(dtype=np.float64)
     n_failed = int((~np.isfinite(found)).any(1).sum())
     if worst is not None:
         found = with_worst(found, worst)
-    seeds = replicas.set_index(REPLICA)["seed"].loc[values.index]
-    axis = values.columns.to_numpy(dtype=np.float64)
     if x != "trajectories":
-        own = rows.pivot(index=REPLICA, columns="trajectories", values=COLUMNS[x]).loc[by_seed].to_numpy(dtype=np.float64)
+        own = rows.pivot(index=REPLICA, columns="trajectories", values=COLUMNS[x]).loc[seeds.index].to_numpy(dtype=np.float64)
         if not ((np.diff(own, axis=1) >= 0).all() and own[:, 0].max() < own[:, -1].min()):
             raise TableError(f"{COLUMNS[x]} of {_words(label)} does not grow along all replicas: use x=trajectories")
-        axis, found = _on_common_axis(own, found)
+        axis = np.linspace(own[:, 0].max(), own[:, -1].min(), own.shape[1])  # up to the end of the shortest replica
+        found = np.stack([np.interp(axis, mine, heights) for mine, heights in zip(own, found, strict=True)])
     return Curve(axis, found, tuple(map(int, seeds)), n_failed)
-
-
-def _on_common_axis(own: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Values [R, N] at each replica's own x [R, N] -> (x [N] up to the shortest replica's end, values there [R, N])."""
-    axis = np.linspace(own[:, 0].max(), own[:, -1].min(), own.shape[1])
-    return axis, np.stack([np.interp(axis, mine, heights) for mine, heights in zip(own, values, strict=True)])
 
 
 def _words(label: object) -> str:

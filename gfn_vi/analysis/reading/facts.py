@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -48,12 +49,12 @@ def _counted(values: Any) -> str:
 
 
 def _minute(time: str) -> str:
-    """ "2026-11-25T15:22:57+00:00" -> "2026-11-25 15:22"."""
+    """Return "2026-11-25 15:22" of "2026-11-25T15:22:57+00:00"."""
     return time[:16].replace("T", " ")
 
 
 def duration(seconds: float) -> str:
-    """ "2 h 5 min", "3 min 20 s", "4.5 s"."""
+    """Return a duration in words: "2 h 5 min", "3 min 20 s", "4.5 s"."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -66,28 +67,18 @@ def sweep_command(runs: Sequence[RunState]) -> str | None:
 
     What varies under an experiment is given by the experiment itself.
     """
-    planned = [run.overrides for run in runs if run.overrides]
-    if not planned:
-        return None
-    values: dict[str, list[str]] = {}
-    for overrides in planned:
-        for word in overrides:
-            key, _, value = word.partition("=")
-            if value not in values.setdefault(key, []):
-                values[key].append(value)
-    everywhere = [key for key in values if all(any(w.startswith(f"{key}=") for w in o) for o in planned)]
-    varying = [key for key in values if len(values[key]) > 1 or key not in everywhere]
-    words = [f"{key}={values[key][0]}" for key in values if key not in varying]
+    planned = [dict(word.partition("=")[::2] for word in run.overrides) for run in runs if run.overrides]
+    keys = dict.fromkeys(key for overrides in planned for key in overrides)
+    values = {key: list(dict.fromkeys(overrides.get(key) for overrides in planned)) for key in keys}  # None: not everywhere
+    words = [f"{key}={found[0]}" for key, found in values.items() if len(found) == 1]
     if "experiment" not in values:
-        combinations = 1
-        for key in varying:
-            combinations *= len(values[key])
-        if combinations != len(planned) or any(key not in everywhere for key in varying):
+        varying = {key: found for key, found in values.items() if len(found) > 1}
+        if any(None in found for found in varying.values()) or math.prod(map(len, varying.values())) != len(planned):
             return None
-        words += [f"{key}={','.join(values[key])}" for key in varying]
-    return f"{command('train')} {shlex.join(['-m', *words])}"
+        words += [f"{key}={','.join(map(str, found))}" for key, found in varying.items()]
+    return f"{command('train')} {shlex.join(['-m', *words])}" if planned else None
 
 
-def run_command(run: RunState) -> str | None:
-    """The command of one run; None where the manifest does not know it."""
-    return f"{command('train')} {shlex.join(run.overrides)}" if run.overrides else None
+def run_command(run: RunState) -> str:
+    """The command of one run that the manifest knows."""
+    return f"{command('train')} {shlex.join(run.overrides)}"

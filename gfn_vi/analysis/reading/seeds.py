@@ -11,9 +11,10 @@ import pandas as pd
 
 from gfn_vi.runs.folders import TableError
 
-COLUMN = "config.tuning_seeds"
-SEED_KEYS = ("seed", "replicas", "tuning_seeds", "target.data.seed")  # keys in which runs of one setting may differ
-MAX_RUNS = 3  # named in the error
+TUNING = "tuning_seeds"
+COLUMN = f"config.{TUNING}"
+SEED_KEYS = ("seed", "replicas", TUNING, "target.data.seed")  # keys in which runs of one setting may differ
+MOST_RUNS = 3  # named in the error
 
 
 def check_seeds(table: pd.DataFrame) -> None:
@@ -31,8 +32,8 @@ def check_seeds(table: pd.DataFrame) -> None:
         f"{run} of {arm}, seeds {', '.join(f'{seed:.0f}' for seed in sorted(rows['seed']))}"
         for (arm, run), rows in found.groupby(["arm", "run"], observed=True, dropna=False, sort=True)
     ]
-    rest = f" and {len(runs) - MAX_RUNS} more" if len(runs) > MAX_RUNS else ""
+    rest = f" and {len(runs) - MOST_RUNS} more" if len(runs) > MOST_RUNS else ""
     raise TableError(
-        f"settings were chosen on seeds of runs that are shown ({'; '.join(runs[:MAX_RUNS])}{rest}): "
+        f"settings were chosen on seeds of runs that are shown ({'; '.join(runs[:MOST_RUNS])}{rest}): "
         "report on other seeds than tuning_seeds, in a folder of their own"
     )

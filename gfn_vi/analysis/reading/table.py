@@ -16,6 +16,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,12 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from gfn_vi.analysis.reading.choices import choices_of, column_of, is_setting, said_by_choices, without_copies
+from gfn_vi.analysis.reading.choices import PREFIX, choices_of, column_of, is_setting, said_by_choices, without_copies
+from gfn_vi.analysis.reading.seeds import TUNING
 from gfn_vi.runs.folders import TableError, find_runs
 from gfn_vi.runs.reading import Run, read_run
 
 RATES = "optimizer.lr_"
-TUNING = "tuning_seeds"
 WALL_CLOCK_COLUMNS = frozenset({"wall_seconds"})
 
 
@@ -47,29 +48,52 @@ def collect(folder: str | Path, keys: Iterable[str] = (), say: Callable[[str], o
     if not usable:
         raise TableError(f"{folder}: no run has metrics yet ({summary})")
     recorded = [run.metrics for run in usable if run.metrics is not None]
-    counts = np.array([metrics.num_rows for metrics in recorded])
     metrics = pa.concat_tables(recorded).unify_dictionaries().to_pandas()
+    rows = Rows(np.repeat(np.arange(len(usable)), [part.num_rows for part in recorded]), metrics["replica"].to_numpy())
     columns: dict[str, Any] = {
-        "run": _per_run([run.name for run in usable], counts),
-        "state": _per_run([run.state for run in usable], counts),
-        "arm": _per_run([run.config.get("arm_name") for run in usable], counts),
-        "seed": _seeds(usable, counts, metrics["replica"].to_numpy()),
+        "run": rows.column([run.name for run in usable]),
+        "state": rows.column([run.state for run in usable]),
+        "arm": rows.column([run.config.get("arm_name") for run in usable]),
+        "seed": _seeds(usable, rows),
     }
-    columns |= dict(metrics.items())
-    replica = metrics["replica"].to_numpy()
     choices = choices_of(usable)
-    columns |= {column_of(name): _per_run(values, counts) for name, values in choices.items()}
+    columns |= dict(metrics.items()) | {column_of(name): rows.column(values) for name, values in choices.items()}
     varying = _varying(usable)
     # a list of rates is one value of the configuration, but says something else of every replica: no choice tells that
-    by_replica = {key for key in varying if key.startswith(RATES) and any(_listed(run.config.get(key)) for run in usable)}
+    by_replica = {key for key in varying if any(isinstance(value, list) for value in _values(key, usable))}
     told = said_by_choices(varying, usable, choices) - by_replica
-    for key in sorted(varying - told | set(keys) | _tuning(usable)):
-        columns[f"config.{key}"] = _column(key, usable, counts, replica)
+    tuning = {TUNING} if any(_items(run.config.get(TUNING)) for run in usable) else set()
+    for key in sorted(varying - told | set(keys) | tuning):
+        columns[f"{PREFIX}{key}"] = rows.column(_values(key, usable))
     return pd.DataFrame(columns, copy=False)
 
 
+@dataclass(frozen=True)
+class Rows:
+    """The run, as a position, and the replica of each row of the table."""
+
+    run: np.ndarray
+    replica: np.ndarray
+
+    def spread(self, values: Sequence[Any]) -> tuple[list[Any], np.ndarray]:
+        """Return one value per run, or a list with one for each of its replicas, as (flat list, position in it of each row)."""
+        lengths = np.array([len(value) if isinstance(value, list) else 1 for value in values])
+        starts = np.cumsum(lengths) - lengths
+        return _flat(values), starts[self.run] + np.where(lengths[self.run] > 1, self.replica, 0)
+
+    def column(self, values: Sequence[Any]) -> pd.Categorical:
+        """Return a categorical column, of numbers if all values are numbers, else of text; null is missing."""
+        flat, places = self.spread(values)
+        present = [value for value in flat if value is not None]
+        if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in present):
+            flat = [v if v is None or isinstance(v, str) else json.dumps(v, default=str) for v in flat]
+        categories = sorted({value for value in flat if value is not None})
+        code = {value: position for position, value in enumerate(categories)} | {None: -1}
+        return pd.Categorical.from_codes(np.array([code[value] for value in flat])[places], pd.Index(categories))
+
+
 def summarize(runs: Sequence[Run]) -> str:
-    """ "12 runs: 10 done, 1 running, 1 without metrics"."""
+    """Return how many runs there are of each kind: "12 runs: 10 done, 1 running, 1 without metrics"."""
     counts = Counter(run.label for run in runs)
     parts = sorted(counts.items(), key=lambda item: (item[0] != "done", -item[1], item[0]))
     return f"{len(runs)} run{'s' * (len(runs) != 1)}: " + ", ".join(f"{count} {label}" for label, count in parts)
@@ -87,8 +111,8 @@ def write_table(table: pd.DataFrame, folder: str | Path) -> tuple[Path, Path]:
     parquet, csv = Path(folder) / "table.parquet", Path(folder) / "table.csv"
     arrow = pa.Table.from_pandas(table, preserve_index=False)
     arrow = arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), b"table_hash": table_hash(table).encode()})
-    _replace(parquet, lambda path: pyarrow.parquet.write_table(arrow, path))
-    _replace(csv, lambda path: pyarrow.csv.write_csv(arrow, path))
+    replace_file(parquet, lambda path: pyarrow.parquet.write_table(arrow, path))
+    replace_file(csv, lambda path: pyarrow.csv.write_csv(arrow, path))
     return parquet, csv
 
 
@@ -113,21 +137,24 @@ def _hashes(column: pd.Series[Any]) -> np.ndarray:
 
 
 def _varying(runs: Sequence[Run]) -> set[str]:
-    """Keys whose value differs among the runs or that some lack; arm_name is the column `arm`."""
-    keys = {key for run in runs for key in run.config if is_setting(key)}
-    first = runs[0].config
-    by_run = {key for key in keys if any(run.config.get(key) != first.get(key) for run in runs)}
-    rates = {key for key in keys if key.startswith(RATES) and any(_listed(run.config.get(key)) for run in runs)}
-    within = {key for key in rates if len({rate for run in runs for rate in _rates(run.config.get(key))}) > 1}
-    return (by_run - rates | within) - {"arm_name", TUNING}
+    """Keys whose value differs among the runs, or their replicas, or that some lack; arm_name is the column `arm`."""
+    keys = {key for run in runs for key in run.config if is_setting(key)} - {"arm_name", TUNING}
+    found = {key: _flat(_values(key, runs)) for key in keys}
+    return {key for key, values in found.items() if any(value != values[0] for value in values)}
 
 
-def _tuning(runs: Sequence[Run]) -> set[str]:
-    """The key of the seeds on which settings were chosen, if any run has some: see seeds.py."""
-    return {TUNING} if any(_listed(run.config.get(TUNING)) for run in runs) else set()
+def _values(key: str, runs: Sequence[Run]) -> list[Any]:
+    """Return the configuration's value in each run; of a rate that is a list, its items, one for each replica."""
+    values = [run.config.get(key) for run in runs]
+    return [_items(value) or value for value in values] if key.startswith(RATES) else values
 
 
-def _listed(value: object) -> list[Any]:
+def _flat(values: Sequence[Any]) -> list[Any]:
+    """The values of runs, those of their replicas one by one."""
+    return [item for value in values for item in (value if isinstance(value, list) else [value])]
+
+
+def _items(value: object) -> list[Any]:
     """The items of a list, which a flat configuration has as its JSON text; none for anything else."""
     if not (isinstance(value, str) and value.startswith("[")):
         return []
@@ -138,47 +165,16 @@ def _listed(value: object) -> list[Any]:
     return items if isinstance(items, list) else []
 
 
-def _rates(value: object) -> list[Any]:
-    return _listed(value) or [value]
-
-
-def _column(key: str, runs: Sequence[Run], counts: np.ndarray, replica: np.ndarray) -> pd.Categorical:
-    """Return the configuration's value of `key` for each row; for a list of rates, the rate of the row's replica."""
-    values = [run.config.get(key) for run in runs]
-    if not (key.startswith(RATES) and any(map(_listed, values))):
-        return _per_run(values, counts)
-    ends = np.cumsum(counts)
-    flat: list[Any] = []
-    rows: list[np.ndarray] = []
-    for value, start, end in zip(values, ends - counts, ends, strict=True):
-        rates = _rates(value)
-        rows.append(len(flat) + (replica[start:end] if len(rates) > 1 else np.zeros(end - start, dtype=np.int64)))
-        flat += rates
-    return _per_run(flat, np.ones(len(flat), dtype=np.int64)).take(np.concatenate(rows))
-
-
-def _seeds(runs: Sequence[Run], counts: np.ndarray, replica: np.ndarray) -> np.ndarray:
+def _seeds(runs: Sequence[Run], rows: Rows) -> np.ndarray:
     """The seed of each row's replica; NaN for a run whose configuration has no whole number as seed, and no list of them."""
-    found = [run.config.get("seed") for run in runs]
-    seeds = np.array([seed if isinstance(seed, int) else np.nan for seed in found])  # integers if all are
-    rows = np.repeat(seeds, counts) + replica
-    for seed, end, count in zip(found, np.cumsum(counts), counts, strict=True):
-        if _listed(seed):
-            rows[end - count : end] = np.array(_listed(seed))[replica[end - count : end]]
-    return rows if np.isnan(rows).any() else rows.astype(np.int64)
+    n = rows.replica.max() + 1
+    seeds = [run.config.get("seed") for run in runs]
+    flat, places = rows.spread([list(range(s, s + n)) if isinstance(s, int) else _items(s) or np.nan for s in seeds])
+    return np.array(flat)[places]
 
 
-def _per_run(values: Sequence[Any], counts: np.ndarray) -> pd.Categorical:
-    """A categorical column from one value per run: of numbers if all are numbers, else of text; null is missing."""
-    present = [value for value in values if value is not None]
-    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in present):
-        values = [v if v is None or isinstance(v, str) else json.dumps(v, default=str) for v in values]
-    categories = sorted({value for value in values if value is not None})
-    code = {value: position for position, value in enumerate(categories)} | {None: -1}
-    return pd.Categorical.from_codes(np.repeat([code[value] for value in values], counts), pd.Index(categories))
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
+def replace_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Replace the file by what `write` writes to the path that it is given; an interrupted write leaves the old one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         write(temporary)

@@ -8,18 +8,17 @@ a third of one is expected to be decided by chance, and any correction would let
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+import pandas as pd
 
 from gfn_vi.analysis.statistics.estimates import interval, probability_of_improvement
-from gfn_vi.analysis.statistics.final_values import in_words as interval_in_words
 from gfn_vi.runs.folders import TableError
 
-CLAIMS_FILE = "claims.csv"
+CLAIMS_FILE, CLAIMS_COLUMNS = "claims.csv", ["claim", "measured", "agrees"]
 LEVEL = 0.05
 FEWEST_REPLICAS = 4  # that can support a statement about all replicas
 VERDICTS = {True: "yes", False: "no", None: "undecided"}
@@ -89,15 +88,13 @@ def first_time(x: np.ndarray, values: np.ndarray, at_least: float) -> np.ndarray
 
 
 def in_words(values: np.ndarray, statistic: str = "median") -> str:
-    """ "0.0023 (0.0014 to 0.0058)": the statistic of `values` [R] with its 95% interval, which one replica does not have."""
-    return interval_in_words(*map(float, interval(values, statistic)))
+    """Return "0.0023 (0.0014 to 0.0058)": the statistic of `values` [R] with its 95% interval, which one replica has not."""
+    return interval(values, statistic).in_words()
 
 
 def write_claims(claims: Sequence[Claim], folder: Path) -> Path:
     """<folder>/claims.csv: claim, measured, agrees (yes, no, undecided)."""
     path = folder / CLAIMS_FILE
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("claim", "measured", "agrees"))
-        writer.writerows((claim.claim, claim.measured, claim.verdict) for claim in claims)
+    rows = [(claim.claim, claim.measured, claim.verdict) for claim in claims]
+    pd.DataFrame(rows, columns=CLAIMS_COLUMNS).to_csv(path, index=False, lineterminator="\n")
     return path

@@ -39,6 +39,11 @@ class Interval(NamedTuple):
     estimate: np.ndarray
     high: np.ndarray
 
+    def in_words(self, form: str = ".3g", space: str = " ") -> str:
+        """Return a single estimate as "0.0023 (0.0014 to 0.0058)"; one replica has no interval."""
+        low, estimate, high = (format(float(value), form) for value in self)
+        return estimate if np.isnan(self.low) else f"{estimate} ({low}{space}to{space}{high})"
+
 
 def interval(
     values: np.ndarray,
@@ -96,13 +101,11 @@ def probability_of_improvement(
     mine, theirs = _split(x, of_x), _split(y, of_y)
 
     def wins(*samples: np.ndarray, axis: int) -> Any:
-        pairs = zip(samples[: len(mine)], samples[len(mine) :], strict=True)
-        return np.mean([_share_won(a, b, axis) for a, b in pairs], axis=0)
-
-    def _share_won(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
-        a, b = np.moveaxis(a, axis, -1)[..., :, None], np.moveaxis(b, axis, -1)[..., None, :]
-        won = a < b if lower_is_better else a > b
-        return np.asarray((won + 0.5 * (a == b)).mean((-2, -1)))
+        shares = []
+        last = [np.moveaxis(sample, axis, -1) for sample in samples]
+        for a, b in zip((x[..., :, None] for x in last[: len(mine)]), (y[..., None, :] for y in last[len(mine) :]), strict=True):
+            shares.append(((a < b if lower_is_better else a > b) + 0.5 * (a == b)).mean((-2, -1)))
+        return np.mean(shares, axis=0)
 
     return _bootstrapped([*mine, *theirs], wins, level, n_resamples, seed)
 

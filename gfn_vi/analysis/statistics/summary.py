@@ -1,79 +1,97 @@
-"""Numbers beside a figure: where each group of runs ended, the area under its curve, and which group beats which.
+"""Where each group of runs ended, the area under its curve, and which group beats which: numbers beside a figure.
 
-A group is what final_values compares: an arm, or an arm with one value of what else its runs differ in, over all seeds.
+A group is an arm, or an arm with one value of what else its runs differ in, over all seeds (reading/groups.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from gfn_vi.analysis.reading.curves import Curve, curves
-from gfn_vi.analysis.statistics.estimates import area_under_curve, interval, probability_of_improvement
-from gfn_vi.analysis.statistics.final_values import STATISTICS, group_labels, measures, telling_keys
+from gfn_vi.analysis.reading.curves import Curve, curves, frozen_since
+from gfn_vi.analysis.reading.groups import group_labels
+from gfn_vi.analysis.statistics.estimates import Interval, area_under_curve, interval, probability_of_improvement, with_worst
 from gfn_vi.core.headline import Headline
 
+MODES = Headline("modes_covered", "maximize", 0.0, "modes covered")  # beside the headline, where a run has recorded them
+STATISTICS = {"median": "median", "iqm": "interquartile mean", "mean": "mean"}
 DIGITS = "%.4g"
+
+
+def measures(headlines: Iterable[Headline]) -> list[Headline]:
+    """Return what tables show: the headlines of the runs, then the modes that they cover."""
+    return [*(headline for headline in headlines if headline.metric != MODES.metric), MODES]
+
+
+def final_values(table: pd.DataFrame, metric: str, worst: float) -> dict[str, np.ndarray]:
+    """Group -> the last recorded value of each of its replicas; `worst` for one that is not finite or has been frozen."""
+    done = table[table["state"] == "done"]
+    rows = done[done["metric"] == metric]
+    if rows.empty:
+        return {}
+    last = rows[rows["step"] == rows.groupby("run", observed=True)["step"].transform("max")]
+    values = with_worst(np.where(np.isfinite(frozen_since(done, last)), np.nan, last["value"]), worst)
+    grouped = pd.Series(values, last.index).groupby(group_labels(last))
+    return {str(name): of_group.to_numpy() for name, of_group in grouped}
 
 
 def grouped_curves(table: pd.DataFrame, measure: Headline) -> dict[str, Curve]:
     """Return group -> curve of the measure over its finished runs, the worst value in place of what is not finite."""
-    replica = ["run", "replica"]  # and not the run alone: rates may differ between its replicas
-    found = table[(table["state"] == "done") & (table["metric"] == measure.metric)].drop_duplicates(replica)
-    labels = pd.Series(group_labels(found[["arm", *telling_keys(table)]]).to_numpy(), pd.MultiIndex.from_frame(found[replica]))
-    rows = table.assign(group=labels.reindex(pd.MultiIndex.from_frame(table[replica])).to_numpy())
-    return curves(rows[rows["group"].notna()], measure.metric, by="group", worst=measure.worst)
+    done = table[table["state"] == "done"]
+    recorded = done[done["run"].isin(set(done.loc[done["metric"] == measure.metric, "run"]))]
+    return curves(recorded.assign(group=group_labels(recorded)), measure.metric, by="group", worst=measure.worst)
 
 
-def summary(found: Mapping[str, Curve]) -> pd.DataFrame:
-    """One row per group and measure (final, area: mean height over training), with mean, median and interquartile mean.
-
-    Each statistic has the bounds of its 95% bootstrap interval beside it; NaN for a single replica.
-    """
-    rows: list[dict[str, Any]] = []
-    for group, curve in found.items():
-        measured = {"final": curve.final}
-        if len(curve.x) > 1:  # one evaluation has no area
-            measured["area"] = area_under_curve(curve.x, curve.values)
-        for measure, values in measured.items():
-            row: dict[str, Any] = {"group": group, "measure": measure, "replicas": len(values), "failed": curve.n_failed}
-            for statistic in STATISTICS:
-                low, estimate, high = map(float, interval(values, statistic))
-                row |= {statistic: estimate, f"{statistic}_low": low, f"{statistic}_high": high}
-            rows.append(row | {"trajectories": int(curve.x[-1])})
-    return pd.DataFrame(rows)
+def areas(found: Mapping[str, Curve]) -> dict[str, np.ndarray]:
+    """Return group -> the mean height of each replica's curve over training; a curve of one evaluation has no area."""
+    return {group: area_under_curve(curve.x, curve.values) for group, curve in found.items() if len(curve.x) > 1}
 
 
-def improvements(found: Mapping[str, Curve], lower_is_better: bool) -> pd.DataFrame:
-    """One row per ordered pair: the probability that a replica of `group` ends better than one of `than`, with its interval."""
-    rows = []
-    for a, b in combinations(found, 2):  # of the same draws the other way round is the complement
-        low, estimate, high = map(float, probability_of_improvement(found[a].final, found[b].final, lower_is_better))
-        rows += [(a, b, estimate, low, high), (b, a, 1 - estimate, 1 - high, 1 - low)]
-    place = {name: position for position, name in enumerate(found)}
-    rows.sort(key=lambda row: (place[row[0]], place[row[1]]))
-    return pd.DataFrame(rows, columns=["group", "than", "probability", "low", "high"])
+def estimates(values: np.ndarray) -> dict[str, Interval]:
+    """Return each of STATISTICS over the replicas of a group, with its 95% bootstrap interval; NaN bounds for a single one."""
+    return {name: interval(values, name) for name in STATISTICS}
+
+
+def improvements(groups: Mapping[str, np.ndarray], lower_is_better: bool) -> dict[tuple[str, str], Interval]:
+    """Return for each ordered pair of groups the probability that a replica of the first ends better than one of the second."""
+    found: dict[tuple[str, str], Interval] = {}
+    for a, b in combinations(groups, 2):
+        found[a, b] = chance = probability_of_improvement(groups[a], groups[b], lower_is_better)
+        found[b, a] = Interval(*(1 - bound for bound in reversed(chance)))  # the same draws, the other way round
+    return {(a, b): found[a, b] for a in groups for b in groups if a != b}
 
 
 def write_summary(table: pd.DataFrame, folder: Path, headlines: Sequence[Headline]) -> list[Path]:
-    """Write summary.csv and improvement.csv of the measures that finished runs have recorded to `folder`; return their paths."""
+    """Write summary.csv and improvement.csv of the measures that finished runs have recorded to `folder`; return their paths.
+
+    summary.csv: a row per group and measure (final, area: mean height over training). improvement.csv: a row per ordered pair.
+    """
     present = set(table.loc[table["state"] == "done", "metric"])
-    found = {measure: grouped_curves(table, measure) for measure in measures(headlines) if measure.metric in present}
-    if not found:
+    summary: list[dict[str, object]] = []
+    improvement: list[dict[str, object]] = []
+    for measure in measures(headlines):
+        if measure.metric not in present:
+            continue
+        found = grouped_curves(table, measure)
+        of_metric, finals = {"metric": measure.metric}, {group: curve.final for group, curve in found.items()}
+        for group, curve in found.items():
+            for name, values in {"final": finals, "area": areas(found)}.items():
+                if group in values:
+                    row = {"group": group, "measure": name, "replicas": len(values[group]), "failed": curve.n_failed}
+                    for statistic, of_group in estimates(values[group]).items():
+                        low, estimate, high = map(float, of_group)
+                        row |= {statistic: estimate, f"{statistic}_low": low, f"{statistic}_high": high}
+                    summary.append(of_metric | row | {"trajectories": int(curve.x[-1])})
+        for (a, b), chance in improvements(finals, measure.direction == "minimize").items():
+            low, estimate, high = map(float, chance)
+            improvement.append(of_metric | {"group": a, "than": b, "probability": estimate, "low": low, "high": high})
+    if not summary:
         return []
-    tables = {
-        "summary.csv": [summary(groups).assign(metric=measure.metric) for measure, groups in found.items()],
-        "improvement.csv": [
-            improvements(groups, measure.direction == "minimize").assign(metric=measure.metric)
-            for measure, groups in found.items()
-        ],
-    }
-    for name, parts in tables.items():
-        whole = pd.concat(parts)
-        whole.insert(0, "metric", whole.pop("metric"))
-        whole.to_csv(folder / name, index=False, float_format=DIGITS)
-    return [folder / name for name in tables]
+    pd.DataFrame(summary).to_csv(folder / "summary.csv", index=False, float_format=DIGITS)
+    columns = ["metric", "group", "than", "probability", "low", "high"]
+    pd.DataFrame(improvement, columns=columns).to_csv(folder / "improvement.csv", index=False, float_format=DIGITS)
+    return [folder / "summary.csv", folder / "improvement.csv"]

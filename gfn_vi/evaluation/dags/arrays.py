@@ -1,4 +1,4 @@
-"""What pictures of distributions over graphs need: edge marginals and the most probable graphs. Shapes: docs/metrics.md."""
+"""Arrays for pictures of distributions over graphs: edge marginals and the most probable graphs. Shapes: docs/metrics.md."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _true_graph(target: GraphTarget) -> dict[str, Tensor]:
 
 
 def _most_rewarding(adjacency: Tensor, log_reward: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The different ones among [n, d, d] with the largest log_reward [n]: graphs [K, d, d], frequency [K], log-reward [K]."""
+    """Return the different graphs among [n, d, d] of largest log_reward [n]: graphs [K, d, d], frequency [K], log-reward [K]."""
     n, d, _ = adjacency.shape
     different, which, times = adjacency.flatten(1).unique(dim=0, return_inverse=True, return_counts=True)
     reward = log_reward.new_full((len(different),), -math.inf).scatter_reduce(0, which, log_reward, "amax")

@@ -17,29 +17,29 @@ SAME = 1e-6
 
 
 def markov_blankets(adjacency: Tensor) -> Tensor:
-    """Whether j is in the Markov blanket of i: edges [..., d, d] bool -> [..., d, d] bool, symmetric."""
+    """Return whether j is in the Markov blanket of i: edges [..., d, d] bool -> [..., d, d] bool, symmetric."""
     children = adjacency.float()
     spouses = children @ children.transpose(-1, -2) > 0  # a child in common
     return (adjacency | adjacency.transpose(-1, -2) | spouses) & ordered_pairs(adjacency)
 
 
 def ordered_pairs(matrices: Tensor) -> Tensor:
-    """All i != j of matrices [..., d, d]: [d, d] bool."""
+    """Return which entries [i, j] of matrices [..., d, d] have i != j: [d, d] bool."""
     return ~torch.eye(matrices.shape[-1], dtype=torch.bool, device=matrices.device)
 
 
 def marginals(features: Tensor, probability: Tensor) -> Tensor:
-    """features [S, d, d] bool, probability [S, R] float64 -> [R, d, d] float64."""
+    """Return the probability of each feature: features [S, d, d] bool, probability [S, R] float64 -> [R, d, d] float64."""
     return (probability.T @ features.flatten(1).double()).unflatten(1, features.shape[1:])
 
 
 def root_mean_square(errors: Tensor) -> Tensor:
-    """[..., P] -> [...]."""
+    """Return the root of the mean square over the last axis: [..., P] -> [...]."""
     return errors.square().mean(-1).sqrt()
 
 
 def correlation(a: Tensor, b: Tensor) -> Tensor:
-    """Pearson's correlation of probabilities a, b [..., P]: [...], defined where one is constant (up to SAME), too.
+    """Return Pearson's correlation of probabilities a, b [..., P] -> [...], also where one of them is constant (up to SAME).
 
     There it is 1 if they are the same and else 0: a constant says nothing of the order of the others.
     """
@@ -52,16 +52,16 @@ def correlation(a: Tensor, b: Tensor) -> Tensor:
 
 
 def structural_hamming_distance(adjacency: Tensor, true_graph: Tensor) -> Tensor:
-    """Pairs of nodes whose edge is missing, too much or reversed, each once: [..., d, d] bool, [d, d] bool -> [...] float64."""
+    """Return how many pairs of nodes have a missing, an extra or a reversed edge: [..., d, d], [d, d] bool -> [...] float64."""
     wrong = adjacency != true_graph
     return (wrong | wrong.transpose(-1, -2)).triu(1).sum((-2, -1)).double()
 
 
 def area_under_roc(edges: Tensor, true_graph: Tensor) -> Tensor:
-    """Probability that an edge of the true graph has a larger marginal than a pair i != j that is none; ties count 1/2.
+    """Return the probability that a true edge has a larger marginal than a pair i != j that is none; ties count 1/2: [...].
 
-    edges [..., d, d] float64, true_graph [d, d] bool with an edge or more -> [...]. This is Mann and Whitney's statistic, by
-    comparing all pairs; NaN where a marginal is.
+    edges [..., d, d] float64, true_graph [d, d] bool with an edge or more. This is Mann and Whitney's statistic, by comparing all
+    pairs; NaN where a marginal is.
     """
     present, absent = edges[..., true_graph], edges[..., ordered_pairs(edges) & ~true_graph]
     ahead = present[..., :, None] - absent[..., None, :]

@@ -1,8 +1,7 @@
 """Metrics of targets whose states are graphs, exact and sampled. Definitions: docs/metrics.md.
 
-GraphMetrics is what a target of graphs adds to an evaluation: it measures exactly where the evaluation does, and by samples where
-that does, on the
-policies and the trajectories that the general metrics read. Features are not remembered between measurements: of 29281
+GraphMetrics is what a target of graphs adds to an evaluation. It measures exactly, by samples, or both, as the evaluation does,
+on the policies and the trajectories that the general metrics read. Features are not remembered between measurements: of 29281
 graphs (5 nodes) they take 0.07 s on one core, the policies ten times as long with the smallest of networks.
 """
 
@@ -35,7 +34,7 @@ LARGEST_CHUNK = 2**19
 
 
 class GraphMetrics(BaseMetric):
-    """Edges, paths, Markov blankets, the true graph and held-out rows."""
+    """Metrics of edges, paths and Markov blankets, and of the distance to the true graph and to held-out rows."""
 
     @torch.no_grad()
     def __call__(self, moment: Measurement) -> dict[str, Tensor]:
@@ -58,7 +57,7 @@ class GraphMetrics(BaseMetric):
         return [*([*features, "edge_max_error", *beside_exact] if exact else []), *(estimated if sampled else [])]
 
     def arrays(self, moment: Measurement) -> Arrays:
-        """Return edge probabilities and the most probable graphs, exact where all graphs can be listed, with the nodes' names."""
+        """Return edge probabilities, the most probable graphs and the nodes' names; exact where all graphs can be listed."""
         if moment.graph is not None:
             arrays = exact_graph_arrays(moment.target, moment.graph, moment.terminating.T)
         else:
@@ -67,7 +66,7 @@ class GraphMetrics(BaseMetric):
 
 
 def exact_graph_metrics(target: GraphTarget, graph: StateGraph, terminating: Tensor) -> dict[str, Tensor]:
-    """Learned against the exact posterior, and both against the true graph and held-out rows: name -> [R] float64.
+    """Return the learned against the exact posterior, and both against the true graph and held-out rows: name -> [R] float64.
 
     terminating: P_T [S, R] float64 on the states of the graph.
     """
@@ -75,7 +74,7 @@ def exact_graph_metrics(target: GraphTarget, graph: StateGraph, terminating: Ten
     probability = torch.cat([terminating, graph.log_target.exp()[:, None]], 1)  # [S, R + 1], the exact posterior last
 
     def beside_exact(name: str, values: Tensor) -> dict[str, Tensor]:
-        """values [R + 1]."""
+        """Return the learned values [R] and the exact one, repeated, from values [R + 1]."""
         return {name: values[:-1], f"{name}_exact": values[-1].expand(n_replicas)}
 
     adjacency = target.adjacency(graph.states)
@@ -110,7 +109,7 @@ def sampled_graph_metrics(target: GraphTarget, states: Tensor, rng: ReplicaGener
     adjacency = target.adjacency(states)
 
     def mean(name: str, values: Tensor) -> dict[str, Tensor]:
-        """values [R, n]."""
+        """Return the mean of values [R, n] and its standard error, by name."""
         return {f"sampled_{name}": values.mean(-1), f"sampled_{name}_se": values.std(-1) / values.shape[-1] ** 0.5}
 
     found = mean("n_edges", adjacency.sum((-2, -1)).double())
@@ -130,7 +129,7 @@ def sampled_graph_metrics(target: GraphTarget, states: Tensor, rng: ReplicaGener
 
 
 def _resampled_areas(adjacency: Tensor, true_graph: Tensor, rng: ReplicaGenerators) -> Tensor:
-    """Bootstrap: the area under the ROC curve of n graphs drawn with replacement from [R, n, d, d], [R, RESAMPLES]."""
+    """Return the area under the ROC curve of n graphs drawn with replacement from [R, n, d, d], many times: [R, RESAMPLES]."""
     n, d = adjacency.shape[1:3]
     edges = adjacency.flatten(2).double()
     n_compared = int(true_graph.sum()) * d * d

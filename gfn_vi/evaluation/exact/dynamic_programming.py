@@ -68,18 +68,18 @@ class _BackwardPass(torch.autograd.Function):
 
 
 def forward_pass(graph: StateGraph, weights: Tensor, init: Tensor) -> Tensor:
-    """v(s') = init(s') + sum of w_e v(s): weights [E, R], init [S, R] -> [S, R]."""
+    """Return the solution of v(s') = init(s') + sum of w_e v(s): weights [E, R], init [S, R] -> [S, R]."""
     return _ForwardPass.apply(graph, weights, init)
 
 
 def backward_pass(graph: StateGraph, weights: Tensor, init: Tensor) -> Tensor:
-    """v(s) = init(s) + sum of w_e v(s'): weights [E, R], init [S, R] -> [S, R]."""
+    """Return the solution of v(s) = init(s) + sum of w_e v(s'): weights [E, R], init [S, R] -> [S, R]."""
     return _BackwardPass.apply(graph, weights, init)
 
 
 @dataclass(frozen=True)
 class EdgePolicies:
-    """Both policies on a state graph, float64, replica axis last.
+    """Both policies on a state graph, in float64, with the replica axis last.
 
     log_pf, log_pb [E, R]: on the edges; log_stop [S, R]: log P_F(stop | s), 0 where stopping is illegal (see `stops`).
     """
@@ -96,7 +96,7 @@ class EdgePolicies:
 
     @property
     def stop_probability(self) -> Tensor:
-        """P_F(stop | s): [S, R]."""
+        """Return P_F(stop | s): [S, R], 0 where stopping is illegal."""
         return self.log_stop.exp() * self.stops
 
 
@@ -112,24 +112,24 @@ def edge_policies(graph: StateGraph, log_pf: Tensor, log_pb: Tensor) -> EdgePoli
 
 
 def at_source(graph: StateGraph, like: Tensor) -> Tensor:
-    """1 at the source state, 0 elsewhere: [S, R], with the R and the device of `like` [..., R]."""
+    """Return 1 at the source state and 0 elsewhere: [S, R], with the R and the device of `like` [..., R]."""
     init = torch.zeros(graph.n_states, like.shape[1], dtype=torch.float64, device=like.device)
     init[0] = 1.0
     return init
 
 
 def visit_probability(policies: EdgePolicies) -> Tensor:
-    """Probability that P_F visits each state: [S, R]."""
+    """Return the probability that P_F visits each state: [S, R]."""
     return forward_pass(policies.graph, policies.log_pf.exp(), at_source(policies.graph, policies.log_pf))
 
 
 def terminating_probability(policies: EdgePolicies) -> Tensor:
-    """P_T(x): [S, R], 0 where stopping is illegal."""
+    """Return P_T(x), the probability that P_F ends in each state: [S, R], 0 where stopping is illegal."""
     return visit_probability(policies) * policies.stop_probability
 
 
 def elbo(policies: EdgePolicies, visits: Tensor) -> Tensor:
-    """-E_{P_F}[l]: [R]. visits [S, R] from visit_probability."""
+    """Return the evidence lower bound -E_{P_F}[l]: visits [S, R] from visit_probability -> [R]."""
     graph, stops = policies.graph, policies.stops
     flow = visits[graph.source] * policies.log_pf.exp()
     moves = (flow * (policies.log_pb - policies.log_pf)).sum(0)
@@ -138,7 +138,7 @@ def elbo(policies: EdgePolicies, visits: Tensor) -> Tensor:
 
 
 def eubo(policies: EdgePolicies) -> Tensor:
-    """-E_{P_B}[l] with x drawn from the normalized target: [R]."""
+    """Return the evidence upper bound -E_{P_B}[l] with x drawn from the normalized target: [R]."""
     graph, stops = policies.graph, policies.stops
     target = graph.log_target.exp()[:, None].expand(-1, policies.log_pf.shape[1])
     backward = policies.log_pb.exp()
@@ -149,7 +149,7 @@ def eubo(policies: EdgePolicies) -> Tensor:
 
 
 def effective_sample_fraction(policies: EdgePolicies) -> Tensor:
-    """(E w)^2 / E w^2 of the weights w = R P_B / P_F under P_F, in [0, 1]: [R].
+    """Return (E w)^2 / E w^2 of the weights w = R P_B / P_F under P_F, in [0, 1]: [R].
 
     E w^2 sums R^2 P_B^2 / P_F over all trajectories: a forward pass with edge weights P_B^2 / P_F. 0 if that overflows.
     """
@@ -157,7 +157,7 @@ def effective_sample_fraction(policies: EdgePolicies) -> Tensor:
 
 
 def visits_and_sample_fraction(policies: EdgePolicies) -> tuple[Tensor, Tensor]:
-    """(visit_probability [S, R], effective_sample_fraction [R]) in one pass over the levels."""
+    """Return visit_probability [S, R] and effective_sample_fraction [R] from one pass over the levels."""
     graph, n_replicas = policies.graph, policies.log_pf.shape[1]
     weights = torch.cat([policies.log_pf, 2 * policies.log_pb - policies.log_pf], 1).exp()
     visits, reached = forward_pass(graph, weights, at_source(graph, weights)).split(n_replicas, 1)

@@ -1,4 +1,4 @@
-"""Brute force: all trajectories of a tiny target, and what they add up to. Knows only the public DiscreteTarget interface.
+"""Brute force: all trajectories of a tiny target, and sums over them. Only the public interface of DiscreteTarget is used.
 
 Nothing here uses the state graph, `evaluate`, or the dynamic programming: those are what is compared with it. P_B is read
 off the sampler's policy by searching, among the legal backward actions, the one that leads back.
@@ -19,7 +19,7 @@ from gfn_vi.evaluation.exact.policies import PolicySampler
 
 
 def enumerate_paths(target: DiscreteTarget) -> list[tuple[list[Tensor], list[int]]]:
-    """Every trajectory as (states s_0 .. s_n = x, actions with the stop action last), depth first."""
+    """Return every trajectory as (states s_0 .. s_n = x, each [*state]; actions with the stop action last), depth first."""
     stop, found = target.n_actions - 1, []
     front: list[tuple[list[Tensor], list[int]]] = [([target.initial()], [])]
     while front:
@@ -33,7 +33,7 @@ def enumerate_paths(target: DiscreteTarget) -> list[tuple[list[Tensor], list[int
 
 
 def as_trajectories(target: DiscreteTarget, n_replicas: int) -> Trajectories:
-    """All trajectories as one batch [R, n_traj] in float64, the same in every replica; log_behavior is None."""
+    """Return all trajectories as one batch [R, n] in float64, the same in every replica; log_behavior is None."""
     paths = enumerate_paths(target)
     steps = max(len(actions) for _, actions in paths)
     states = torch.stack([torch.stack(s + [s[-1]] * (steps + 1 - len(s))) for s, _ in paths])
@@ -48,7 +48,7 @@ def as_trajectories(target: DiscreteTarget, n_replicas: int) -> Trajectories:
 
 
 def path_keys(trajectories: Trajectories) -> list[list[tuple[int, ...]]]:
-    """A trajectory's identity: the tuple of its actions, [R][B]."""
+    """Return the identity of each trajectory, the tuple of its actions, as lists [R][B]."""
     rows = zip(trajectories.actions.tolist(), trajectories.mask.tolist(), strict=True)
     return [
         [tuple(a for a, m in zip(actions, mask, strict=True) if m) for actions, mask in zip(*row, strict=True)] for row in rows
@@ -57,9 +57,10 @@ def path_keys(trajectories: Trajectories) -> list[list[tuple[int, ...]]]:
 
 @dataclass(frozen=True)
 class Enumeration:
-    """log P_F(tau), log P_B(tau | x), log R(x): [R, n], differentiable; terminal [n]: number of the object x; log_Z exact.
+    """All trajectories of a target with their probabilities: log P_F(tau), log P_B(tau | x), log R(x) [R, n], differentiable.
 
-    step_log_pf, step_log_pb: of every trajectory the log-probabilities [R] of its steps, the stop step in step_log_pf only.
+    terminal [n]: number of the object x; objects [n_objects, *state]; log_Z: exact, a scalar; step_log_pf, step_log_pb: of every
+    trajectory the log-probabilities [R] of its steps, the stop step in step_log_pf only.
     """
 
     log_pf: Tensor
@@ -73,35 +74,35 @@ class Enumeration:
 
     @property
     def log_ratio(self) -> Tensor:
-        """l: [R, n]."""
+        """Return l(tau) = log P_F(tau) - log P_B(tau | x) - log R(x): [R, n]."""
         return self.log_pf - self.log_pb - self.log_reward
 
     @property
     def log_target(self) -> Tensor:
-        """log P_B(tau) = log P_B(tau | x) + log R(x) - log Z: [R, n]."""
+        """Return log P_B(tau) = log P_B(tau | x) + log R(x) - log Z: [R, n]."""
         return self.log_pb + self.log_reward - self.log_Z
 
     def per_object(self, values: Tensor) -> Tensor:
-        """Sum over the trajectories that end in each object: [R, n] -> [R, n_objects]."""
+        """Return the sum of the values over the trajectories that end in each object: [R, n] -> [R, n_objects]."""
         out = values.new_zeros(values.shape[0], len(self.objects))
         return out.index_add(1, self.terminal, values)
 
 
 def log_policy(sampler: PolicySampler, state: Tensor, forward: bool) -> Tensor:
-    """log-probabilities [R, A or A'] at one state."""
+    """Return the log-probabilities of a policy at one state [*state]: [R, A] forward, or [R, A'] backward."""
     states = state.expand(sampler.n_replicas, 1, *state.shape)
     return (sampler.forward_log_probs(states) if forward else sampler.backward_log_probs(states))[:, 0]
 
 
 def undoing(target: DiscreteTarget, parent: Tensor, child: Tensor) -> int:
-    """The legal backward action that leads from child to parent, found by trying them all."""
+    """Return the legal backward action that leads from child to parent [*state], found by trying them all."""
     legal = target.backward_mask(child).nonzero()[:, 0].tolist()
     (found,) = [a for a in legal if torch.equal(target.backstep(child, torch.tensor(a)), parent)]
     return found
 
 
 def enumerate_policies(sampler: PolicySampler, target: DiscreteTarget) -> Enumeration:
-    """Multiply up both policies along every trajectory."""
+    """Return both policies multiplied up along every trajectory."""
     cache: dict[tuple[tuple[int, ...], bool], Tensor] = {}
 
     def policy(state: Tensor, forward: bool) -> Tensor:
@@ -133,7 +134,7 @@ def enumerate_policies(sampler: PolicySampler, target: DiscreteTarget) -> Enumer
 
 
 def multisets(n: int, size: int) -> tuple[Tensor, Tensor]:
-    """All unordered batches of `size` of n things: (index [M, size], log of the number of orders of each [M])."""
+    """Return all unordered batches of `size` of n things: index [M, size], and the log of the number of orders of each [M]."""
     index = torch.tensor(list(combinations_with_replacement(range(n), size)))
     counts = torch.nn.functional.one_hot(index, n).sum(1)
     log_orders = math.lgamma(size + 1) - torch.lgamma(counts.double() + 1).sum(1)

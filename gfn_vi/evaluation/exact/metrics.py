@@ -9,7 +9,6 @@ from torch import Tensor
 
 from gfn_vi.core.headline import Headline
 from gfn_vi.core.protocols import Arrays
-from gfn_vi.core.state_graph import StateGraph
 from gfn_vi.evaluation.base import BaseMetric
 from gfn_vi.evaluation.exact.dynamic_programming import elbo, eubo
 from gfn_vi.evaluation.measurement import Measurement
@@ -24,7 +23,7 @@ NAMES = (
 
 
 def divergences(log_target: Tensor, terminating: Tensor) -> dict[str, Tensor]:
-    """Between the target pi (log pi [S]) and P_T [S, R], natural logs, each [R].
+    """Return divergences between the target pi (log pi [S]) and P_T [S, R], with natural logarithms: each [R].
 
     jsd; total_variation = l1 / 2; l1; kl_forward = KL(pi, P_T); kl_reverse = KL(P_T, pi). States that cannot stop have
     probability 0 under both and contribute nothing.
@@ -54,12 +53,12 @@ class ExactMetrics(BaseMetric):
 
     @torch.no_grad()
     def __call__(self, moment: Measurement) -> dict[str, Tensor]:
-        """Return name -> [R] float64."""
+        """Return the exact metrics by name, each [R] float64."""
         graph = moment.state_graph
         visits, ess = moment.visits_and_sample_fraction
         log_Z = moment.sampler.log_Z.double()
         return divergences(graph.log_target, moment.terminating) | {
-            "modes_covered": self._modes_covered(graph, moment.terminating),
+            "modes_covered": self._modes_covered(moment),
             "log_Z": log_Z,
             "log_Z_error": log_Z - graph.log_partition,
             "elbo": elbo(moment.policies, visits),
@@ -76,16 +75,20 @@ class ExactMetrics(BaseMetric):
         return distribution_arrays(moment)
 
     @staticmethod
-    def _modes_covered(graph: StateGraph, terminating: Tensor) -> Tensor:
-        """Number of modes on which P_T puts at least half of the target's mass: [R]."""
-        label, n_modes = graph.modes
+    def _modes_covered(moment: Measurement) -> Tensor:
+        """Return the number of modes on which P_T puts at least half of the target's mass: [R] float64."""
+        graph, n_modes = moment.state_graph, moment.target.n_modes
+        # a target's modes may be more than the regions of top reward: all sequences near one, say
+        label = graph.modes[0] if n_modes is None else moment.target.mode_index(graph.states)
+        n_modes = graph.modes[1] if n_modes is None else n_modes
         inside = label >= 0
 
         def mass(probability: Tensor) -> Tensor:
             total = torch.zeros(n_modes, probability.shape[1], dtype=torch.float64, device=probability.device)
             return total.index_add_(0, label[inside], probability[inside])
 
-        return (mass(terminating) >= mass(graph.log_target.exp()[:, None]) / 2).sum(0).double()
+        of_target = mass(graph.log_target.exp()[:, None])
+        return ((mass(moment.terminating) >= of_target / 2) & (of_target > 0)).sum(0).double()
 
 
 def distribution_arrays(moment: Measurement) -> Arrays:

@@ -1,4 +1,4 @@
-"""What exact evaluation needs of a sampler beyond rolling out: its policies at given states."""
+"""The protocol of samplers that can be evaluated exactly: beyond rolling out, they give their policies at any states."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class PolicySampler(Sampler, Protocol):
     has_flow: bool
 
     def forward_log_probs(self, states: Tensor) -> Tensor:
-        """log P_F(. | s): [R, N, *state] -> [R, N, A]; about -1e30 where illegal."""
+        """Return log P_F(. | s): [R, N, *state] -> [R, N, A]; about -1e30 where illegal."""
 
     def backward_log_probs(self, states: Tensor) -> Tensor:
-        """log P_B(. | s): [R, N, *state] -> [R, N, A']; about -1e30 where illegal."""
+        """Return log P_B(. | s): [R, N, *state] -> [R, N, A']; about -1e30 where illegal."""
 
     def log_flows(self, states: Tensor) -> Tensor:
-        """log F(s), learned: [R, N, *state] -> [R, N]."""
+        """Return the learned log F(s): [R, N, *state] -> [R, N]."""

@@ -19,12 +19,16 @@ from gfn_vi.evaluation.exact.unrolling import unroll
 from gfn_vi.evaluation.exact.visits import Visits
 
 
-def subtrajectory_square(flows: Visits, gain: Tensor, end: Tensor, log_flow: Tensor, lamda: float) -> Tensor:
-    """[R]. gain [E, R]: log P_F - log P_B; end [S, R]: log P_F(stop) - log R where legal; log_flow [S, R]: log F."""
-    unrolled = unroll(flows.graph)
+def subtrajectory_square(measure: Visits, gain: Tensor, end: Tensor, log_flow: Tensor, lamda: float) -> Tensor:
+    """Return the expected weighted mean of squared sub-trajectory residuals: [R].
+
+    measure: distribution over trajectories; gain [E, R]: log P_F - log P_B; end [S, R]: log P_F(stop) - log R where legal;
+    log_flow [S, R]: log F.
+    """
+    unrolled = unroll(measure.graph)
     graph, state, edge = unrolled.graph, unrolled.state, unrolled.edge
     position = unrolled.position
-    kernel, stop_kernel = flows.edge_kernel[edge], flows.stop_kernel[state]
+    kernel, stop_kernel = measure.edge_kernel[edge], measure.stop_kernel[state]
     visits = forward_pass(graph, kernel, at_source(graph, gain))
     weights = _Weights(lamda, int(position.max()) + 1, gain.device)
     total = weights.total[position + 1][:, None]
@@ -34,7 +38,7 @@ def subtrajectory_square(flows: Visits, gain: Tensor, end: Tensor, log_flow: Ten
     rho = lamda / weights.scale
 
     def step(g: Tensor, rows: Tensor | slice) -> tuple[Tensor, Tensor]:
-        """Additions to E[visits S_1] and E[visits S_2] by a step of gain g from `rows`, before rho and the kernel."""
+        """Return additions to E[visits S_1] and E[visits S_2] by a step of gain g from `rows`, before rho and the kernel."""
         v, f, u, n = visits[rows], log_flow[rows], one[rows], one[rows] + pairs[rows]
         return v * (u * f + n * g), v * (u * f * f + 2 * u * g * f + n * g * g)
 

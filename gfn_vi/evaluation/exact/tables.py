@@ -16,13 +16,13 @@ LARGEST_CHUNK = 2**17
 
 
 def policies_on_graph(sampler: PolicySampler, graph: StateGraph) -> EdgePolicies:
-    """Evaluate both policies on every state of the graph, once; differentiable."""
+    """Return both policies, evaluated once on every state of the graph; they are differentiable."""
     forward = tabulated(graph, sampler.n_replicas, sampler.forward_log_probs)
     return edge_policies(graph, forward, tabulated(graph, sampler.n_replicas, sampler.backward_log_probs))
 
 
 def tabulated(graph: StateGraph, n_replicas: int, function: Callable[[Tensor], Tensor]) -> Tensor:
-    """function: states [R, N, *state] -> [R, N, ...], on every state: [R, S, ...]."""
+    """Return the values [R, S, ...] on every state of a function of states [R, N, *state] -> [R, N, ...]."""
     # in chunks: hidden layers of a million states and many replicas would not fit in memory
     chunks = graph.states.split(max(1, LARGEST_CHUNK // n_replicas))
     return torch.cat([function(chunk.expand(n_replicas, *chunk.shape)) for chunk in chunks], 1)
@@ -30,5 +30,5 @@ def tabulated(graph: StateGraph, n_replicas: int, function: Callable[[Tensor], T
 
 @torch.no_grad()
 def terminating_distribution(sampler: PolicySampler, graph: StateGraph) -> Tensor:
-    """P_T of every replica: [R, S] float64."""
+    """Return the terminating distribution P_T of every replica: [R, S] float64."""
     return terminating_probability(policies_on_graph(sampler, graph)).T

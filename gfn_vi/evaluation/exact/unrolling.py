@@ -12,7 +12,10 @@ from gfn_vi.core.state_graph import StateGraph
 
 @dataclass(frozen=True)
 class Unrolled:
-    """graph over nodes N; state, position [N] long: the node's state and number of steps; edge [E'] long: the edge's original."""
+    """A state graph whose nodes N are pairs of a state and a number of steps from the source.
+
+    state, position [N] long: the node's state and number of steps; edge [E'] long: the edge of the original graph.
+    """
 
     graph: StateGraph
     state: Tensor
@@ -21,7 +24,7 @@ class Unrolled:
 
 
 def unroll(graph: StateGraph) -> Unrolled:
-    """The same graph where every state has one position, as on a hypergrid."""
+    """Return the graph with a node for each state and number of steps; the same graph where every state has one position."""
     level = torch.repeat_interleave(
         torch.arange(graph.n_levels, device=graph.source.device),
         torch.tensor(graph.level_offsets, device=graph.source.device).diff(),

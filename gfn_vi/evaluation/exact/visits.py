@@ -1,6 +1,6 @@
-"""A distribution over trajectories on a state graph as expected numbers of passages: what exact expectations are weighted with.
+"""Distributions over trajectories on a state graph as probabilities of passages: exact expectations are weighted with them.
 
-P_F, P_B (x from the normalized target, then backwards) and every tilted policy are Markov chains on the graph, so visits,
+P_F, P_B (x from the normalized target, then backwards) and every tilted policy are Markov chains on the graph, so states,
 edges and stops say all there is to know: given a state, what came before is independent of what comes after.
 """
 
@@ -18,26 +18,26 @@ from gfn_vi.evaluation.exact.dynamic_programming import EdgePolicies, at_source,
 
 @dataclass(frozen=True)
 class Visits:
-    """start, visits, stops [S, R]; edges [E, R]: probabilities that a trajectory starts at, visits, ends at or takes them.
+    """Probabilities that a trajectory starts at a state, visits it or stops there, [S, R] each, or takes an edge [E, R].
 
-    Constants: expectations under these flows are differentiated in what is averaged, not in the flows.
+    Constants: expectations under these visits are differentiated in what is averaged, not in the visits.
     """
 
     graph: StateGraph
     start: Tensor
-    visits: Tensor
+    states: Tensor
     edges: Tensor
     stops: Tensor
 
     @cached_property
     def edge_kernel(self) -> Tensor:
-        """Probability of each edge given its source: [E, R]; 0 where the source is never visited."""
-        return _conditional(self.edges, self.visits[self.graph.source])
+        """Return the probability of each edge given its source: [E, R]; 0 where the source is never visited."""
+        return _conditional(self.edges, self.states[self.graph.source])
 
     @cached_property
     def stop_kernel(self) -> Tensor:
-        """Probability of stopping, given the state: [S, R]."""
-        return _conditional(self.stops, self.visits)
+        """Return the probability of stopping, given the state: [S, R]; 0 where the state is never visited."""
+        return _conditional(self.stops, self.states)
 
 
 def _conditional(joint: Tensor, given: Tensor) -> Tensor:
@@ -45,8 +45,11 @@ def _conditional(joint: Tensor, given: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def forward_flows(policies: EdgePolicies, start: Tensor | None = None) -> Visits:
-    """P_F, or whatever policy `policies` holds in its place; start [S, R]: where it starts, the source if None."""
+def forward_visits(policies: EdgePolicies, start: Tensor | None = None) -> Visits:
+    """Return the visits of P_F, or of whatever policy `policies` holds in its place.
+
+    start [S, R]: probabilities of the first state; None: the source.
+    """
     graph = policies.graph
     begin = at_source(graph, policies.log_pf) if start is None else start
     visits = forward_pass(graph, policies.log_pf.exp(), begin)
@@ -54,8 +57,8 @@ def forward_flows(policies: EdgePolicies, start: Tensor | None = None) -> Visits
 
 
 @torch.no_grad()
-def backward_flows(policies: EdgePolicies) -> Visits:
-    """P_B: x from the normalized target, then backwards to a state without parents."""
+def backward_visits(policies: EdgePolicies) -> Visits:
+    """Return the visits of P_B: x from the normalized target, then backwards to a state without parents."""
     graph = policies.graph
     stops = graph.log_target.exp()[:, None].expand(-1, policies.log_pb.shape[1])
     visits = backward_pass(graph, policies.log_pb.exp(), stops)

@@ -1,9 +1,8 @@
 """Gradients of many batches at once: a batch is a replica.
 
 M batches of b trajectories are evaluated by a copy of the sampler with M replicas of the same parameters, so that one backward
-pass of the summed losses leaves M gradients side by side. All estimators read the same evaluation: what they are compared on is
-the same trajectories at the same parameters. Batches are taken K at a time, which bounds memory and changes no number but by
-rounding.
+pass of the summed losses leaves M gradients side by side. All estimators read the same evaluation: they are compared on the same
+trajectories at the same parameters. Batches are taken K at a time, which bounds memory and changes no number but by rounding.
 """
 
 from __future__ import annotations
@@ -36,11 +35,11 @@ class RepeatableSampler(PolicySampler, Protocol):
     """A sampler that can be copied into more replicas."""
 
     def repeated(self, times: int) -> RepeatableSampler:
-        """R * times replicas, each replica `times` times in a row, with parameters of their own."""
+        """Return a copy with R * times replicas, each replica `times` times in a row, with parameters of their own."""
 
 
 def repeat_replicas(value: Any, times: int) -> Any:
-    """Every tensor [R, ...] in nested dicts and lists `times` times in a row: [R * times, ...]."""
+    """Return nested dicts and lists with every tensor [R, ...] repeated `times` times in a row: [R * times, ...]."""
     if isinstance(value, Tensor):
         return value.repeat_interleave(times, 0)
     if isinstance(value, dict):
@@ -58,7 +57,7 @@ def _tensors(value: Any) -> list[Tensor]:
 
 
 def _change(before: Any, after: Any) -> float:
-    """Largest change of a remembered number, relative to the largest one; infinite where something new is remembered."""
+    """Return the largest change of a remembered number, relative to the largest one; infinite where a new one is remembered."""
     old, new = _tensors(before), _tensors(after)
     if len(old) != len(new):
         return math.inf
@@ -67,7 +66,7 @@ def _change(before: Any, after: Any) -> float:
 
 
 class Estimator:
-    """An objective as it is measured: one with a memory is a copy at rest, the same for every batch."""
+    """An objective as it is measured. One with a memory is replaced by a copy at rest, the same for every batch."""
 
     def __init__(self, objective: Objective) -> None:
         self.objective = objective
@@ -76,7 +75,7 @@ class Estimator:
 
     @torch.no_grad()
     def settled(self, evaluation: Evaluation) -> Estimator:
-        """Return the estimator with its memory after this batch, seen repeatedly; measure it on other, independent batches."""
+        """Return the estimator with its memory after seeing this batch repeatedly; measure it on other, independent batches."""
         if not self.has_memory:
             return self
         resting, own = Estimator(self.objective), copy.deepcopy(self.objective)
@@ -89,7 +88,7 @@ class Estimator:
         return resting
 
     def fresh(self, times: int) -> Objective:
-        """The objective for R * times replicas."""
+        """Return the objective for R * times replicas, with its memory at rest."""
         if not self.has_memory:
             return self.objective
         own = copy.deepcopy(self.objective)
@@ -100,7 +99,7 @@ class Estimator:
 
 @dataclass(frozen=True)
 class Chunk:
-    """K batches, numbers start .. start + K - 1, evaluated: fields of `evaluation` are [R * K, b, ...]."""
+    """An evaluation of K batches, numbers start .. start + K - 1: fields of `evaluation` are [R * K, b, ...]."""
 
     start: int
     n_replicas: int
@@ -109,11 +108,11 @@ class Chunk:
 
     @property
     def n_batches(self) -> int:
-        """K."""
+        """Return the number of batches K."""
         return len(self.evaluation.mask) // self.n_replicas
 
     def gradients(self, estimator: Estimator) -> Gradients:
-        """Role -> gradient of each batch [R, K, P]; parameters in the order of parameter_groups, flattened."""
+        """Return the gradient of each batch by role: [R, K, P], the parameters in the order of parameter_groups, flattened."""
         with torch.enable_grad():
             loss = estimator.fresh(self.n_batches)(self.evaluation)
         parameters = [p for group in self.groups.values() for p in group]
@@ -126,15 +125,15 @@ class Chunk:
         return {role: torch.cat([next(rest).reshape(shape) for _ in group], 2) for role, group in self.groups.items()}
 
     def per_trajectory(self, values: Tensor) -> Tensor:
-        """[R * K, b] -> [R, K * b], in the order of the trajectories."""
+        """Return values in the order of the trajectories: [R * K, b] -> [R, K * b]."""
         return values.detach().reshape(self.n_replicas, -1)
 
 
 class BatchGradients:
-    """At the sampler's current parameters, which are left alone, gradients included."""
+    """Gradients of batches at the sampler's current parameters, which stay as they are, with their gradients."""
 
     def __init__(self, sampler: RepeatableSampler, roles: Sequence[Role], needs: frozenset[Need], n_states: int | None) -> None:
-        """roles: whose parameters are differentiated; needs: of all estimators; n_states: S where the target is enumerable."""
+        """roles: whose parameters are differentiated; needs: of all estimators; n_states: S where the target can be listed."""
         self.sampler, self.roles, self.needs, self.n_states = sampler, list(roles), needs, n_states
         self._copies: dict[int, RepeatableSampler] = {}
 
@@ -165,13 +164,13 @@ class BatchGradients:
 
 
 def parameters_of(sampler: PolicySampler, roles: Sequence[Role]) -> dict[Role, list[Tensor]]:
-    """The roles that have parameters, and these."""
+    """Return the parameters of each of the given roles that has some."""
     groups = sampler.parameter_groups()
     return {role: list(groups[role]) for role in roles if groups.get(role)}
 
 
 def as_replicas(trajectories: Trajectories, n_batches: int, first: int, last: int) -> Trajectories:
-    """Batches first .. last - 1 of n_batches in a row: [R, n_batches * b] -> [R * (last - first), b]."""
+    """Return batches first .. last - 1 of n_batches in a row: [R, n_batches * b] -> [R * (last - first), b]."""
 
     def pick(x: Tensor) -> Tensor:
         batches = x.unflatten(1, (n_batches, -1))[:, first:last]

@@ -22,7 +22,7 @@ from gfn_vi.evaluation.exact.dynamic_programming import EdgePolicies
 from gfn_vi.evaluation.exact.expectations import GraphExpectations
 from gfn_vi.evaluation.exact.policies import PolicySampler
 from gfn_vi.evaluation.exact.tables import policies_on_graph, tabulated
-from gfn_vi.evaluation.exact.visits import Visits, backward_flows, forward_flows
+from gfn_vi.evaluation.exact.visits import Visits, backward_visits, forward_visits
 
 Measure = Literal["P_F", "P_B"] | Tilt
 Gradients = dict[Role, Tensor]
@@ -31,10 +31,10 @@ SIDES = {Role.FORWARD: ("log_pf", "log_stop"), Role.BACKWARD: ("log_pb",), Role.
 
 
 class ExactGradients:
-    """Any number of exact expected gradients at the sampler's current parameters."""
+    """The evaluation of a sampler's networks from which exact expected gradients at its current parameters are computed."""
 
     def __init__(self, sampler: PolicySampler, graph: StateGraph) -> None:
-        """Evaluates both policies, and log F where it is learned, on every state; memory grows with states x replicas."""
+        """Evaluate both policies, and log F where it is learned, on every state; memory grows with states x replicas."""
         self.sampler, self.graph = sampler, graph
         with torch.enable_grad():
             policies = policies_on_graph(sampler, graph)
@@ -47,14 +47,14 @@ class ExactGradients:
         self.policies = EdgePolicies(graph, leaves["log_pf"], leaves["log_pb"], leaves["log_stop"])
 
     def under(self, measure: Measure) -> GraphExpectations:
-        """Expectations over trajectories from P_F, P_B, or the tilted P_F that an exploration draws from."""
-        return GraphExpectations(self.policies, self._leaves["log_Z"], self._flows(measure), self._leaves.get("log_flow"))
+        """Return expectations over trajectories from P_F, P_B, or the tilted P_F that an exploration draws from."""
+        return GraphExpectations(self.policies, self._leaves["log_Z"], self._visits(measure), self._leaves.get("log_flow"))
 
-    def _flows(self, measure: Measure) -> Visits:
+    def _visits(self, measure: Measure) -> Visits:
         if measure == "P_B":
-            return backward_flows(self.policies)
+            return backward_visits(self.policies)
         if measure == "P_F":
-            return forward_flows(self.policies)
+            return forward_visits(self.policies)
         graph, sampler = self.graph, self.sampler
         with torch.no_grad():
             mask = graph.forward_mask
@@ -63,10 +63,10 @@ class ExactGradients:
             flat = tilted.reshape(sampler.n_replicas, -1)
             log_pf = flat.index_select(1, graph.source * graph.n_actions + graph.forward_action).T.double()
             log_stop = tilted[..., -1].T.double().masked_fill(~self.policies.stops, 0.0)
-        return forward_flows(EdgePolicies(graph, log_pf, self.policies.log_pb, log_stop))
+        return forward_visits(EdgePolicies(graph, log_pf, self.policies.log_pb, log_stop))
 
     def __call__(self, descends: Mapping[Role, Tensor] | Tensor) -> Gradients:
-        """Role -> gradient [R, P] of what the role descends, each [R]; a single tensor is descended by every role.
+        """Return the gradient [R, P] by role of what the role descends, each [R]; a single tensor is descended by every role.
 
         P: the role's parameters in the order of parameter_groups, flattened; roles without parameters are left out. Where
         P_B is tied to P_F its gradient is part of P_F's.
@@ -96,10 +96,10 @@ class ExactGradients:
 def expected_gradients(
     sampler: PolicySampler, graph: StateGraph, objective: Objective, measure: Measure = "P_F"
 ) -> Gradients | None:
-    """Role -> exact expected gradient [R, P] of the objective on trajectories from `measure`.
+    """Return the exact expected gradient [R, P] by role of the objective on trajectories from `measure`.
 
     None where the objective is no sum over the graph (Objective.descends). For objectives that weight trajectories it is what
-    they mean, whatever the measure, and what their estimates have to do with it depends on the weights: self-normalized ones
+    they mean, whatever the measure, and how their estimates relate to it depends on the weights: self-normalized ones
     reach it as the batch grows, plain ones on average, but for a factor Zhat / Z on what is averaged under P_B while log Z is
     wrong; truncated ones, and cut powers and weights (max_exponent, max_log_weight), stay off by what they cut.
     """

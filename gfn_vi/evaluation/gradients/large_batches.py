@@ -1,4 +1,4 @@
-"""Gradients on a batch too large to be evaluated at once, exact: trajectories meet in the objective only.
+"""Exact gradients on a batch too large to be evaluated at once: trajectories meet in the objective only.
 
 The batch is evaluated piece by piece without keeping graphs; the objective's gradient in what it was given is then pulled back
 piece by piece. Each piece is evaluated twice, and memory is that of one.
@@ -23,7 +23,7 @@ DIFFERENTIABLE = ("log_pf", "log_pb", "log_flow", "log_inflow")
 
 
 def pieces_of(trajectories: Trajectories) -> list[Trajectories]:
-    """Consecutive parts of the batch, each of at most LARGEST_PIECE steps or one trajectory per replica."""
+    """Return consecutive parts of the batch, each of at most LARGEST_PIECE steps or one trajectory per replica."""
     n_replicas, batch, steps = trajectories.mask.shape
     size = max(1, LARGEST_PIECE // (n_replicas * steps))
 
@@ -35,7 +35,7 @@ def pieces_of(trajectories: Trajectories) -> list[Trajectories]:
 
 
 def evaluate_in_pieces(sampler: RepeatableSampler, pieces: Sequence[Trajectories], needs: frozenset[Need]) -> Evaluation:
-    """The evaluation of all pieces together, without graph."""
+    """Return the evaluation of all pieces together, without graph."""
     parts: list[dict[str, Any]] = []
     for piece in pieces:
         with torch.enable_grad():  # a graph while it lasts: score norms are made of it
@@ -55,7 +55,7 @@ def large_batch_gradients(
     estimators: Mapping[str, Estimator],
     trajectories: Trajectories,
 ) -> dict[str, Gradients]:
-    """Name -> role -> gradient [R, P] of each estimator on the one batch [R, B]; the sampler is left alone."""
+    """Return the gradient [R, P] by name and role of each estimator on the one batch [R, B]; the sampler stays as it is."""
     sampler = sampler.repeated(1)
     pieces, groups = pieces_of(trajectories), parameters_of(sampler, roles)
     evaluation = evaluate_in_pieces(sampler, pieces, needs)

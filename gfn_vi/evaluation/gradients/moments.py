@@ -20,12 +20,12 @@ GROUPS = 8
 
 
 def total_variance(n: Tensor | int, squares: Tensor, square_of_sum: Tensor) -> Tensor:
-    """Unbiased trace of the covariance from n, Q and |S|^2."""
+    """Return the unbiased trace of the covariance from n, Q and |S|^2: [...] -> [...]."""
     return (squares - square_of_sum / n) / (n - 1)
 
 
 def squared_bias(n: Tensor | int, squares: Tensor, square_of_sum: Tensor) -> Tensor:
-    """Unbiased |E d|^2, the mean of <d_i, d_j> over i != j; may be negative."""
+    """Return the unbiased |E d|^2, the mean of <d_i, d_j> over i != j: [...] -> [...]; it may be negative."""
     return (square_of_sum - squares) / (n * (n - 1))
 
 
@@ -36,13 +36,13 @@ STATISTICS = (
 
 
 def jackknife_error(without: Tensor) -> Tensor:
-    """Standard error of a statistic from its values without one of G equal groups: [..., G] -> [...]."""
+    """Return the standard error of a statistic from its values without one of G equal groups: [..., G] -> [...]."""
     n_groups = without.shape[-1]
     return ((n_groups - 1) * without.var(-1, correction=0)).sqrt()
 
 
 def mean_error(values: Tensor) -> Tensor:
-    """Standard error of the mean over the last axis: [..., M] -> [...]."""
+    """Return the standard error of the mean over the last axis: [..., M] -> [...]."""
     return values.std(-1) / values.shape[-1] ** 0.5
 
 
@@ -65,7 +65,7 @@ class GradientMoments:
         self.sums = torch.zeros(len(reference), GROUPS, reference.shape[1], dtype=dtype, device=reference.device)
 
     def add(self, start: int, gradients: Tensor) -> None:
-        """Batches start, start + 1, ...: [R, K, P]."""
+        """Take in the gradients [R, K, P] of batches start, start + 1, ... ."""
         places = torch.arange(start, start + gradients.shape[1], device=gradients.device)
         # in place, since these are the largest tensors of a measurement; a copy even where the gradients are float64
         found = gradients.to(torch.float64, copy=True)
@@ -76,7 +76,7 @@ class GradientMoments:
         self.sums.index_add_(1, places * GROUPS // self.n_batches, difference.to(self.sums.dtype))
 
     def statistics(self) -> dict[str, Tensor]:
-        """Name -> [R] float64; what is relative to g* is NaN where g* is exactly zero. Definitions: docs/metrics.md."""
+        """Return name -> [R] float64; what is relative to g* is NaN where g* is exactly zero. Definitions: docs/metrics.md."""
         n, n_others = self.n_batches, self.n_batches - self.n_batches // GROUPS
         squares, inner = self._by_group()
         total, square = squares.sum(-1), inner.sum((-1, -2))
@@ -115,7 +115,7 @@ class GradientMoments:
         return found
 
     def _by_group(self) -> tuple[Tensor, Tensor]:
-        """Sums of |d_m|^2 [R, G], and the inner products of the sums of d_m [R, G, G]."""
+        """Return the sums of |d_m|^2 [R, G], and the inner products of the sums of d_m [R, G, G]."""
         squares = self.distances.unflatten(1, (GROUPS, -1)).sum(-1)
         # replica by replica: all sums in float64 at once would be the largest tensor of the measurement
         inner = torch.stack([sums.double() @ sums.double().T for sums in self.sums])
@@ -123,5 +123,5 @@ class GradientMoments:
 
 
 def _power(size: Tensor, along: Tensor, bias: Tensor, variance: Tensor) -> Tensor:
-    """|E g|^2 / variance, cut at 0, from |g*|^2, <E g, g*> and the unbiased |E d|^2: |E g|^2 = 2 <E g, g*> - |g*|^2 + |E d|^2."""
+    """Return |E g|^2 / variance, cut at 0, from |g*|^2, <E g, g*> and |E d|^2: |E g|^2 = 2 <E g, g*> - |g*|^2 + |E d|^2."""
     return (2 * along - size + bias).clamp(min=0) / variance

@@ -42,7 +42,7 @@ DRAWN_STEPS = 2**22
 
 
 class GradientStatistics(BaseMetric):
-    """estimators x behaviors x batch sizes, each role apart."""
+    """Gradient statistics for estimators x behaviors x batch sizes, each role apart."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class GradientStatistics(BaseMetric):
         prefix: str,
         every: int | None,
     ) -> None:
-        """Null takes an estimator or a behavior out. n_batches: M; n_reference: trajectories of a sampled reference.
+        """estimators, behaviors: by name, null takes one out; n_batches: M; n_reference: trajectories of a sampled reference.
 
         every: trajectories per replica between measurements; None: at every evaluation.
         """
@@ -155,7 +155,7 @@ class GradientStatistics(BaseMetric):
 
     @torch.enable_grad()
     def __call__(self, moment: Measurement) -> dict[str, Tensor]:
-        """Return name -> [R] float64."""
+        """Return the statistics by name, <prefix>/<statistic>/<role>/..., each [R] float64."""
         measurement = _Gradients(self, moment)
         found: dict[str, Tensor] = {}
         for name, behavior in self.behaviors.items():
@@ -164,7 +164,7 @@ class GradientStatistics(BaseMetric):
 
 
 class _Gradients:
-    """One call: the sampler as it is now."""
+    """One call of the metric: the sampler as it is now."""
 
     def __init__(self, settings: GradientStatistics, moment: Measurement) -> None:
         sampler, graph = moment.sampler, moment.graph
@@ -180,7 +180,7 @@ class _Gradients:
         self.engine = BatchGradients(sampler, settings.roles, self.needs, self.n_states)
 
     def of(self, name: str, behavior: Exploration) -> dict[str, Tensor]:
-        """Everything under one behavior: name -> [R]."""
+        """Return everything under one behavior: name -> [R]."""
         settings = self.settings
         found: dict[str, Tensor] = {}
         estimators = self._at_rest(behavior)
@@ -216,7 +216,7 @@ class _Gradients:
             yield from self.engine.chunks(self._draw(behavior, size, n), n, start)
 
     def _draw(self, behavior: Exploration, size: int, n_batches: int) -> Trajectories:
-        """n_batches batches of `size`: [R, n_batches * size]. A mixture divides each batch among its components."""
+        """Return n_batches batches of `size`: [R, n_batches * size]. A mixture divides each batch among its components."""
         if hasattr(behavior, "tilt"):  # independent trajectories: one batch is as good as many
             return behavior.collect(self.sampler, n_batches * size, self.rng, 0)
         return concatenate([behavior.collect(self.sampler, size, self.rng, 0) for _ in range(n_batches)])
@@ -233,7 +233,7 @@ class _Gradients:
     # -- references ---------------------------------------------------------------------------------------------------
 
     def _exact(self, exact: ExactGradients, behavior: Exploration) -> dict[str, Gradients]:
-        """The estimators whose expected gradient under the behavior can be computed."""
+        """Return the exact gradients of the estimators whose expectation under the behavior can be computed."""
         tilt_at = getattr(behavior, "tilt", None)
         if tilt_at is None:
             return {}
@@ -256,7 +256,7 @@ class _Gradients:
         return self._sampled(others, self._draw(behavior, self.settings.n_reference, 1)) if others else {}
 
     def _sampled(self, estimators: Mapping[str, Estimator], batch: Trajectories) -> dict[str, Gradients]:
-        """Gradients on one large batch [R, n_reference]."""
+        """Return the gradients on one large batch [R, n_reference]."""
         needs = frozenset[Need]().union(*(estimator.objective.needs for estimator in estimators.values()))
         return large_batch_gradients(self.sampler, self.settings.roles, needs, estimators, batch)
 

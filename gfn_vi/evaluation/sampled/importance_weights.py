@@ -1,4 +1,4 @@
-"""What a behavior's trajectories are worth under P_F and under the target: effective sample sizes and tails of the weights."""
+"""Importance weights of a behavior's trajectories towards P_F and towards the target: effective sample sizes and tails."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WEIGHT_STATISTICS = (
 
 
 class WeightPool:
-    """log P_F - log pi and log R P_B - log pi of every trajectory of a pool."""
+    """The log-weights log P_F - log pi and log R P_B - log pi of every trajectory of a pool."""
 
     def __init__(self, is_on_policy: bool) -> None:
         """is_on_policy: the weights towards P_F are then 1, not what rounding leaves of two evaluations of the same number."""
@@ -24,7 +24,7 @@ class WeightPool:
         self._parts: dict[str, list[Tensor]] = {"forward": [], "backward": []}
 
     def add(self, chunk: Chunk) -> None:
-        """The trajectories of some batches."""
+        """Take in the weights of the trajectories of some batches."""
         evaluation = chunk.evaluation
         assert evaluation.log_behavior is not None
         forward = evaluation.log_behavior if self.is_on_policy else evaluation.trajectory_log_pf
@@ -33,7 +33,7 @@ class WeightPool:
             self._parts[measure].append(chunk.per_trajectory(log_density - evaluation.log_behavior).double())
 
     def statistics(self) -> dict[str, Tensor]:
-        """ess and pareto_k towards each measure, ess with its standard error: name -> [R] float64."""
+        """Return ess, with its standard error, and pareto_k towards each measure: name -> [R] float64."""
         found = {}
         for measure, parts in self._parts.items():
             log_weights = torch.cat(parts, 1)

@@ -23,7 +23,7 @@ ESTIMATED = ("elbo", "eubo", "log_Z", "ess", "log_reward", "length")  # each wit
 
 
 class SampledMetrics(BaseMetric):
-    """`n_samples` fresh trajectories per replica at every evaluation.
+    """Metrics from `n_samples` fresh trajectories per replica at every evaluation.
 
     The headline is the evidence lower bound: it needs no log Z, and no weights that a sampler could hide a missed mode behind.
     """
@@ -33,7 +33,7 @@ class SampledMetrics(BaseMetric):
     summary = ("sampled_elbo", "sampled_log_Z")
 
     def __init__(self, n_samples: int) -> None:
-        """n_samples: trajectories per replica."""
+        """n_samples: trajectories per replica of each evaluation."""
         require(n_samples >= 2, "evaluation.n_samples", n_samples, "expected a whole number >= 2: errors need a variance")
         self.n_samples = n_samples
 

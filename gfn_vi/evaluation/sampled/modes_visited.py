@@ -1,4 +1,4 @@
-"""How many modes the training samples have met so far: what exploration has found, whatever the policy remembers."""
+"""The modes that training samples have met so far: what exploration has found, whatever the policy remembers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gfn_vi.core.types import Trajectories
 
 
 class ModesVisited:
-    """Remembers [R, n_modes] booleans; counts nothing where the target does not know its modes."""
+    """An observer that counts the modes met so far; it counts nothing where the target does not know its modes."""
 
     def __init__(self, target: DiscreteTarget, n_replicas: int, device: torch.device) -> None:
         self.target = target
@@ -24,7 +24,7 @@ class ModesVisited:
             self.met.scatter_(1, mode % self.met.shape[1], True)
 
     def statistics(self) -> dict[str, Tensor]:
-        """modes_visited [R]."""
+        """Return modes_visited, the number of modes met so far: [R]; nothing where the modes are not known."""
         return {} if self.met is None else {"modes_visited": self.met[:, :-1].sum(1).double()}
 
     def state_dict(self) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Pareto k of importance weights: how heavy their upper tail is.
+"""Pareto k of importance weights, which says how heavy their upper tail is.
 
 A generalized Pareto distribution is fitted to the largest weights (Zhang & Stephens, "A new and efficient estimation method
 for the generalized Pareto distribution", 2009) with the weak prior of Vehtari et al., "Pareto smoothed importance sampling".
@@ -18,7 +18,7 @@ GRID_START, QUARTILE_SCALE = 30, 3
 
 
 def pareto_k(log_weights: Tensor) -> Tensor:
-    """k of the largest min(S / 5, 3 sqrt(S)) weights: log_weights [..., S] -> [...] float64.
+    """Return k of the largest min(S / 5, 3 sqrt(S)) weights: log_weights [..., S] -> [...] float64.
 
     The tail is what lies strictly above the largest weight left out: in small spaces many trajectories are alike. -inf where
     nothing does (constant weights have no tail), inf where it spans more than float64 can hold (some 700 nats), NaN where a
@@ -35,7 +35,10 @@ def pareto_k(log_weights: Tensor) -> Tensor:
 
 
 def fitted_k(exceedances: Tensor) -> Tensor:
-    """k of a generalized Pareto distribution: exceedances [..., N] ascending, zeros ignored -> [...]; -inf where all are 0."""
+    """Return k of a generalized Pareto distribution: exceedances [..., N] ascending -> [...].
+
+    Zeros are ignored; -inf where all are 0.
+    """
     x = exceedances
     above = x > 0
     count = above.sum(-1)
@@ -60,6 +63,6 @@ def fitted_k(exceedances: Tensor) -> Tensor:
 
 
 def _mean_log1p(theta: Tensor, x: Tensor, above: Tensor, n: Tensor) -> Tensor:
-    """Mean over x > 0 of log(1 - theta x): theta [..., G], x [..., N] -> [..., G]."""
+    """Return the mean over x > 0 of log(1 - theta x): theta [..., G], x [..., N] -> [..., G]."""
     terms = torch.log1p(-theta[..., :, None] * x[..., None, :]).masked_fill(~above[..., None, :], 0.0)
     return terms.sum(-1) / n[..., None]

@@ -1,10 +1,10 @@
 """Attention over the nodes of a graph: P_F, P_B and log F of targets whose states are directed acyclic graphs.
 
-The paper (section 4.3, after Deleu et al. 2022) attends over the d^2 possible edges with a linear transformer. Here a token is a
-node, which costs d tokens instead of d^2: what a node's row and column of the adjacency matrix and of its closure say goes into
-its token, and every pair of tokens attends with a bias that depends on how the two nodes are related (edge or path, one way or
-the other: Ying et al. 2021). The logit of the edge i -> j is a product of the tokens of i and j plus a free number for the pair,
-so that, as in the paper, nodes are not exchangeable: they are columns of a table. The stop logit and log F see the mean token.
+arXiv 2210.00580 (section 4.3, after Deleu et al. 2022) attends over the d^2 possible edges with a linear transformer. Here a
+token is a node, which costs d tokens instead of d^2: what a node's row and column of the adjacency matrix and of its closure say
+goes into its token, and every pair of tokens attends with a bias that depends on how the two nodes are related (edge or path, one
+way or the other: Ying et al. 2021). The logit of the edge i -> j is a product of the tokens of i and j plus a free number for the
+pair, so that, as there, nodes are not exchangeable: they are columns of a table. The stop logit and log F see the mean token.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ RELATIONS = 4
 
 
 class Attention(nn.Module):
-    """Tokens of related nodes -> tokens; pre-normalized, then a ReLU layer of twice the width."""
+    """A layer of attention between related nodes, normalized before, and a ReLU layer of twice the width."""
 
     def __init__(self, rng: ReplicaGenerators, width: int, heads: int) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class Attention(nn.Module):
         self.narrow = ReplicaLinear(rng, 2 * width, width)
 
     def forward(self, tokens: Tensor, relations: Tensor) -> Tensor:
-        """[R, N d, width], [R, N, RELATIONS, d d] -> [R, N d, width]."""
+        """Return new tokens: tokens [R, N d, width], relations [R, N, RELATIONS, d d] -> [R, N d, width]."""
         n_replicas, n_states = relations.shape[:2]
         n_nodes, width = tokens.shape[1] // n_states, tokens.shape[2]
         split = self.project(self.norm(tokens)).view(-1, n_nodes, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
@@ -55,7 +55,7 @@ class Attention(nn.Module):
 
 
 class GraphEncoder(nn.Module):
-    """Graphs [R, N, 2, d, d] (adjacency and closure) -> tokens [R, N, d, width]."""
+    """An encoder of graphs, given by adjacency and closure, as one token per node."""
 
     def __init__(self, rng: ReplicaGenerators, n_nodes: int, width: int, layers: int, heads: int) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class GraphEncoder(nn.Module):
         self.norm = ReplicaNorm(len(rng), width)
 
     def forward(self, graphs: Tensor) -> Tensor:
-        """See the class."""
+        """Return the tokens of all nodes: adjacency and closure [R, N, 2, d, d] -> [R, N, d, width]."""
         n_replicas, n_states, _, n_nodes, _ = graphs.shape
         both = torch.cat([graphs, graphs.transpose(-1, -2)], 2).to(self.name.dtype)  # [R, N, RELATIONS, d, d]
         rows = both.transpose(2, 3).reshape(n_replicas, n_states * n_nodes, RELATIONS * n_nodes)
@@ -76,7 +76,7 @@ class GraphEncoder(nn.Module):
 
 
 class EdgeHead(nn.Module):
-    """Tokens -> a logit for every edge [R, N, d d]: products of tokens, a term for either end, a free number for the pair."""
+    """A logit for every edge: products of the tokens of both ends, a term for either end, a free number for the pair."""
 
     def __init__(self, rng: ReplicaGenerators, n_nodes: int, width: int) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class EdgeHead(nn.Module):
         self.pair = nn.Parameter(torch.zeros(len(rng), 1, n_nodes * n_nodes))
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """[R, N, d, width] -> [R, N, d d]."""
+        """Return the logits of all edges: tokens [R, N, d, width] -> [R, N, d d]."""
         n_replicas, n_states, n_nodes, width = tokens.shape
         ends = self.ends(tokens.reshape(n_replicas, -1, width)).view(n_replicas, n_states, n_nodes, -1)
         tail, head, of_tail, of_head = ends.split([width, width, 1, 1], -1)
@@ -94,7 +94,7 @@ class EdgeHead(nn.Module):
 
 
 class GraphNetwork(nn.Module):
-    """An encoder with a head for edges and one for the whole graph: [R, N, 2, d, d] -> [R, N, d d] and [R, N, n_whole]."""
+    """An encoder with `n_edge` heads for edges and, where n_whole > 0, one for the whole graph."""
 
     def __init__(
         self, rng: ReplicaGenerators, n_nodes: int, width: int, layers: int, heads: int, n_edge: int, n_whole: int
@@ -105,7 +105,7 @@ class GraphNetwork(nn.Module):
         self.whole = nn.ModuleList([ReplicaLinear(rng, width, width), ReplicaLinear(rng, width, n_whole)]) if n_whole else None
 
     def forward(self, graphs: Tensor) -> list[Tensor]:
-        """One entry per edge head, then that of the whole graph if there is one."""
+        """Return [R, N, d d] for each edge head, [R, N, n_whole] for the whole graph: adjacency and closure [R, N, 2, d, d]."""
         tokens = self.encoder(graphs)
         out = [head(tokens) for head in self.edges]
         if self.whole is not None:
@@ -115,7 +115,7 @@ class GraphNetwork(nn.Module):
 
 
 class DagTransformerSampler(SeparateNetworks):
-    """Separate networks for P_F, P_B and log F; a tied P_B is a second edge head on the encoder of P_F."""
+    """A sampler of separate networks for P_F, P_B and log F; a tied P_B is a second edge head on the encoder of P_F."""
 
     def __init__(
         self,
@@ -128,7 +128,10 @@ class DagTransformerSampler(SeparateNetworks):
         flow: bool,
         log_Z: float,
     ) -> None:
-        """width: of a node's token; layers, heads: of the attention; backward, flow, log_Z: see DiscreteSampler."""
+        """width: of a node's token; layers, heads: of the attention; rng draws the weights.
+
+        backward, flow, log_Z: as in DiscreteSampler. Raises ConfigError for a target whose states are not graphs.
+        """
         super().__init__(target, len(rng), backward, flow, log_Z)
         if not isinstance(target, GraphTarget):
             raise ConfigError("sampler", "dag_transformer", "attends over the nodes of a graph: use target=dag, or sampler=mlp")
@@ -145,7 +148,7 @@ class DagTransformerSampler(SeparateNetworks):
         self.to(rng.dtype)
 
     def heads(self, states: Tensor, roles: Sequence[Role]) -> dict[Role, Tensor]:
-        """See DiscreteSampler.heads."""
+        """Return logits [R, N, A] and [R, N, A'], or log F [R, N, 1], of states [R, N, *state] for each of the given roles."""
         out = {}
         if Role.FORWARD in roles or (Role.BACKWARD in roles and self.backward_kind == "tied"):
             edges, *tied, stop = self.forward_net(states)

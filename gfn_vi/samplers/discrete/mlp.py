@@ -1,4 +1,7 @@
-"""Multilayer perceptrons on the target's features: the paper's sampler (two separate 2 x 256 ReLU networks on K-hot input)."""
+"""Multilayer perceptrons on the target's features.
+
+arXiv 2210.00580 (section 4.1) has two separate ReLU networks with layers of 256 and 256 on K-hot input on hypergrids.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from gfn_vi.samplers.discrete.separate_networks import SeparateNetworks
 
 
 class MlpSampler(SeparateNetworks):
-    """Separate networks for P_F, P_B and log F; a tied P_B is a second head on the trunk of P_F."""
+    """A sampler of separate networks for P_F, P_B and log F; a tied P_B is a second head on the trunk of P_F."""
 
     def __init__(
         self,
@@ -26,7 +29,7 @@ class MlpSampler(SeparateNetworks):
         flow: bool,
         log_Z: float,
     ) -> None:
-        """hidden: widths of the ReLU layers; backward, flow, log_Z: see DiscreteSampler; rng draws the weights."""
+        """hidden: widths of the ReLU layers; backward, flow, log_Z: as in DiscreteSampler; rng draws the weights."""
         super().__init__(target, len(rng), backward, flow, log_Z)
         require(all(width > 0 for width in hidden), "sampler.hidden", list(hidden), "expected positive widths")
         tied = target.n_backward_actions if backward == "tied" else 0
@@ -36,7 +39,7 @@ class MlpSampler(SeparateNetworks):
         self.to(rng.dtype)
 
     def heads(self, states: Tensor, roles: Sequence[Role]) -> dict[Role, Tensor]:
-        """See DiscreteSampler.heads."""
+        """Return logits [R, N, A] and [R, N, A'], or log F [R, N, 1], of states [R, N, *state] for each of the given roles."""
         features = self.target.features(states)
         out = {}
         if Role.FORWARD in roles or (Role.BACKWARD in roles and self.backward_kind == "tied"):

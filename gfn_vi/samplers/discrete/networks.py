@@ -16,7 +16,7 @@ DENSE_FEATURES = 64
 
 
 class ReplicaLinear(nn.Module):
-    """R affine maps: [R, N, in] -> [R, N, out]; initialized as torch.nn.Linear is, replica by replica."""
+    """R affine maps side by side, initialized as torch.nn.Linear is, replica by replica."""
 
     def __init__(self, rng: ReplicaGenerators, n_in: int, n_out: int) -> None:
         super().__init__()
@@ -25,15 +25,15 @@ class ReplicaLinear(nn.Module):
         self.bias = nn.Parameter((2 * rng.uniform(1, n_out) - 1) * bound)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[R, N, in] -> [R, N, out]."""
+        """Return each replica's affine map of its inputs: [R, N, in] -> [R, N, out]."""
         return torch.baddbmm(self.bias, x, self.weight)
 
 
 class FeatureLinear(ReplicaLinear):
-    """The first layer: integer features [R, N, K] are K-hot indices, floating ones [R, N, in] are dense."""
+    """The first layer of a network on features: integer ones are K-hot indices, floating ones are dense."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """[R, N, K] long or [R, N, in] float -> [R, N, out]."""
+        """Return each replica's affine map of its features: [R, N, K] long or [R, N, in] float -> [R, N, out]."""
         if x.is_floating_point():
             return super().forward(x.to(self.weight.dtype))
         n_replicas, n_in, n_out = self.weight.shape
@@ -48,7 +48,7 @@ class FeatureLinear(ReplicaLinear):
 
 
 class ReplicaNorm(nn.Module):
-    """Layer normalization with a scale and a shift per replica: [R, N, width] -> the same."""
+    """Layer normalization over the last axis with a scale and a shift per replica."""
 
     def __init__(self, n_replicas: int, width: int) -> None:
         super().__init__()
@@ -56,12 +56,12 @@ class ReplicaNorm(nn.Module):
         self.shift = nn.Parameter(torch.zeros(n_replicas, 1, width))
 
     def forward(self, x: Tensor) -> Tensor:
-        """[R, N, width] -> [R, N, width]."""
+        """Return the normalized, scaled and shifted values: [R, N, width] -> [R, N, width]."""
         return torch.addcmul(self.shift, nn.functional.layer_norm(x, x.shape[-1:]), self.scale)
 
 
 class Mlp(nn.Module):
-    """Features -> hidden ReLU layers -> n_out numbers per state: [R, N, K or in] -> [R, N, out]."""
+    """A multilayer perceptron on features: hidden ReLU layers, then n_out numbers per state."""
 
     def __init__(self, rng: ReplicaGenerators, n_features: int, hidden: Sequence[int], n_out: int) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class Mlp(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        """[R, N, K or in] -> [R, N, out]."""
+        """Return the n_out numbers of each state: features [R, N, K] long or [R, N, in] float -> [R, N, n_out]."""
         x = features
         for layer in self.layers[:-1]:
             x = layer(x).relu_()

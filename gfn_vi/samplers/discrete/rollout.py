@@ -32,13 +32,13 @@ class Path:
 
 
 def noise_block(rng: ReplicaGenerators, batch: int, horizon: int, dtype: torch.dtype) -> Tensor:
-    """Uniforms [horizon, R, B], capped for inverse-CDF sampling; the block of a replica is drawn at once."""
+    """Return uniforms [horizon, R, B], capped for inverse-CDF sampling; the block of a replica is drawn at once."""
     uniform = rng.uniform(batch, horizon).to(dtype)
     return sampling_noise(uniform).permute(2, 0, 1).contiguous()
 
 
 def table_rollout(graph: StateGraph, log_probs: Tensor, batch: int, horizon: int, rng: ReplicaGenerators) -> Path:
-    """Roll out on a graph by looking up log_probs [R, S, A], the behavior policy at every state."""
+    """Return a rollout on a graph by looking up log_probs [R, S, A], the behavior policy at every state."""
     n_replicas, n_states, n_actions = log_probs.shape
     # Normalized here, once, so that a step only looks up and compares; NaN becomes -1, which takes the last action: stop.
     # Row S is where ended trajectories stay.
@@ -66,7 +66,7 @@ def graph_rollout(
     rng: ReplicaGenerators,
     dtype: torch.dtype,
 ) -> Path:
-    """Roll out on a graph too large to look up; policy: states [R, b, *state] -> log-probabilities [R, b, A]."""
+    """Return a rollout on a graph too large to look up; policy: states [R, b, *state] -> log-probabilities [R, b, A]."""
     states = graph.walk_states
 
     def draw(rows: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
@@ -98,7 +98,7 @@ def graph_walk(
     dtype: torch.dtype,
     compact: bool,
 ) -> Walk:
-    """Step along a graph; draw: (rows [R, b], noise [R, b]) -> (actions [R, b], log-probabilities [R, b, A] or None).
+    """Return a walk along a graph; draw: (rows [R, b], noise [R, b]) -> (actions [R, b], log-probabilities [R, b, A] or None).
 
     Row S is where ended trajectories stay, whatever is drawn there. With `compact`, on the CPU, they leave the batch as
     soon as half of it has ended in every replica: what was walked so far is put aside as a segment.
@@ -168,7 +168,7 @@ def stepwise_rollout(
     dtype: torch.dtype,
     rng: ReplicaGenerators,
 ) -> Path:
-    """Roll out state by state; policy: states [R, b, *state] -> log-probabilities [R, b, A] of the behavior policy.
+    """Return a rollout state by state; policy: states [R, b, *state] -> log-probabilities [R, b, A] of the behavior policy.
 
     On the CPU ended trajectories leave the batch as soon as half of it has ended in every replica.
     """
@@ -224,7 +224,7 @@ def stepwise_rollout(
 def backward_path(
     target: DiscreteTarget, policy: Callable[[Tensor], Tensor], terminals: Tensor, dtype: torch.dtype, rng: ReplicaGenerators
 ) -> Path:
-    """Walk from terminals [R, B, *state] back to the source, then turn the walk around; log_prob is log P_B(tau | x)."""
+    """Return a walk from terminals [R, B, *state] back to the source, turned around; its log_prob is log P_B(tau | x)."""
     n_replicas, batch = terminals.shape[:2]
     device, horizon, stop = terminals.device, target.horizon, target.n_actions - 1
     noise = noise_block(rng, batch, horizon, dtype)

@@ -27,7 +27,7 @@ STEP_OVERHEAD = 256
 
 
 class DiscreteSampler(BaseSampler):
-    """P_F and P_B as softmax over legal actions, log F, and log Z [R]."""
+    """A sampler over discrete states: P_F and P_B are softmax policies over legal actions; log F may be learned; log Z [R]."""
 
     target: DiscreteTarget
 
@@ -45,17 +45,20 @@ class DiscreteSampler(BaseSampler):
         return super().offers | flows | ({Need.STOP_FLOW} if self.target.every_state_stops else set())
 
     def heads(self, states: Tensor, roles: Sequence[Role]) -> dict[Role, Tensor]:
-        """states [R, N, *state] -> FORWARD: logits [R, N, A], BACKWARD: logits [R, N, A'], FLOW: log F [R, N, 1]."""
+        """Return logits [R, N, A] of FORWARD, [R, N, A'] of BACKWARD, and log F [R, N, 1] of FLOW for the given roles.
+
+        states: [R, N, *state]. A subclass must implement it; illegal actions are masked afterwards.
+        """
         raise NotImplementedError
 
     def _shared_by_copies(self) -> list[object]:
-        """List the target, also by the name under which its states can be listed."""
+        """Return what a copy may share, with the target also by the name under which its states can be listed."""
         return [*super()._shared_by_copies(), self.enumerable]
 
     # -- policies on states -------------------------------------------------------------------------------------------
 
     def _log_probs(self, states: Tensor, roles: Sequence[Role]) -> dict[Role, Tensor]:
-        """Normalized log-probabilities (and log F) of the wanted heads."""
+        """Return the normalized log-probabilities (and log F) of the wanted heads."""
         out = self.heads(states, [r for r in roles if not (r is Role.BACKWARD and self.backward_kind == "uniform")])
         if Role.FORWARD in out:
             out[Role.FORWARD] = masked_log_softmax(out[Role.FORWARD], self.target.forward_mask(states))
@@ -68,23 +71,23 @@ class DiscreteSampler(BaseSampler):
         return out
 
     def forward_log_probs(self, states: Tensor, tilt: DiscreteTilt | None = None) -> Tensor:
-        """log P_F(. | s), tilted if asked: [R, N, *state] -> [R, N, A]; about -1e30 where illegal."""
+        """Return log P_F(. | s), tilted if asked: [R, N, *state] -> [R, N, A]; about -1e30 where illegal."""
         log_probs = self._log_probs(states, [Role.FORWARD])[Role.FORWARD]
         return log_probs if tilt is None else tilt(log_probs, self.target.forward_mask(states))
 
     def backward_log_probs(self, states: Tensor) -> Tensor:
-        """log P_B(. | s): [R, N, *state] -> [R, N, A']; about -1e30 where illegal."""
+        """Return log P_B(. | s): [R, N, *state] -> [R, N, A']; about -1e30 where illegal."""
         return self._log_probs(states, [Role.BACKWARD])[Role.BACKWARD]
 
     def log_flows(self, states: Tensor) -> Tensor:
-        """log F(s), learned: [R, N, *state] -> [R, N]."""
+        """Return the learned log F(s): [R, N, *state] -> [R, N]."""
         return self._log_probs(states, [Role.FLOW])[Role.FLOW]
 
     # -- rollouts -----------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def rollout(self, batch: int, rng: ReplicaGenerators, tilt: DiscreteTilt | None = None) -> Trajectories:
-        """Draw `batch` trajectories per replica from P_F, or from its tilted version; log_behavior is their density."""
+        """Draw trajectories [R, batch] from P_F, or from its tilted version; log_behavior is their density."""
         graph = None if self.enumerable is None else self.enumerable.state_graph()
         horizon = self.target.horizon
 
@@ -103,7 +106,7 @@ class DiscreteSampler(BaseSampler):
 
     @torch.no_grad()
     def backward_rollout(self, terminals: Tensor, rng: ReplicaGenerators) -> Trajectories:
-        """Draw tau from P_B(. | x) for terminals [R, B, *state]; log_behavior is None: who chose x is not known here."""
+        """Draw trajectories [R, B] from P_B(. | x) for x [R, B, *state]; log_behavior is None: x was chosen elsewhere."""
         path = backward_path(self.target, self.backward_log_probs, terminals, self.dtype, rng)
         return self._trajectories(path, None)
 
@@ -113,7 +116,7 @@ class DiscreteSampler(BaseSampler):
 
     @torch.no_grad()
     def log_density(self, trajectories: Trajectories, tilt: DiscreteTilt | None = None) -> Tensor:
-        """log P_F(tau) under the tilted policy: [R, B]."""
+        """Return log P_F(tau) under the tilted policy: [R, B]."""
         visited = visited_states(trajectories, self.enumerable)
         log_probs = self.forward_log_probs(visited.states, tilt)
         return (take_entries(log_probs, visited.slot, trajectories.actions) * trajectories.mask).sum(-1)
@@ -121,7 +124,7 @@ class DiscreteSampler(BaseSampler):
     # -- evaluation ---------------------------------------------------------------------------------------------------
 
     def evaluate(self, trajectories: Trajectories, needs: frozenset[Need] = frozenset()) -> Evaluation:
-        """log P_F, log P_B and what `needs` names, differentiable; each visited state is evaluated once."""
+        """Return log P_F and log P_B [R, B, T] and what `needs` names, differentiable; each visited state is evaluated once."""
         visited = visited_states(trajectories, self.enumerable)
         roles = [Role.FORWARD, Role.BACKWARD] + [Role.FLOW] * (Need.FLOW in needs)
         log_probs = self._log_probs(visited.states, roles)
@@ -164,7 +167,7 @@ class DiscreteSampler(BaseSampler):
         return log_pf, torch.nn.functional.pad(log_pb, (0, 1))
 
     def _with_boundary(self, trajectories: Trajectories, log_flow: Tensor, source: Tensor | None) -> Tensor:
-        """log F [R, B, T] at the starts of steps -> [R, B, T+1] with log R after the end and `source` at s_0."""
+        """Return log F [R, B, T+1] from log F [R, B, T] at the starts of steps: log R after the end, `source` at s_0."""
         log_reward = trajectories.log_reward[..., None]
         padded = torch.nn.functional.pad(log_flow, (0, 1))
         alive = torch.nn.functional.pad(trajectories.mask, (0, 1))
@@ -177,14 +180,14 @@ class DiscreteSampler(BaseSampler):
         return self._with_boundary(trajectories, log_flow, self.log_Z)
 
     def _stop_flow(self, trajectories: Trajectories, visited: Visited, forward: Tensor) -> Tensor:
-        """log R(s) - log P_F(stop | s): the flow that a state must have if every state can stop (Deleu et al. 2022)."""
+        """Return log R(s) - log P_F(stop | s): the flow that a state must have if every state can stop (Deleu et al. 2022)."""
         with torch.no_grad():
             log_reward = self.target.log_reward(visited.states).to(self.dtype)
             self.reward_calls += trajectories.mask.sum((1, 2))
         return self._with_boundary(trajectories, take_rows(log_reward - forward[..., -1], visited.slot), None)
 
     def _inflow(self, states: Tensor) -> Tensor:
-        """log sum over parents p of F(p) P_F(s | p): [R, N, *state] -> [R, N]; 0 where s has no parent."""
+        """Return log sum over parents p of F(p) P_F(s | p): [R, N, *state] -> [R, N]; 0 where s has no parent."""
         target = self.target
         mask = target.backward_mask(states)  # [R, N, A']
         n_replicas, n_states, n_parents = mask.shape

@@ -12,7 +12,7 @@ CHUNK = 16
 
 
 def trajectory_score_norms(log_prob: Tensor, parameters: Sequence[Tensor]) -> Tensor:
-    """log_prob [R, B] -> |d log_prob[r, b] / d parameters[r]|^2 [R, B], exact, without graph; costs B backward passes.
+    """Return |d log_prob[r, b] / d parameters[r]|^2 of log_prob [R, B], exact and without graph: [R, B]; costs B backward passes.
 
     The replica axis comes first in every parameter and replicas share none, so one pull-back serves all replicas.
     """

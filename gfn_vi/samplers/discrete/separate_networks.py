@@ -1,4 +1,4 @@
-"""What samplers of separate networks for P_F, P_B and log F share: whose parameters are whose."""
+"""The base class of samplers with separate networks for P_F, P_B and log F: which parameters belong to which role."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from gfn_vi.samplers.discrete.sampler import DiscreteSampler
 
 
 class SeparateNetworks(DiscreteSampler):
-    """forward_net, and backward_net and flow_net or None where P_B and log F have none of their own; set by the subclass."""
+    """A sampler whose subclass sets forward_net, backward_net and flow_net; the last two are None where there is none."""
 
     forward_net: nn.Module
     backward_net: nn.Module | None
     flow_net: nn.Module | None
 
     def parameter_groups(self) -> dict[Role, list[nn.Parameter]]:
-        """A tied P_B shares the forward group."""
+        """Return every parameter exactly once, by role; a tied P_B has its parameters in the forward group."""
         groups = super().parameter_groups() | {Role.FORWARD: list(self.forward_net.parameters())}
         if self.backward_net is not None:
             groups[Role.BACKWARD] = list(self.backward_net.parameters())

@@ -15,12 +15,12 @@ from gfn_vi.samplers.discrete.visited import take_rows
 
 
 class TabularSampler(DiscreteSampler):
-    """Tables [R, S, A], [R, S, A'] and [R, S, 1]; normal initial logits of standard deviation `scale`."""
+    """A sampler made of tables of logits [R, S, A], [R, S, A'] and log F [R, S, 1]; they start normal with deviation `scale`."""
 
     def __init__(
         self, target: DiscreteTarget, rng: ReplicaGenerators, scale: float, backward: str, flow: bool, log_Z: float
     ) -> None:
-        """scale: 0 starts from the uniform policy; backward: "learned" or "uniform"; flow, log_Z: see DiscreteSampler."""
+        """scale: 0 starts from the uniform policy; backward: "learned" or "uniform"; flow, log_Z: as in DiscreteSampler."""
         super().__init__(target, len(rng), backward, flow, log_Z)
         require(backward != "tied", "sampler.backward", backward, "a table has no trunk to tie to: learned or uniform")
         if self.enumerable is None:
@@ -36,7 +36,7 @@ class TabularSampler(DiscreteSampler):
         self.to(rng.dtype)
 
     def heads(self, states: Tensor, roles: Sequence[Role]) -> dict[Role, Tensor]:
-        """See DiscreteSampler.heads."""
+        """Return logits [R, N, A] and [R, N, A'], or log F [R, N, 1], of states [R, N, *state] for each of the given roles."""
         assert self.enumerable is not None
         index = self.enumerable.state_index(states)
         tables = {Role.FORWARD: self.forward_table, Role.BACKWARD: self.backward_table, Role.FLOW: self.flow_table}
@@ -48,7 +48,7 @@ class TabularSampler(DiscreteSampler):
         return out
 
     def parameter_groups(self) -> dict[Role, list[nn.Parameter]]:
-        """One table per role."""
+        """Return the table of each role, and log Z."""
         groups = super().parameter_groups() | {Role.FORWARD: [self.forward_table]}
         if self.backward_table is not None:
             groups[Role.BACKWARD] = [self.backward_table]

@@ -21,19 +21,25 @@ LARGEST_MERGED_SPACE = 2_000_000
 
 @dataclass(frozen=True)
 class Visited:
-    """states [R, N, *state]; slot [R, B, T] long: row of the state that step t starts from (any row at padding)."""
+    """The states that a batch visits, states [R, N, *state], and where the steps find theirs.
+
+    slot [R, B, T] long: row of the state that step t starts from (any row at padding).
+    """
 
     states: Tensor
     slot: Tensor
 
 
 def as_enumerable(target: DiscreteTarget) -> EnumerableTarget | None:
-    """The target if its states can be listed, None otherwise. Asking is slow: once per sampler, not once per batch."""
+    """Return the target if its states can be listed, None otherwise.
+
+    Asking is slow: it is done once per sampler, not once per batch.
+    """
     return target if isinstance(target, EnumerableTarget) and target.enumerable else None
 
 
 def visited_states(trajectories: Trajectories, enumerable: EnumerableTarget | None) -> Visited:
-    """Collect the states that the steps of the batch start from (the stop step starts from x)."""
+    """Return the states that the steps of the batch start from (the stop step starts from x)."""
     mask = trajectories.mask
     n_replicas, batch, steps = mask.shape
     starts = trajectories.states[:, :, :-1]
@@ -67,7 +73,7 @@ def visited_states(trajectories: Trajectories, enumerable: EnumerableTarget | No
 
 
 def take_rows(values: Tensor, slot: Tensor) -> Tensor:
-    """values [R, N, ...] at slot [R, ...k] -> [R, ...k, ...]."""
+    """Return values [R, N, ...] at the rows slot [R, ...k] of each replica: [R, ...k, ...]."""
     n_replicas, n_rows = values.shape[:2]
     offset = (torch.arange(n_replicas, device=slot.device) * n_rows).view(-1, *[1] * (slot.dim() - 1))
     flat = values.reshape(n_replicas * n_rows, *values.shape[2:])
@@ -75,7 +81,7 @@ def take_rows(values: Tensor, slot: Tensor) -> Tensor:
 
 
 def take_entries(values: Tensor, slot: Tensor, column: Tensor) -> Tensor:
-    """values [R, N, A] at slot [R, B, T] and column [R, B, T] -> [R, B, T]."""
+    """Return values [R, N, A] at the rows slot [R, B, T] and columns column [R, B, T] of each replica: [R, B, T]."""
     n_replicas, n_rows, width = values.shape
     offset = (torch.arange(n_replicas, device=slot.device) * n_rows).view(-1, 1, 1)
     index = (slot + offset) * width + column

@@ -28,10 +28,10 @@ MOST_ELEMENTS = 2**20
 
 
 class BDe:
-    """Categories with uniform Dirichlet priors: Markov-equivalent graphs score equally."""
+    """The score of categories with uniform Dirichlet priors, under which Markov-equivalent graphs score equally."""
 
     def __init__(self, equivalent_sample_size: float, levels: int | None) -> None:
-        """equivalent_sample_size: alpha, rows that the prior is worth; levels: None where columns are categories, whole numbers.
+        """equivalent_sample_size: alpha, the rows that the prior is worth; levels: None where columns are categories already.
 
         A number of levels cuts every column that has more values into so many categories of equal frequency.
         """
@@ -42,7 +42,10 @@ class BDe:
         self.equivalent_sample_size, self.levels = equivalent_sample_size, levels
 
     def local(self, rows: Tensor, everything: Tensor, names: Sequence[str]) -> LocalScore:
-        """Return the score of rows [N, d]; the categories of a column are its values (or levels) in everything [N'', d]."""
+        """Return the local score of rows [N, d]; the categories of a column are its values (or levels) in everything [N'', d].
+
+        Raises ConfigError for a column without categories, by its name.
+        """
         codes, sizes = [], []
         for own, whole, name in zip(rows.T, everything.T, names, strict=True):
             values = whole.unique()
@@ -63,14 +66,14 @@ class BDe:
 
 
 def _upper_ends(column: Tensor, levels: int) -> Tensor:
-    """Largest value of each category, increasing: the k-th of L ends after k/L of the rows, and equal values stay together."""
+    """Return the largest value of each category: the k-th of L ends after k/L of the rows [N], and equal values stay together."""
     last = -(-torch.arange(1, levels + 1) * len(column) // levels) - 1
     return column.sort().values[last].unique()
 
 
 class _BDeOfTable(TableScore):
     def __init__(self, codes: Tensor, sizes: Tensor, equivalent_sample_size: float) -> None:
-        """codes [d, N] long: category of each row, below sizes [d]."""
+        """codes [d, N] long: the category of each row; sizes [d] long: the number of categories of each column."""
         self.codes, self.weights = torch.unique(codes, dim=1, return_counts=True)  # [d, U], [U]
         self.sizes, self.alpha = sizes, equivalent_sample_size
         # Blocks of columns whose numbers fit into a code together with those of U rows and of any one column
@@ -85,7 +88,7 @@ class _BDeOfTable(TableScore):
         self.blocks.append(slice(first, len(sizes)))
 
     def __call__(self, nodes: Tensor, parents: Tensor) -> Tensor:
-        """[M], [M, d] -> [M]."""
+        """Return the local scores of nodes [M] long with parents [M, d] bool: [M] float64."""
         n_rows = len(self.weights)
         n_configurations = self.sizes.double().where(parents, 1.0).prod(-1)  # q
         fits_a_table = n_configurations * self.sizes[nodes] <= n_rows
@@ -98,7 +101,7 @@ class _BDeOfTable(TableScore):
         return score
 
     def _by_cells(self, nodes: Tensor, parents: Tensor, n_configurations: Tensor) -> Tensor:
-        """Return the scores with a table of all configurations: [M], [M, d], [M] -> [M]."""
+        """Return the local scores by a table of all configurations: [M], [M, d], [M] -> [M]."""
         sizes, of_parents = self.sizes[nodes], self._configurations(parents)
 
         def evidence(codes: Tensor, n_codes: Tensor) -> Tensor:
@@ -110,7 +113,7 @@ class _BDeOfTable(TableScore):
         return evidence(joint, n_configurations * sizes) - evidence(of_parents, n_configurations)
 
     def _by_runs(self, nodes: Tensor, parents: Tensor, n_configurations: Tensor) -> Tensor:
-        """Return the scores with a sort, after which equal codes are neighbors: [M], [M, d], [M] -> [M]."""
+        """Return the local scores by a sort, after which equal codes are neighbors: [M], [M, d], [M] -> [M]."""
         sizes = self.sizes[nodes]
         joint, order = (self._configurations(parents) * sizes[:, None] + self.codes[nodes]).sort(-1)
         weights = self.weights[order]
@@ -127,7 +130,7 @@ class _BDeOfTable(TableScore):
         return evidence(joint, n_configurations * sizes) - evidence(of_parents, n_configurations)
 
     def _configurations(self, parents: Tensor) -> Tensor:
-        """A whole number for each row, equal where the parents' categories are, below their number q: [M, d] -> [M, U] long."""
+        """Return a number below q for each row, equal where the parents' categories are: [M, d] -> [M, U] long."""
         code = torch.zeros(len(parents), len(self.weights), dtype=torch.long, device=parents.device)
         for number, block in enumerate(self.blocks):
             sizes = self.sizes[block].where(parents[:, block], 1)
@@ -139,12 +142,12 @@ class _BDeOfTable(TableScore):
 
 
 def _log_rising(prior: Tensor, counts: Tensor) -> Tensor:
-    """lgamma(prior + n) - lgamma(prior), exactly 0 for n = 0: [M, 1], [M, K] -> [M, K]."""
+    """Return lgamma(prior + n) - lgamma(prior), exactly 0 for n = 0: [M, 1], [M, K] -> [M, K]."""
     return torch.lgamma(prior + counts) - torch.lgamma(prior)
 
 
 def _summed(values: Tensor) -> Tensor:
-    """One after the other, so that a sum does not depend, to the last bit, on what else is in the batch: [M, K] -> [M].
+    """Add one after the other, so that a sum does not depend, to the last bit, on what else is in the batch: [M, K] -> [M].
 
     A run that goes on from a checkpoint computes sets in other batches than the run that it continues.
     """
@@ -152,7 +155,7 @@ def _summed(values: Tensor) -> Tensor:
 
 
 def _dense_rank(codes: Tensor) -> Tensor:
-    """Codes below the number of different ones, equal where they were equal: [M, U] -> [M, U]."""
+    """Return codes below the number of different ones, equal where they were equal: [M, U] -> [M, U]."""
     ordered, order = codes.sort(-1)
     is_new = torch.zeros_like(ordered)
     is_new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]

@@ -26,7 +26,7 @@ MOST_LISTED = 5
 
 
 def read_table(path: str, content: bytes, separator: str) -> tuple[tuple[str, ...], Tensor]:
-    """(names, [rows, columns] float64) of the content of the file at `path`. Raises ConfigError."""
+    """Return the names of the columns and the numbers [rows, columns] float64 of the content of a file. Raises ConfigError."""
     return _Reader(path, content, separator).read()
 
 
@@ -50,7 +50,7 @@ class _Reader:
         return names, torch.stack([torch.tensor(column.to_numpy("float64")) for column in columns], 1)
 
     def frame(self, n_rows: int | None = None, empty_is_missing: bool = True) -> pd.DataFrame:
-        """All lines that are not blank, the first one too, as text."""
+        """Return all lines that are not blank, the first one too, as text."""
         import pandas as pd
 
         try:
@@ -91,7 +91,7 @@ class _Reader:
         return "see target.data.separator"
 
     def numbers(self, name: str, cells: pd.Series) -> pd.Series:
-        """The cells of a column as float64, NaN where one is missing."""
+        """Return the cells of a column as float64, NaN where one is missing."""
         import pandas as pd
 
         numbers = pd.to_numeric(cells, errors="coerce").astype("float64")
@@ -110,7 +110,7 @@ class _Reader:
         return numbers
 
     def check_complete(self, names: tuple[str, ...], columns: list[pd.Series]) -> None:
-        """No value is missing: rows with gaps are for the user to fill or to drop."""
+        """Check that no value is missing: rows with gaps are for the user to fill or to drop."""
         missing = {name: column.isna().to_numpy() for name, column in zip(names, columns, strict=True) if column.isna().any()}
         if missing:
             counts = [f"{name} in {gaps.sum()} of {len(gaps)} rows" for name, gaps in missing.items()]
@@ -118,7 +118,7 @@ class _Reader:
             self.refuse(f"missing values: {_listed(counts)} (the first in line {first}); fill them or drop these rows or columns")
 
     def line(self, row: int) -> int:
-        """Number of the line in the file of a row below the names, from 1."""
+        """Return the number, from 1, of the line in the file that has a row below the names."""
         filled = [number for number, line in enumerate(re.split(r"\r\n|\r|\n", self.text), 1) if line.strip()]
         return filled[row + 1]
 
@@ -132,6 +132,6 @@ def _is_number(text: str) -> bool:
 
 
 def _listed(words: list[str]) -> str:
-    """The first few of them."""
+    """Return the first few words, and how many there are more."""
     more = f" and {len(words) - MOST_LISTED} more" if len(words) > MOST_LISTED else ""
     return ", ".join(words[:MOST_LISTED]) + more

@@ -22,7 +22,7 @@ from gfn_vi.targets.dags.data import Data, Table, check_seed, generator
 
 
 class CsvTable:
-    """The table at `path`, or the one of `otherwise` where the path is null."""
+    """The table in the CSV file at `path`, or that of `otherwise` where the path is null."""
 
     def __init__(
         self,
@@ -34,7 +34,10 @@ class CsvTable:
         seed: int,
         digest: str | None,
     ) -> None:
-        r"""separator: one character, or \t; held_out_fraction: of the rows, chosen by the seed; digest: of the file, or null."""
+        r"""separator: one character, or \t; standardize: whether columns get mean 0 and variance 1.
+
+        held_out_fraction: share of the rows that the score does not see, chosen by the seed; digest: the file's, or None for any.
+        """
         self.separator = "\t" if separator == r"\t" else separator
         is_one = len(self.separator) == 1 and self.separator not in '"\r\n'
         require(is_one, "target.data.separator", separator, r"expected one character such as ',' or ';', or '\t' for tabs")
@@ -45,7 +48,7 @@ class CsvTable:
         self.standardize, self.held_out_fraction, self.seed = standardize, held_out_fraction, seed
 
     def table(self) -> Table:
-        """Columns, and the rows on either side, in the file's order. Raises ConfigError."""
+        """Return the table, its rows on either side in the file's order. Raises ConfigError for what cannot be learned from."""
         if self.path is None:
             return self.otherwise.table()
         content = user_files.read(self.path, KEY)
@@ -59,7 +62,7 @@ class CsvTable:
         return standardized(table) if self.standardize else table
 
     def _held_out(self, n_rows: int) -> Tensor:
-        """Which rows are not for the score: [n_rows] bool."""
+        """Return which rows are held out: [n_rows] bool."""
         n_held_out, share = round(n_rows * self.held_out_fraction), self.held_out_fraction
         expected = f"this is none of the {n_rows} rows; raise it, or set it to 0 to hold out nothing"
         require(n_held_out > 0 or share == 0, "target.data.held_out_fraction", share, expected)
@@ -88,6 +91,6 @@ class CsvTable:
 
 
 def standardized(table: Table) -> Table:
-    """The same table with columns of mean 0 and variance 1 over the training rows."""
+    """Return the same table with columns of mean 0 and variance 1 over the training rows."""
     mean, scale = table.values.mean(0), table.values.std(0, correction=0)
     return replace(table, values=(table.values - mean) / scale, held_out=(table.held_out - mean) / scale)

@@ -1,4 +1,4 @@
-"""Tables to learn a graph from, and random linear-Gaussian networks that draw them (paper, section 4.3).
+"""Tables to learn a graph from, and random linear-Gaussian networks that draw them (arXiv 2210.00580, section 4.3).
 
     x_j = sum_{i -> j} W_ij x_i + noise_scale e_j,    W_ij ~ N(0, weight_scale^2),    e_j ~ N(0, 1)
 
@@ -22,7 +22,7 @@ from gfn_vi.core.seeds import is_whole
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of d variables. `values` is what the score of training sees, `held_out` what it never sees."""
+    """Rows of d variables: `values` is what the score of training sees, `held_out` what it never sees."""
 
     names: tuple[str, ...]  # d
     values: Tensor  # [N, d] float64
@@ -31,15 +31,15 @@ class Table:
 
 
 class Data(Protocol):
-    """A choice of configs/data."""
+    """Where a table comes from: what a choice of configs/data builds."""
 
     def table(self) -> Table:
-        """The same table at every call. Raises ConfigError."""
+        """Return the same table at every call. Raises ConfigError."""
         ...
 
 
 def generator(seed: int, stream: str) -> torch.Generator:
-    """Return the generator of one purpose; streams of the same seed share nothing."""
+    """Return the generator of a stream, which shares nothing with the other streams of the same seed."""
     return torch.Generator().manual_seed(derived_seed(seed, f"data/{stream}"))
 
 
@@ -51,41 +51,59 @@ def check_sizes(n_samples: int, n_held_out: int, seed: int) -> None:
 
 
 def check_seed(seed: int) -> None:
-    """Raises ConfigError for what is no seed of a table."""
+    """Check that the seed of a table is a whole number >= 0. Raises ConfigError."""
     require(is_whole(seed) and seed >= 0, "target.data.seed", seed, "expected a whole number >= 0")
 
 
-class LinearGaussian(ABC):
-    """The base of the random networks below: it draws weights, noise and rows. The shape of the graph is theirs."""
+class LinearGaussianNetwork(ABC):
+    """The base of random linear-Gaussian networks: it draws weights, noise and rows. The shape of the graph is the subclass's."""
 
-    def __init__(self, n_nodes: int, weight_scale: float, noise_scale: float, n_samples: int, n_held_out: int, seed: int) -> None:
-        """weight_scale, noise_scale: standard deviations; n_samples: N; n_held_out: N'."""
+    def __init__(
+        self,
+        n_nodes: int,
+        edges_per_node: float,
+        weight_scale: float,
+        noise_scale: float,
+        n_samples: int,
+        n_held_out: int,
+        seed: int,
+    ) -> None:
+        """edges_per_node: the subclass says of which nodes; weight_scale, noise_scale: standard deviations.
+
+        n_samples: N, rows that the score sees; n_held_out: N', further ones; seed: of the network and its rows.
+        """
         require(n_nodes >= 2, "target.data.n_nodes", n_nodes, "expected a whole number >= 2: a graph needs two nodes")
         require(weight_scale >= 0, "target.data.weight_scale", weight_scale, "expected a standard deviation >= 0")
         require(noise_scale > 0, "target.data.noise_scale", noise_scale, "expected a standard deviation > 0")
         check_sizes(n_samples, n_held_out, seed)
-        self.n_nodes, self.weight_scale, self.noise_scale = n_nodes, weight_scale, noise_scale
+        self.n_nodes, self.edges_per_node = n_nodes, edges_per_node
+        self.weight_scale, self.noise_scale = weight_scale, noise_scale
         self.n_samples, self.n_held_out, self.seed = n_samples, n_held_out, seed
+        self.check_edges()
+
+    @abstractmethod
+    def check_edges(self) -> None:
+        """Check edges_per_node against n_nodes. Raises ConfigError."""
 
     @abstractmethod
     def skeleton(self, rng: torch.Generator) -> Tensor:
-        """Edges between places of an order, [d, d] bool, above the diagonal only."""
+        """Draw the edges between the places of an order: [d, d] bool, above the diagonal only."""
 
     def graph(self) -> tuple[Tensor, Tensor]:
-        """(edges [d, d] uint8, the nodes in topological order [d] long)."""
+        """Return the edges [d, d] uint8 and the nodes in a topological order [d] long."""
         rng = generator(self.seed, "graph")
         order = torch.randperm(self.n_nodes, generator=rng)
         place = order.argsort()
         return self.skeleton(rng)[place][:, place].to(torch.uint8), order
 
     def weights(self) -> Tensor:
-        """W_ij of the edge i -> j, 0 where there is none: [d, d] float64."""
+        """Return W_ij of the edge i -> j, 0 where there is none: [d, d] float64."""
         shape = (self.n_nodes, self.n_nodes)
         normal = torch.randn(shape, dtype=torch.float64, generator=generator(self.seed, "weights"))
         return self.weight_scale * normal * self.graph()[0]
 
     def table(self) -> Table:
-        """Rows drawn node by node, parents first."""
+        """Return names, graph and rows, which are drawn node by node, parents first."""
         names = tuple(f"X{j + 1}" for j in range(self.n_nodes))
         values, held_out = self._rows(self.n_samples, "rows"), self._rows(self.n_held_out, "held-out rows")
         return Table(names, values, held_out, self.graph()[0])
@@ -98,58 +116,42 @@ class LinearGaussian(ABC):
         return rows
 
 
-class ErdosRenyiData(LinearGaussian):
-    """Every pair of nodes has an edge with the same probability, along a random order."""
+class ErdosRenyiData(LinearGaussianNetwork):
+    """Every pair of nodes has an edge with the same probability, along a random order.
 
-    def __init__(
-        self,
-        n_nodes: int,
-        edges_per_node: float,
-        weight_scale: float,
-        noise_scale: float,
-        n_samples: int,
-        n_held_out: int,
-        seed: int,
-    ) -> None:
-        """edges_per_node: expected number of edges / n_nodes; all pairs have one where that is more than there are."""
-        super().__init__(n_nodes, weight_scale, noise_scale, n_samples, n_held_out, seed)
-        require(edges_per_node >= 0, "target.data.edges_per_node", edges_per_node, "expected a number >= 0")
-        self.probability = min(1.0, 2 * edges_per_node / (n_nodes - 1))
-
-    def skeleton(self, rng: torch.Generator) -> Tensor:
-        """Each pair on its own."""
-        uniform = torch.rand(self.n_nodes, self.n_nodes, dtype=torch.float64, generator=rng)
-        return (uniform < self.probability).triu(1)
-
-
-class ScaleFree(LinearGaussian):
-    """Barabasi & Albert (1999): every node chooses earlier ones in proportion to their number of edges.
-
-    Edges lead from the new node to the old ones, as in Zheng et al. (2018): the hubs are effects of many causes.
+    The expected number of edges is edges_per_node * n_nodes, or that of all pairs where it is less.
     """
 
-    def __init__(
-        self,
-        n_nodes: int,
-        edges_per_node: int,
-        weight_scale: float,
-        noise_scale: float,
-        n_samples: int,
-        n_held_out: int,
-        seed: int,
-    ) -> None:
-        """edges_per_node: of every node but the first ones; edges_per_node * (n_nodes - edges_per_node) in all."""
-        super().__init__(n_nodes, weight_scale, noise_scale, n_samples, n_held_out, seed)
-        expected = f"expected a whole number from 1 to {n_nodes - 1} (number of nodes - 1): a node chooses that many others"
-        require(1 <= edges_per_node < n_nodes, "target.data.edges_per_node", edges_per_node, expected)
-        self.edges_per_node = edges_per_node
+    def check_edges(self) -> None:
+        """Check that edges_per_node is no negative number. Raises ConfigError."""
+        require(self.edges_per_node >= 0, "target.data.edges_per_node", self.edges_per_node, "expected a number >= 0")
 
     def skeleton(self, rng: torch.Generator) -> Tensor:
-        """The newest node is first in the order."""
+        """Draw each pair on its own: [d, d] bool."""
+        probability = min(1.0, 2 * self.edges_per_node / (self.n_nodes - 1))
+        uniform = torch.rand(self.n_nodes, self.n_nodes, dtype=torch.float64, generator=rng)
+        return (uniform < probability).triu(1)
+
+
+class ScaleFree(LinearGaussianNetwork):
+    """Barabasi & Albert (1999): every node chooses edges_per_node earlier ones in proportion to their number of edges.
+
+    Edges lead from the new node to the old ones, as in Zheng et al. (2018): the hubs are effects of many causes. The first
+    edges_per_node nodes choose none, so there are edges_per_node * (n_nodes - edges_per_node) edges.
+    """
+
+    def check_edges(self) -> None:
+        """Check that so many other nodes can be chosen. Raises ConfigError."""
+        most, found = self.n_nodes - 1, self.edges_per_node
+        expected = f"expected a whole number from 1 to {most} (number of nodes - 1): a node chooses that many others"
+        require(is_whole(found) and 1 <= found <= most, "target.data.edges_per_node", found, expected)
+
+    def skeleton(self, rng: torch.Generator) -> Tensor:
+        """Draw the graph of Barabasi & Albert, the newest node first in the order: [d, d] bool."""
         import networkx
 
         seed = int(torch.randint(2**31, (), generator=rng))
-        undirected = networkx.barabasi_albert_graph(self.n_nodes, self.edges_per_node, seed=seed)
+        undirected = networkx.barabasi_albert_graph(self.n_nodes, int(self.edges_per_node), seed=seed)
         edges = torch.zeros(self.n_nodes, self.n_nodes, dtype=torch.bool)
         for pair in undirected.edges:  # nodes are numbered by age
             edges[self.n_nodes - 1 - max(pair), self.n_nodes - 1 - min(pair)] = True

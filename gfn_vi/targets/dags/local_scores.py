@@ -34,10 +34,13 @@ MULTIPLIER = -7046029254386353131
 
 
 class LocalScores:
-    """Scores of graphs from remembered local scores; adjacency [..., d, d] of 0 and 1 in any type, 1 at [i, j] for i -> j."""
+    """Scores of graphs from remembered local scores.
+
+    A graph is its adjacency matrix [..., d, d] of 0 and 1 in any type, with 1 at [i, j] for i -> j.
+    """
 
     def __init__(self, local: LocalScore, prior: GraphPrior, n_nodes: int, max_parents: int) -> None:
-        """local: of one table; prior: by numbers of parents; a graph with a node of more than max_parents scores -inf."""
+        """local: the score of one table; prior: by numbers of parents; max_parents: graphs with a node of more score -inf."""
         self.local, self.prior, self.n_nodes, self.max_parents = local, prior, n_nodes, max_parents
         self._nodes = torch.arange(n_nodes)
         self._powers = 2 ** torch.arange(n_nodes)
@@ -56,15 +59,15 @@ class LocalScores:
             self._allocate(FIRST_SLOTS)
 
     def total(self, adjacency: Tensor) -> Tensor:
-        """log R: score and prior, relative to the graph without edges: [..., d, d] -> [...] float64."""
+        """Return log R, score and prior relative to the graph without edges: [..., d, d] -> [...] float64."""
         return self._look_up(adjacency, 1).sum(-1)
 
     def log_likelihood(self, adjacency: Tensor) -> Tensor:
-        """The score alone, log p(data | G): [..., d, d] -> [...] float64."""
+        """Return the score alone, log p(data | G): [..., d, d] -> [...] float64."""
         return self._look_up(adjacency, 0).sum(-1)
 
     def to(self, device: Any) -> Self:
-        """A copy with its tensors on `device`; what it remembers from now on is its own."""
+        """Return a copy with its tensors on `device`; what it remembers from now on is its own."""
         moved = copy.copy(self)
         for name, value in vars(moved).items():
             if isinstance(value, Tensor):
@@ -76,17 +79,20 @@ class LocalScores:
         return self.prior(parents.sum(-1), self.n_nodes)
 
     def _parents(self, masks: Tensor) -> Tensor:
-        """[M] -> [M, d] bool."""
+        """Return the sets of parents that masks stand for: [M] -> [M, d] bool."""
         return (masks[:, None] & self._powers) != 0
 
     def _masks(self, adjacency: Tensor) -> Tensor:
-        """Parents of each node: [..., d, d] -> [..., d] long."""
+        """Return the parents of each node as a bitmask: [..., d, d] -> [..., d] long."""
         if self.n_nodes <= MOST_NODES_OF_A_FLOAT:
             return (adjacency.flatten(-2).float() @ self._float_powers).long()
         return (adjacency * self._powers[:, None]).sum(-2)
 
     def _evaluate(self, nodes: Tensor, parents: Tensor) -> Tensor:
-        """Row 0: local score, row 1: its part of log R; -inf where these cannot be its parents. [M], [M, d] -> [2, M]."""
+        """Return local scores in row 0 and the parts of log R in row 1: [M], [M, d] -> [2, M] float64.
+
+        They are -inf where these cannot be the parents of the node.
+        """
         values = torch.full((2, len(nodes)), -torch.inf, dtype=torch.float64, device=nodes.device)
         allowed = (parents.sum(-1) <= self.max_parents) & ~parents.gather(1, nodes[:, None])[:, 0]
         for these in allowed.nonzero()[:, 0].split(max(1, MOST_ELEMENTS // (self.n_nodes + 1) ** 2)):
@@ -115,7 +121,7 @@ class LocalScores:
         return values.view(masks.shape)
 
     def _without_memory(self, adjacency: Tensor, row: int) -> Tensor:
-        """Graphs of one trajectory share most sets of parents: each is computed once per call."""
+        """Return row `row` of the values: each set of parents, of which graphs of one trajectory share most, is computed once."""
         parents = adjacency.transpose(-1, -2).reshape(-1, self.n_nodes).long()
         nodes = self._nodes.repeat(len(parents) // self.n_nodes)
         pairs, inverse = torch.unique(torch.cat([nodes[:, None], parents], 1), dim=0, return_inverse=True)
@@ -124,17 +130,20 @@ class LocalScores:
     # -- the cache ----------------------------------------------------------------------------------------------------
 
     def _allocate(self, n_slots: int) -> None:
-        """Empty slots, as many as a power of 2."""
+        """Make a table of empty slots, whose number is a power of 2."""
         self._keys = self._nodes.new_full((n_slots,), -1)
         self._values = self._empty.new_empty(2, n_slots)
 
     def _slots(self, keys: Tensor) -> Tensor:
-        """The top bits of the product, which depend on all bits of the key: [...] -> [...] long."""
+        """Return the slot of each key, the top bits of a product, which depend on all bits of the key: [...] -> [...] long."""
         bits = len(self._keys).bit_length() - 1
         return (keys * MULTIPLIER >> (64 - bits)) & (len(self._keys) - 1)
 
     def _store(self, keys: Tensor, values: Tensor) -> None:
-        """Different keys [M] with values [2, M]; a quarter full, the table takes four times the slots, while that is allowed."""
+        """Remember the values [2, M] of different keys [M].
+
+        A quarter full, the table takes four times the slots, while that is allowed.
+        """
         while 4 * (self._n_stored + len(keys)) > len(self._keys) < MOST_SLOTS:
             full = (self._keys >= 0).nonzero()[:, 0]
             old_keys, old_values = self._keys[full], self._values[:, full]

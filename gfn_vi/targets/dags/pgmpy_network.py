@@ -27,7 +27,10 @@ KNOWN = (
 
 @dataclass(frozen=True)
 class Node:
-    """place: its column; parents: theirs; cumulative: P(state <= s | parents' states), [*parents' states, states] float64."""
+    """A node of the network, with what its rows are drawn from.
+
+    place: its column; parents: their columns; cumulative: P(state <= s | parents' states), [*parents' states, states] float64.
+    """
 
     place: int
     parents: list[int]
@@ -35,15 +38,15 @@ class Node:
 
 
 class PgmpyNetwork:
-    """Rows of the network of that name."""
+    """Rows drawn from the published network of that name."""
 
     def __init__(self, name: str, n_samples: int, n_held_out: int, seed: int) -> None:
-        """n_samples: rows that the score sees; n_held_out: further ones."""
+        """n_samples: N, rows that the score sees; n_held_out: N', further ones; seed: of the rows."""
         check_sizes(n_samples, n_held_out, seed)
         self.name, self.n_samples, self.n_held_out, self.seed = name, n_samples, n_held_out, seed
 
     def table(self) -> Table:
-        """Whole numbers in float64, and the network's graph. Raises ConfigError."""
+        """Return the rows, whole numbers in float64, with the network's graph. Raises ConfigError."""
         names, nodes = self.network()
         graph = torch.zeros(len(names), len(names), dtype=torch.uint8)
         for node in nodes:
@@ -55,7 +58,7 @@ class PgmpyNetwork:
         return Table(names, values, held_out, graph)
 
     def network(self) -> tuple[tuple[str, ...], list[Node]]:
-        """(names in the order of the file, nodes in a topological order). Raises ConfigError."""
+        """Return the names in the order of the file, and the nodes in a topological order. Raises ConfigError."""
         import networkx
 
         model = self._model()
@@ -85,7 +88,7 @@ class PgmpyNetwork:
         return BIFReader(string=gzip.decompress(shipped[self.name].read_bytes()).decode()).get_model()
 
     def _rows(self, nodes: list[Node], n_rows: int, stream: str) -> Tensor:
-        """[n_rows, d] float64: the state whose stretch of [0, 1) a uniform number falls in."""
+        """Return the states whose stretch of [0, 1) a uniform number falls in: [n_rows, d] float64."""
         uniform = torch.rand(n_rows, len(nodes), dtype=torch.float64, generator=generator(self.seed, stream))
         rows = torch.zeros(n_rows, len(nodes), dtype=torch.long)
         for node in nodes:

@@ -18,31 +18,31 @@ from gfn_vi.core.errors import require
 
 
 class GraphPrior(Protocol):
-    """A choice of configs/graph_prior."""
+    """A prior over graphs by numbers of parents: what a choice of configs/graph_prior builds."""
 
     def __call__(self, n_parents: Tensor, n_nodes: int) -> Tensor:
-        """Log prior of a node with so many parents among n_nodes - 1: [...] long -> [...] float64. Raises ConfigError."""
+        """Return the log-prior of a node with n_parents parents: [...] long -> [...] float64. Raises ConfigError."""
         ...
 
 
 class Uniform:
-    """All graphs are equally likely."""
+    """The prior under which all graphs are equally likely."""
 
     def __call__(self, n_parents: Tensor, n_nodes: int) -> Tensor:
-        """[...] -> zeros."""
+        """Return zeros: [...] long -> [...] float64."""
         return torch.zeros_like(n_parents, dtype=torch.float64)
 
 
 class ErdosRenyiPrior:
-    """Each of the d - 1 others is a parent with the same probability."""
+    """The prior under which each of the d - 1 other nodes is a parent with the same probability."""
 
     def __init__(self, edges_per_node: float) -> None:
-        """edges_per_node: expected number of edges / n_nodes, if every pair had one on its own."""
+        """edges_per_node: expected number of edges / n_nodes, if every pair of nodes had one on its own."""
         require(edges_per_node > 0, "target.prior.edges_per_node", edges_per_node, "expected a number > 0")
         self.edges_per_node = edges_per_node
 
     def __call__(self, n_parents: Tensor, n_nodes: int) -> Tensor:
-        """[...] -> [...]."""
+        """Return k log p + (d - 1 - k) log(1 - p), k = n_parents: [...] long -> [...] float64. Raises ConfigError for p >= 1."""
         limit = (n_nodes - 1) / 2
         # A probability of 1 would exclude the empty graph, and any cap below it would decide the posterior
         expected = f"expected less than {limit}: as many edges as {n_nodes} nodes have pairs"
@@ -53,22 +53,22 @@ class ErdosRenyiPrior:
 
 
 class Edge:
-    """Every edge multiplies the probability of a graph by beta."""
+    """The prior under which every edge multiplies the probability of a graph by beta."""
 
     def __init__(self, beta: float) -> None:
-        """beta: below 1 for sparse graphs."""
+        """beta: a factor > 0, below 1 for sparse graphs."""
         require(beta > 0, "target.prior.beta", beta, "expected a number > 0; 1 is the uniform prior")
         self.beta = beta
 
     def __call__(self, n_parents: Tensor, n_nodes: int) -> Tensor:
-        """[...] -> [...]."""
+        """Return k log beta, k = n_parents: [...] long -> [...] float64."""
         return n_parents.double() * math.log(self.beta)
 
 
 class Fair:
-    """All numbers of parents are equally likely, and so are all sets of a size."""
+    """The prior under which all numbers of parents are equally likely, and so are all sets of a size."""
 
     def __call__(self, n_parents: Tensor, n_nodes: int) -> Tensor:
-        """[...] -> [...]."""
+        """Return - log binomial(d - 1, k), k = n_parents: [...] long -> [...] float64."""
         k = n_parents.double()
         return torch.lgamma(k + 1) + torch.lgamma(n_nodes - k) - math.lgamma(n_nodes)

@@ -30,22 +30,22 @@ LEAST_PIVOT = 1e-12
 
 
 class LocalScore(Protocol):
-    """The score of the nodes of one table with d columns."""
+    """The local score of the nodes of one table with d columns."""
 
     def __call__(self, nodes: Tensor, parents: Tensor) -> Tensor:
-        """log p(column of the node | columns of its parents): nodes [M] long, parents [M, d] bool -> [M] float64."""
+        """Return log p(column of the node | columns of its parents): nodes [M] long, parents [M, d] bool -> [M] float64."""
         ...
 
     def to(self, device: Any) -> Self:
-        """A copy with its tensors on `device`."""
+        """Return a copy with its tensors on `device`."""
         ...
 
 
 class Score(Protocol):
-    """A choice of configs/score."""
+    """A score of graphs, before it has seen a table: what a choice of configs/score builds."""
 
     def local(self, rows: Tensor, everything: Tensor, names: Sequence[str]) -> LocalScore:
-        """Return the score of rows [N, d]; everything [N'', d]: all rows, for units of measurement; names: of the columns.
+        """Return the local score of rows [N, d]; everything [N'', d]: all rows, for categories; names: those of the columns.
 
         Raises ConfigError for what does not fit the table.
         """
@@ -53,10 +53,10 @@ class Score(Protocol):
 
 
 class TableScore:
-    """A LocalScore whose tensors are attributes."""
+    """The base of local scores whose tensors are attributes."""
 
     def to(self, device: Any) -> Self:
-        """A copy with its tensors on `device`."""
+        """Return a copy with its tensors on `device`."""
         moved = copy.copy(self)
         for name, value in vars(moved).items():
             if isinstance(value, Tensor):
@@ -65,7 +65,7 @@ class TableScore:
 
 
 class BGe:
-    """Linear-Gaussian with a normal-Wishart prior: Markov-equivalent graphs score equally."""
+    """The linear-Gaussian score with a normal-Wishart prior, under which Markov-equivalent graphs score equally."""
 
     def __init__(self, prior_mean: float | Sequence[float], alpha_mu: float, alpha_w: float | None, t: float | None) -> None:
         """prior_mean: nu, one number or a list of one per column; alpha_mu: rows that nu is worth; alpha_w: degrees of freedom.
@@ -77,7 +77,10 @@ class BGe:
         self.prior_mean, self.alpha_mu, self.alpha_w, self.t = prior_mean, alpha_mu, alpha_w, t
 
     def local(self, rows: Tensor, everything: Tensor, names: Sequence[str]) -> LocalScore:
-        """Return the score of rows [N, d]."""
+        """Return the local score of rows [N, d]; `everything` is not used.
+
+        Raises ConfigError where the settings of the prior do not fit the columns, which messages name.
+        """
         d = rows.shape[1]
         alpha_w = d + 2 if self.alpha_w is None else self.alpha_w
         require(alpha_w > d - 1, "target.score.alpha_w", alpha_w, f"expected more than {d - 1} (columns - 1), or null")
@@ -99,7 +102,7 @@ class _BGeOfTable(TableScore):
         self.scatter = t * torch.eye(d, dtype=rows.dtype) + centered.T @ centered + shrinkage * torch.outer(shift, shift)
 
     def __call__(self, nodes: Tensor, parents: Tensor) -> Tensor:
-        """[M], [M, d] -> [M]; log det R_QQ = log det R_PP + log pivot."""
+        """Return the local scores [M], [M, d] -> [M], by log det R_QQ = log det R_PP + log pivot."""
         inner = _inside(self.scatter, parents)
         border = self.scatter[nodes].where(parents, 0.0)
         log_det, pivot = _log_det_and_pivot(inner, border, self.scatter.diagonal()[nodes], nodes, self.names)
@@ -111,7 +114,7 @@ class _BGeOfTable(TableScore):
 
 
 class LinearGaussian:
-    """Independent normal weights and known noise; without an intercept, so columns should have mean 0."""
+    """The linear-Gaussian score with independent normal weights, known noise and no intercept: columns should have mean 0."""
 
     def __init__(self, weight_mean: float, weight_scale: float, noise_scale: float) -> None:
         """weight_mean, weight_scale: of the weights, N(mean, scale^2); noise_scale: standard deviation, in the columns' units."""
@@ -120,7 +123,7 @@ class LinearGaussian:
         self.weight_mean, self.weight_scale, self.noise_scale = weight_mean, weight_scale, noise_scale
 
     def local(self, rows: Tensor, everything: Tensor, names: Sequence[str]) -> LocalScore:
-        """Return the score of rows [N, d]."""
+        """Return the local score of rows [N, d] with columns of those names; `everything` is not used."""
         return _LinearGaussianOfTable(rows, self.weight_mean, self.weight_scale, self.noise_scale, names)
 
 
@@ -132,7 +135,7 @@ class _LinearGaussianOfTable(TableScore):
         self.constant = -len(rows) / 2 * math.log(2 * math.pi * noise_scale**2)
 
     def __call__(self, nodes: Tensor, parents: Tensor) -> Tensor:
-        """[M], [M, d] -> [M]; the pivot below the border is 1 + the quadratic form."""
+        """Return the local scores [M], [M, d] -> [M]; the pivot below the border is 1 + the quadratic form."""
         gram, m, v = self.gram, self.weight_mean, self.weight_scale
         chosen = parents.to(gram.dtype)
         summed = chosen @ gram  # Z^T Z_P 1
@@ -147,7 +150,7 @@ class _LinearGaussianOfTable(TableScore):
 
 
 def _inside(matrix: Tensor, parents: Tensor) -> Tensor:
-    """matrix [d, d] within the rows and columns of the parents [M, d], the identity elsewhere (of determinant 1): [M, d, d]."""
+    """Return the matrix [d, d] in rows and columns of the parents [M, d], the identity elsewhere (determinant 1): [M, d, d]."""
     eye = torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
     return matrix.where(parents[:, :, None] & parents[:, None, :], eye)
 
@@ -155,7 +158,7 @@ def _inside(matrix: Tensor, parents: Tensor) -> Tensor:
 def _log_det_and_pivot(
     inner: Tensor, border: Tensor, corner: Tensor, nodes: Tensor, names: Sequence[str]
 ) -> tuple[Tensor, Tensor]:
-    """log det inner and corner - border^T inner^-1 border, by one Cholesky: [M, d, d], [M, d], [M] -> [M], [M].
+    """Return log det inner and corner - border^T inner^-1 border by one Cholesky: [M, d, d], [M, d], [M] -> [M], [M].
 
     The node comes last, so its conditional variance is a pivot and not a difference of determinants.
     """

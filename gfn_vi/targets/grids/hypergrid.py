@@ -20,7 +20,7 @@ from gfn_vi.targets.base import BaseTarget
 
 
 class Hypergrid(BaseTarget):
-    """Grid of `n_dims` coordinates in 0..side-1, with R = r0 + reward(coordinates [..., D], side)."""
+    """Grids of D = n_dims coordinates in 0..side-1, with R = r0 + reward(coordinates, side). States are [..., D] long."""
 
     every_state_stops = True
     _derived: ClassVar[tuple[str, ...]] = ("_listed",)
@@ -57,19 +57,19 @@ class Hypergrid(BaseTarget):
         return states > 0
 
     def step(self, states: Tensor, actions: Tensor) -> Tensor:
-        """Add 1 to the chosen coordinate; the stop action adds nothing."""
+        """Return the states [..., D] with 1 added to the chosen coordinate; the stop action adds nothing."""
         return states + self._unit[actions]
 
     def backstep(self, states: Tensor, backward_actions: Tensor) -> Tensor:
-        """Subtract 1 from the chosen coordinate."""
+        """Return the states [..., D] with 1 subtracted from the chosen coordinate."""
         return states - self._unit[backward_actions]
 
     def backward_action(self, states: Tensor, actions: Tensor) -> Tensor:
-        """Return the coordinate that `actions` increment; the stop action has none and maps to 0."""
+        """Return the coordinate [...] that `actions` increment; the stop action has none and maps to 0."""
         return actions.where(actions < self.n_dims, 0)
 
     def forward_action(self, states: Tensor, backward_actions: Tensor) -> Tensor:
-        """Return the action that increments the coordinate which the backward action decrements: it has the same index."""
+        """Return the action [...] that increments the coordinate which the backward action decrements: it has the same index."""
         return backward_actions
 
     def features(self, states: Tensor) -> Tensor:
@@ -77,19 +77,19 @@ class Hypergrid(BaseTarget):
         return states + self._offsets
 
     def log_reward(self, states: Tensor) -> Tensor:
-        """Return log R of each state in float64: [...]."""
+        """Return log R of each state: [..., D] -> [...] float64."""
         return (self.r0 + self.reward(states, self.side)).log()
 
     @property
     def n_modes(self) -> int | None:
-        """Number of connected regions of top reward; None where neither enumeration nor the reward can tell, or too many."""
+        """Number of connected regions of top reward; None where neither a list of all states nor the reward can tell."""
         if self.enumerable:
             return self.state_graph().modes[1]
         count = getattr(self.reward, "n_modes", None)
         return None if count is None else count(self.n_dims, self.side)
 
     def mode_index(self, states: Tensor) -> Tensor:
-        """Mode that each state belongs to, -1 for none: [...] long. Needs n_modes."""
+        """Return the mode that each state belongs to, -1 for none: [..., D] -> [...] long. Needs n_modes."""
         if self.enumerable:
             return self.state_graph().modes[0][self.state_index(states)]
         return self.reward.mode_index(states, self.side)  # type: ignore[attr-defined]
@@ -113,7 +113,7 @@ class Hypergrid(BaseTarget):
         return self._listed[0]
 
     def state_index(self, states: Tensor) -> Tensor:
-        """Return the row of each state in state_graph().states: [...] long."""
+        """Return the row of each state in state_graph().states: [..., D] -> [...] long."""
         self.state_graph()
         return self._listed[1][(states * self._strides()).sum(-1)]
 

@@ -1,7 +1,7 @@
 """Time TB training of gfnx on DAGs: one case, one line of JSON. Runs in .peers/gfnx, which has no gfn_vi.
 
 Environment, BGe score, rollout and log-probabilities are the package's own. Its baselines/mdb_dag.py descends modified detailed
-balance, but the package has all that TB needs, and the update is that of its TB baselines, as in gfnx_benchmark.py. P_B is
+balance, but the package has all that TB needs, and the update is that of its TB baselines, as in gfnx_hypergrid.py. P_B is
 uniform by backward logits of 0, as in mdb_dag.py. The table is the one that gfn_vi sees, and rewards are relative to the
 empty graph, so that log Z starts as near and policies grow alike.
 
@@ -20,7 +20,7 @@ import math
 from statistics import median
 from typing import Any
 
-from gfnx_benchmark import main, time_compiled
+from gfnx_hypergrid import main, time_compiled
 
 BY_STEP_UPDATES = 3
 

@@ -1,0 +1,124 @@
+"""Tables of a report as text: where finished runs ended, how soon, who beats whom, what was estimated from samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from gfn_vi.analysis.statistics.summary import STATISTICS, areas, estimates, final_values, grouped_curves, improvements, measures
+from gfn_vi.core.headline import Headline
+from gfn_vi.runs.folders import TableError
+
+ERROR = "_se"  # what the standard error of a metric is called, after the metric's name
+MOST_GROUPS, MOST_COMPARED = 60, 16
+SPACE = "\N{NO-BREAK SPACE}"  # in an interval, so that a line breaks before it
+
+
+@dataclass(frozen=True)
+class Section:
+    """A table with a sentence above it; the first cell of a row names it."""
+
+    caption: str
+    text: str
+    header: Sequence[str] = ()
+    rows: Sequence[Sequence[str]] = ()
+    narrow: bool = False  # many columns: cells may break
+
+
+def sections(table: pd.DataFrame, judged_by: Sequence[Headline]) -> list[Section]:
+    """Return all tables of what the finished runs have recorded."""
+    return [
+        *final_sections(table, judged_by),
+        *sampled_sections(table),
+        *(section for headline in judged_by for section in area_sections(table, headline)),
+    ]
+
+
+def final_sections(table: pd.DataFrame, headlines: Sequence[Headline]) -> list[Section]:
+    """Return for each measure that finished runs recorded its final values by group, for a headline also who beats whom."""
+    found = []
+    for measure in measures(headlines):
+        groups = final_values(table, measure.metric, measure.worst)
+        if not groups:
+            continue
+        text = (
+            "Over replicas of finished runs, with 95% bootstrap intervals (a single replica has none); "
+            f"{_better(measure)} is better, the best median is first. A replica that became non-finite counts as the worst value."
+        )
+        found.append(_estimated(groups, measure, f"Final {measure.words}", text))
+        if measure in headlines and 1 < len(groups) <= MOST_COMPARED and min(map(len, groups.values())) > 1:
+            found.append(_comparison(groups, measure))
+    return found
+
+
+def area_sections(table: pd.DataFrame, headline: Headline) -> list[Section]:
+    """Return the headline over all of training, where finished runs can be put on one axis; else why they cannot."""
+    caption = f"Area under the curve: mean over training of the {headline.words}"
+    if table[(table["metric"] == headline.metric) & (table["state"] == "done")].empty:
+        return []
+    try:
+        groups = areas(grouped_curves(table, headline))
+    except (TableError, ValueError) as error:
+        return [Section(caption, f"{caption}: not computed; {error}.")]
+    how = "low" if headline.direction == "minimize" else "high"
+    return [_estimated(groups, headline, caption, f"How {how}, and how soon: {_better(headline)} is better.")]
+
+
+def sampled_sections(table: pd.DataFrame) -> list[Section]:
+    """One table of the metrics that finished runs recorded with a standard error, by group; none without such metrics.
+
+    For a target too large to list this is all that there is.
+    """
+    recorded = set(table.loc[table["state"] == "done", "metric"].astype(str))
+    metrics = sorted(name for name in recorded if f"{name}{ERROR}" in recorded)
+    if not metrics:
+        return []
+    values = {name: (final_values(table, name, math.nan), final_values(table, f"{name}{ERROR}", math.nan)) for name in metrics}
+    groups = sorted({group for found, _ in values.values() for group in found})
+    rows = [[group, *(_sampled(*(of.get(group) for of in values[name])) for name in metrics)] for group in groups]
+    text = (
+        "Median over replicas of the last value, +- the median of its standard error over samples (the spread over replicas "
+        "is not in it); replicas that became non-finite are left out."
+    )
+    return [Section("Sampled metrics", text, ["", *metrics], rows, narrow=True)]
+
+
+def _better(measure: Headline) -> str:
+    return "lower" if measure.direction == "minimize" else "higher"
+
+
+def _by_median(groups: Mapping[str, np.ndarray], measure: Headline) -> list[str]:
+    """Return the groups, the best median first."""
+    return sorted(groups, key=lambda name: measure.sign * float(np.median(groups[name])))
+
+
+def _estimated(groups: Mapping[str, np.ndarray], measure: Headline, caption: str, text: str) -> Section:
+    """Return the statistics of each group, with their intervals."""
+    rows = [
+        [name, *(found.in_words() for found in estimates(groups[name]).values()), str(len(groups[name]))]
+        for name in _by_median(groups, measure)[:MOST_GROUPS]
+    ]
+    if len(groups) > MOST_GROUPS:
+        text += f" The first {MOST_GROUPS} of {len(groups)}; the others are in table.csv."
+    return Section(caption, text, ["", *STATISTICS.values(), "replicas"], rows)
+
+
+def _comparison(groups: Mapping[str, np.ndarray], measure: Headline) -> Section:
+    text = (
+        "The probability that a replica of the row ends better than one of the column, with its 95% bootstrap interval: "
+        "above 1/2 the row is better; an interval that holds 1/2 does not decide."
+    )
+    names = _by_median(groups, measure)
+    found = improvements({name: groups[name] for name in names}, measure.direction == "minimize")
+    rows = [[row, *(found[row, column].in_words(".2f", SPACE) if row != column else "" for column in names)] for row in names]
+    return Section(f"Probability of improvement, {measure.words}", text, ["", *names], rows, narrow=True)
+
+
+def _sampled(values: np.ndarray | None, errors: np.ndarray | None) -> str:
+    if values is None or errors is None or not (is_sound := np.isfinite(values)).any():
+        return ""
+    return f"{np.median(values[is_sound]):.3g} +- {np.median(errors[is_sound]):.1g}"
