@@ -1,4 +1,4 @@
-"""`gfn-vi-train` and `python scripts/train.py`: one run, or with -m a sweep of runs.
+"""`gfn-vi-train`: one run, or with -m a sweep of runs.
 
 Nothing heavy is imported before a run really starts: --help and finished runs answer in well under a second.
 """
@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gfn_vi import resolvers
 from gfn_vi.commands.help_text import choices_in_words, keys_in_words
+from gfn_vi.core.command_line import command
 from gfn_vi.core.errors import ConfigError, RunError, require
 from gfn_vi.run import run
 from gfn_vi.runs.label import labelled
@@ -27,6 +28,7 @@ from gfn_vi.terminal.hydra_errors import in_one_line
 
 # Here and not in main: the workers of a launcher import this module and never call main.
 resolvers.register()
+OmegaConf.register_new_resolver("gfn_vi_command", command, replace=True)
 OmegaConf.register_new_resolver("gfn_vi_choices", choices_in_words, replace=True)
 OmegaConf.register_new_resolver("gfn_vi_keys", lambda: keys_in_words("train", "experiment_name"), replace=True)
 
@@ -54,7 +56,7 @@ def register_sweepers() -> None:
 @hydra.main(version_base="1.3", config_path="pkg://gfn_vi.configs", config_name="train")
 def task(config: DictConfig) -> float | None:
     """Run one configuration and return the run's headline (a mean over replicas), None where there is none."""
-    find_user_modules()
+    find_user_modules()  # workers never call main
     about = HydraConfig.get()
     try:
         for word in about.overrides.hydra:
@@ -84,6 +86,7 @@ def _failure(line: str, status: int) -> JobError | SystemExit:
 
 def main() -> None:
     """Entry point: what Hydra refuses is one line, too."""
+    find_user_modules()  # a search asks the metrics of its runs, too
     register_sweepers()
     guarded(task)
 

@@ -198,6 +198,14 @@ class RunDirectory:
             text = ""
         return text or "pid unknown"
 
+    def writer_here(self) -> int | None:
+        """Return the process of this machine that writes the run; None without one. Raises RunError where nobody can tell."""
+        if not self.is_being_written():
+            return None
+        found = self.owner().split()  # pid 7 on host a
+        is_here = len(found) == 5 and found[1].isdigit() and found[4] == socket.gethostname()
+        return int(found[1]) if is_here else None
+
     def is_being_written(self) -> bool:
         """Return whether a living process writes this run now, without creating anything or needing the right to write.
 

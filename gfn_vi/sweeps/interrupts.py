@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -64,18 +63,8 @@ def _wait_for_workers(runs: Sequence[Path], say: Callable[[str], None], seconds:
 
 def _local_writer(path: Path) -> int | None:
     """The process that writes a run, if it is one which the terminal of this process would reach, but not this one."""
-    run = RunDirectory(path)
-    try:
-        if not run.is_being_written():
-            return None
-    except RunError:  # nobody can tell: it is not waited for
-        return None
-    found = run.owner().split()  # pid 7 on host a
-    if len(found) != 5 or found[4] != socket.gethostname():
-        return None
-    try:
-        pid = int(found[1])
-        is_ours = pid != os.getpid() and os.getpgid(pid) == os.getpgrp()
-    except (ValueError, ProcessLookupError, PermissionError):
-        return None
-    return pid if is_ours else None
+    with suppress(RunError, ProcessLookupError, PermissionError):  # where nobody can tell, it is not waited for
+        pid = RunDirectory(path).writer_here()
+        if pid is not None and pid != os.getpid() and os.getpgid(pid) == os.getpgrp():
+            return pid
+    return None

@@ -14,11 +14,12 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from gfn_vi.core.errors import RunError, require
+from gfn_vi.core.errors import ConfigError, RunError, require
 from gfn_vi.core.headline import Headline
 from gfn_vi.runs.last_values import headline_value
 from gfn_vi.runs.state import look
 
+METRIC = "hydra.sweeper.metric"
 DIRECTIONS = {"minimize": 1, "maximize": -1}
 
 
@@ -35,13 +36,19 @@ class Judge:
     def check(self, config: Mapping[str, Any]) -> None:
         """Refuse a named metric that the runs would not record, and one of which nobody says what is better.
 
-        config: of one run, resolved. Raises ConfigError, also where that run cannot be built.
+        config: of one run, resolved. Where that run cannot be built, nothing is refused: its trial says why. Raises ConfigError.
         """
-        if self.metric is not None:
-            from gfn_vi.build import find_recorded
+        if self.metric is None:
+            return
+        from gfn_vi.build import find_recorded
 
-            self._declared = find_recorded(OmegaConf.create(dict(config)), self.metric, "hydra.sweeper.metric")
-            self._named(self._declared)
+        try:
+            self._declared = find_recorded(OmegaConf.create(dict(config)), self.metric, METRIC)
+        except Exception as error:  # of a user's own class it may be any
+            if isinstance(error, ConfigError) and error.key == METRIC:
+                raise
+            return
+        self._named(self._declared)
 
     def headline(self, run: Path) -> Headline:
         """Return what the run is judged by.

@@ -157,7 +157,7 @@ class SearchSweeper(JobSweeper):
         jobs = [self._job(space, trial.params, self.finalist_overrides) for trial in trials]
         if not jobs:
             return []
-        say(f"{len(jobs)} finalists: {' '.join(self.finalist_overrides) or 'as they are'}")
+        say(f"{len(jobs)} finalist{'s' * (len(jobs) != 1)}: {' '.join(self.finalist_overrides) or 'as they are'}")
         plan(jobs)
         finalists = []
         for trial, outcome in zip(trials, self._launches().run(jobs), strict=True):
