@@ -250,6 +250,8 @@ def check_offers(key: str, needs: frozenset[Need], sampler: Any, instead: str) -
     from gfn_vi.core.types import Need
 
     lacking = needs - sampler.offers - {Need.BEHAVIOR, Need.ON_POLICY}  # these two are an exploration's
+    if Need.INFLOW in lacking and sampler.tilts == "gaussian":
+        raise ConfigError(key, "a choice", f"needs {Need.INFLOW.value}, and in R^d every point is a parent; use {instead}")
     if Need.FLOW in lacking or Need.INFLOW in lacking:
         learn = "sampler.flow=null (learn them when the objective needs them)" if key == "objective" else "sampler.flow=true"
         advice = f"{key} needs learned state flows, which this sampler has none of; use {learn}, or {instead}"
