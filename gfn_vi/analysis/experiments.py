@@ -6,13 +6,13 @@ An experiment is a folder with a figure.py, of the package or of experiments/ in
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import inspect
+import runpy
 import shlex
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 from gfn_vi.core.command_line import command
 from gfn_vi.runs.folders import NoRunsError, TableError
@@ -55,17 +55,12 @@ def find_figure(folder: Path) -> tuple[Path | None, str | None]:
     return None, None
 
 
-def load(path: Path) -> ModuleType:
-    """Import a module of an experiment: as a part of the package, or as a file where it belongs to the working folder."""
+def load(path: Path) -> ModuleType | SimpleNamespace:
+    """Return what a module of an experiment defines: a part of the package, or a file where it belongs to the working folder."""
     place = path.resolve()
     if place.parent.parent == _of_package():
         return importlib.import_module(f"{PACKAGE}.{place.parent.name}.{place.stem}")
-    spec = importlib.util.spec_from_file_location(f"gfn_vi_experiment_{path.parent.name}_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise TableError(f"{path} cannot be imported")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return SimpleNamespace(**runpy.run_path(str(path)))
 
 
 def draw(experiment: Path, folder: Path, drawn_by: str, options: Mapping[str, str] | None = None) -> list[Path]:
