@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import time
@@ -65,17 +66,9 @@ def _wait_for_workers(runs: Sequence[Path], say: Callable[[str], None], seconds:
 def _local_writer(path: Path) -> int | None:
     """The process that writes a run, if it is one which the terminal of this process would reach, but not this one."""
     run = RunDirectory(path)
-    try:
-        if not run.is_being_written():
-            return None
-    except RunError:  # nobody can tell: it is not waited for
-        return None
-    found = run.owner().split()  # pid 7 on host a
-    if len(found) != 5 or found[4] != socket.gethostname():
-        return None
-    try:
-        pid = int(found[1])
-        is_ours = pid != os.getpid() and os.getpgid(pid) == os.getpgrp()
-    except (ValueError, ProcessLookupError, PermissionError):
-        return None
-    return pid if is_ours else None
+    with suppress(RunError, ProcessLookupError, PermissionError):  # where nobody can tell it is not waited for
+        found = re.fullmatch(r"pid (\d+) on host (.+)", run.owner()) if run.is_being_written() else None
+        if found and found[2] == socket.gethostname():
+            pid = int(found[1])
+            return pid if pid != os.getpid() and os.getpgid(pid) == os.getpgrp() else None
+    return None
