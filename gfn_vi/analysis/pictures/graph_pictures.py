@@ -188,9 +188,8 @@ def _legend(figure: Figure, graphs: Graphs) -> None:
 
     if graphs.true is None:
         place: dict[str, Any] = {"location": "top", "shrink": 0.25, "aspect": 30, "ticks": (0, 0.5, 1)}
-        bar = figure.colorbar(ScalarMappable(cmap=probability_colors()), ax=figure.axes, **place)
-        bar.set_label("Learned probability of the edge")
-        bar.outline.set_linewidth(0.5)
+        colors = ScalarMappable(cmap=probability_colors())
+        figure.colorbar(colors, ax=figure.axes, label="Learned probability of the edge", **place)
         return
     kinds = against_truth(graphs.top[0, 0], graphs.true)[::-1]
     lines = [Line2D([], [], color=color, ls=line, linewidth=1.3, label=meaning) for color, line, meaning, _ in kinds]
