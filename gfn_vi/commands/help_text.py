@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from glob import iglob
 from importlib.resources import files
+from itertools import takewhile
 from pathlib import Path
 from textwrap import shorten
 
@@ -48,9 +49,5 @@ def _user_directories() -> list[Path]:
 
 def _heading(text: str) -> str:
     """The first comment of a YAML that is no @package line."""
-    for line in text.splitlines():
-        if not line.startswith("#"):
-            break
-        if "@package" not in line:
-            return line.lstrip("# ").rstrip()
-    return ""
+    comments = takewhile(lambda line: line.startswith("#"), text.splitlines())
+    return next((line.lstrip("# ").rstrip() for line in comments if "@package" not in line), "")
