@@ -6,4 +6,5 @@ import math
 
 from gfn_vi.core.headline import Headline
 
-JSD = Headline("jsd", "minimize", math.log(2), "exact Jensen-Shannon divergence (nats)")
+WORST_JSD = math.log(2)  # for replicas that became NaN
+JSD = Headline("jsd", "minimize", WORST_JSD, "exact Jensen-Shannon divergence (nats)")

@@ -10,7 +10,12 @@ from building import make_trainer
 from torch import Tensor
 
 from gfn_vi.core.replicas import ReplicaGenerators
+from gfn_vi.core.state_graph import StateGraph
+from gfn_vi.core.types import Trajectories
 from gfn_vi.evaluation.base import BaseMetric
+from gfn_vi.evaluation.exact.dynamic_programming import terminating_probability
+from gfn_vi.evaluation.exact.policies import PolicySampler
+from gfn_vi.evaluation.exact.tables import policies_on_graph
 from gfn_vi.evaluation.measurement import Measurement
 from gfn_vi.targets.cells import CellsTarget
 
@@ -50,3 +55,19 @@ def check_weighted_log_Z(*overrides: str) -> None:
     assert bool((spread < 0.15).all()), spread.tolist()
     assert bool((error.abs() < 5 * spread).all()), (error / spread).tolist()
     assert bool((found["sampled_elbo"] < target.log_Z).all())
+    for name in ("log_Z", "sampled_log_Z"):
+        assert torch.equal(found[f"{name}_error"], found[name] - target.log_Z)
+
+
+@torch.no_grad()
+def terminating_distribution(sampler: PolicySampler, graph: StateGraph) -> Tensor:
+    """Return the terminating distribution P_T of every replica: [R, S] float64."""
+    return terminating_probability(policies_on_graph(sampler, graph)).T
+
+
+def path_keys(trajectories: Trajectories) -> list[list[tuple[int, ...]]]:
+    """Return the identity of each trajectory, the tuple of its actions, as lists [R][B]."""
+    rows = zip(trajectories.actions.tolist(), trajectories.mask.tolist(), strict=True)
+    return [
+        [tuple(a for a, m in zip(actions, mask, strict=True) if m) for actions, mask in zip(*row, strict=True)] for row in rows
+    ]

@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE, PLUGINS = "gfn_vi", "hydra_plugins"
@@ -116,3 +119,27 @@ def write(root: Path, files: dict[str, str]) -> list[Source]:
 
 
 FILES = sorted(path for package in (PACKAGE, PLUGINS) for path in (ROOT / package).rglob("*.py"))
+
+
+def trials_of(broken: dict[Rule, list[dict[str, str]]], sound: dict[str, str]) -> tuple[Callable[..., Any], ...]:
+    """Three tests of the rules: each finds every violation of `broken`, none finds one in `sound`, and every file keeps them."""
+    cases = [pytest.param(rule, files, id=f"{rule.__name__}-{n}") for rule in broken for n, files in enumerate(broken[rule])]
+    every_rule = pytest.mark.parametrize("rule", list(broken), ids=lambda rule: rule.__name__)
+
+    @pytest.mark.parametrize(("rule", "files"), cases)
+    def finds_its_violation(rule: Rule, files: dict[str, str], tmp_path: Path) -> None:
+        violations = rule(write(tmp_path, files)[0])
+        assert len(violations) == 1
+        assert next(iter(files)) in violations[0]
+
+    @every_rule
+    def lets_sound_files_pass(rule: Rule, tmp_path: Path) -> None:
+        assert [violation for source in write(tmp_path, sound) for violation in rule(source)] == []
+
+    @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+    @every_rule
+    def file_keeps_the_rule(rule: Rule, path: Path) -> None:
+        violations = rule(load(ROOT, path))
+        assert not violations, "\n" + "\n".join(violations)
+
+    return finds_its_violation, lets_sound_files_pass, file_keeps_the_rule

@@ -11,8 +11,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import pytest
-from sources import FILES, PACKAGE, PLUGINS, ROOT, SOUND, Rule, Source, load, within, write
+from sources import FILES, PACKAGE, PLUGINS, ROOT, SOUND, Rule, Source, load, trials_of, within
 
 HEAVY = ("torch", "wandb", "pandas", "seaborn", "matplotlib", "numpy")
 LOGGERS = ("wandb", "tensorboard", "torch.utils.tensorboard")
@@ -215,29 +214,7 @@ BROKEN: dict[Rule, list[dict[str, str]]] = {
         },
     ],
 }
-RULES = list(BROKEN)
-
-
-@pytest.mark.parametrize(
-    ("rule", "files"),
-    [pytest.param(r, files, id=f"{r.__name__}-{n}") for r in RULES for n, files in enumerate(BROKEN[r])],
-)
-def test_rule_finds_its_violation(rule: Rule, files: dict[str, str], tmp_path: Path) -> None:
-    violations = rule(write(tmp_path, files)[0])
-    assert len(violations) == 1
-    assert next(iter(files)) in violations[0]
-
-
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
-def test_rule_lets_sound_files_pass(rule: Rule, tmp_path: Path) -> None:
-    assert [violation for source in write(tmp_path, SOUND) for violation in rule(source)] == []
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
-def test_file_keeps_the_rule(rule: Rule, path: Path) -> None:
-    violations = rule(load(ROOT, path))
-    assert not violations, "\n" + "\n".join(violations)
+test_rule_finds_its_violation, test_rule_lets_sound_files_pass, test_file_keeps_the_rule = trials_of(BROKEN, SOUND)
 
 
 def test_every_room_has_files_to_check() -> None:

@@ -8,10 +8,8 @@ from __future__ import annotations
 import ast
 import inspect
 from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
-from sources import FILES, PACKAGE, ROOT, SOUND, Rule, Source, dotted, load, write
+from sources import PACKAGE, SOUND, Rule, Source, dotted, trials_of
 
 FORBIDDEN_NAMES = ("nan_to_num", "nan_to_num_")
 FORBIDDEN_CALLS = {
@@ -169,29 +167,7 @@ BROKEN: dict[Rule, list[dict[str, str]]] = {
         {"core/a.py": '"""Losses and what they are estimated from"""'},
     ],
 }
-RULES = list(BROKEN)
-
-
-@pytest.mark.parametrize(
-    ("rule", "files"),
-    [pytest.param(r, files, id=f"{r.__name__}-{n}") for r in RULES for n, files in enumerate(BROKEN[r])],
-)
-def test_rule_finds_its_violation(rule: Rule, files: dict[str, str], tmp_path: Path) -> None:
-    violations = rule(write(tmp_path, files)[0])
-    assert len(violations) == 1
-    assert next(iter(files)) in violations[0]
-
-
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
-def test_rule_lets_sound_files_pass(rule: Rule, tmp_path: Path) -> None:
-    assert [violation for source in write(tmp_path, SOUND) for violation in rule(source)] == []
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
-def test_file_keeps_the_rule(rule: Rule, path: Path) -> None:
-    violations = rule(load(ROOT, path))
-    assert not violations, "\n" + "\n".join(violations)
+test_rule_finds_its_violation, test_rule_lets_sound_files_pass, test_file_keeps_the_rule = trials_of(BROKEN, SOUND)
 
 
 def test_the_names_of_files_are_those_that_runs_spells() -> None:

@@ -21,7 +21,7 @@ from gfn_vi.experiments.dag_posterior.table2 import (
     OBJECTIVES,
     SIDES,
     SIZE,
-    WORST,
+    WORST_JSD,
     csv_text,
     jsd_rows,
     marginal_rows,
@@ -62,7 +62,7 @@ def figure(table: pd.DataFrame, arrays: Arrays, x: str = "trajectories", statist
     from matplotlib.figure import Figure
 
     require_columns(table, ["arm", SIZE])
-    jsd = {(str(arm), int(size)): curve for (arm, size), curve in curves(table, "jsd", ["arm", SIZE], x, WORST).items()}
+    jsd = {(str(arm), int(size)): curve for (arm, size), curve in curves(table, "jsd", ["arm", SIZE], x, WORST_JSD).items()}
     sizes = sorted({size for _, size in jsd})
     present = {arm for arm, _ in jsd}
     shown = [arm for arm in SHOWN if arm in present] or [arm for arm in ARMS if arm in present][: len(SHOWN)]

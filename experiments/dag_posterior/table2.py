@@ -14,13 +14,13 @@ import numpy as np
 import pandas as pd
 from gfn_vi.experiments import paper_arms
 from gfn_vi.experiments.dag_posterior.budgets import Spending, Standing, smallest_totals, spending
+from gfn_vi.experiments.measures import WORST_JSD
 from gfn_vi.experiments.paper_arms import OFF_POLICY
 
 from gfn_vi.analysis.reading.table import require_columns
 from gfn_vi.analysis.statistics.estimates import interval
 
 SIZE = "config.target.data.n_nodes"
-WORST = math.log(2)
 LABELS = paper_arms.OBJECTIVES | {"log_variance": "Log-variance"}
 OBJECTIVES = {
     name: LABELS[name]
@@ -51,7 +51,7 @@ def name_of(arm: str) -> str:
     return f"{SIDES[side].lower()} {OBJECTIVES.get(objective, objective.replace('_', ' '))}"
 
 
-def settings(table: pd.DataFrame, metric: str = "jsd", worst: float = WORST) -> Settings:
+def settings(table: pd.DataFrame, metric: str = "jsd", worst: float = WORST_JSD) -> Settings:
     """Return what the finished runs recorded, ordered by size, then by the arms above.
 
     Raises TableError for a missing column.

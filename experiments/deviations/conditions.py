@@ -6,10 +6,9 @@ one has plateau_factor 1), and its stop bias stayed constant, which touches off-
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pandas as pd
+from gfn_vi.experiments.measures import WORST_JSD
 from gfn_vi.experiments.paper_arms import OFF_POLICY
 
 from gfn_vi.analysis.reading.curves import curves
@@ -24,7 +23,7 @@ Values = Groups[str]  # arm -> final JSD [R], replicas by seed
 def conditions(table: pd.DataFrame) -> Groups[str]:
     """Return deviation ("none" for the algorithm as it should be) -> arm -> final JSD [R] of its finished runs."""
     found: Groups[str] = Groups()
-    for (arm, deviation), curve in curves(table, "jsd", ["arm", DEVIATION], worst=math.log(2)).items():
+    for (arm, deviation), curve in curves(table, "jsd", ["arm", DEVIATION], worst=WORST_JSD).items():
         found.setdefault(deviation if isinstance(deviation, str) else NONE, Groups())[arm] = curve.final
     return found
 

@@ -5,9 +5,8 @@ All baselines of a setting have the rates that were published for the global one
 
 from __future__ import annotations
 
-import math
-
 import pandas as pd
+from gfn_vi.experiments.measures import WORST_JSD
 
 from gfn_vi.analysis.reading.curves import curves
 from gfn_vi.analysis.statistics.claims import Claim, Groups, better, in_words, judged
@@ -23,7 +22,7 @@ Values = Groups[tuple[str, str]]  # (arm, class of the baseline) -> [R]
 def claims(table: pd.DataFrame) -> list[Claim]:
     """Return the published conclusion at the end of training and along it, and what theory says of the other baselines."""
     found = {
-        (arm, path.rsplit(".")[-1]): c for (arm, path), c in curves(table, "jsd", ["arm", BASELINE], worst=math.log(2)).items()
+        (arm, path.rsplit(".")[-1]): c for (arm, path), c in curves(table, "jsd", ["arm", BASELINE], worst=WORST_JSD).items()
     }
     final: Values = Groups({key: curve.final for key, curve in found.items()})
     area: Values = Groups({key: area_under_curve(curve.x, curve.values) for key, curve in found.items()})

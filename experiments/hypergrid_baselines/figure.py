@@ -5,13 +5,12 @@ Lines are a statistic over replicas (median by default), bands its 95% bootstrap
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from gfn_vi.experiments.measures import JSD
+from gfn_vi.experiments.measures import JSD, WORST_JSD
 
 from gfn_vi.analysis.pictures import style
 from gfn_vi.analysis.reading.curves import X_LABELS, curves, draw_curve, n_failed
@@ -45,7 +44,7 @@ def figure(
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter
 
-    found = curves(table, "jsd", by=["arm", BASELINE], x=x, worst=math.log(2))
+    found = curves(table, "jsd", by=["arm", BASELINE], x=x, worst=WORST_JSD)
     colors = dict(zip(BASELINES, style.palette(len(BASELINES)), strict=True))
     page = Figure(figsize=(style.WIDTH, 4.2), layout="constrained")
     axes = page.subplots(2, 3, sharex=True, sharey=True)

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pandas as pd
+from gfn_vi.experiments.measures import WORST_JSD
 from gfn_vi.experiments.paper_arms import OBJECTIVES, OFF_POLICY
 
 from gfn_vi.analysis.reading.curves import Curve, curves
@@ -20,7 +21,7 @@ Modes = Groups[str]  # arm -> Curve
 
 def claims(table: pd.DataFrame) -> list[Claim]:
     """Return the conclusions of section 4.1, one by one."""
-    jsd: JSD = Groups({arm: curve.final for arm, curve in curves(table, "jsd", worst=math.log(2)).items()})
+    jsd: JSD = Groups({arm: curve.final for arm, curve in curves(table, "jsd", worst=WORST_JSD).items()})
     modes: Modes = Groups(curves(table, "modes_covered", worst=0.0))
     return [
         judged("Off-policy, TB reaches the lowest JSD.", lambda: _lowest(jsd, OFF_POLICY)),
@@ -81,7 +82,7 @@ def _may_miss(modes: Modes) -> tuple[str, bool | None]:
 
 def _helped_most(table: pd.DataFrame) -> tuple[str, bool | None]:
     """Compare gains of pairs of replicas with one seed."""
-    found: Groups[str] = Groups(curves(table, "jsd", worst=math.log(2)))
+    found: Groups[str] = Groups(curves(table, "jsd", worst=WORST_JSD))
     gain = {name: _gain(found[name], found[name + OFF_POLICY]) for name in OBJECTIVES}
     best = gain.pop("trajectory_balance")
     runner_up = max(gain, key=lambda name: float(np.median(gain[name])))

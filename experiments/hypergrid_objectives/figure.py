@@ -6,17 +6,16 @@ one replica, the first, and never a mean over replicas, which would cover modes 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from gfn_vi.experiments.measures import JSD
+from gfn_vi.experiments.learned import TARGET, draw_pictures, learned_pictures
+from gfn_vi.experiments.measures import JSD, WORST_JSD
 from gfn_vi.experiments.paper_arms import OBJECTIVES, OFF_POLICY
 
 from gfn_vi.analysis.pictures import style
-from gfn_vi.analysis.pictures.learned import TARGET, draw_pictures, learned_pictures
 from gfn_vi.analysis.reading.curves import X_LABELS, curves, draw_curve, n_failed
 from gfn_vi.analysis.reading.table import require_columns
 
@@ -40,7 +39,7 @@ def figure(
     from matplotlib.figure import Figure
 
     require_columns(table, COLUMNS)
-    jsd = curves(table, "jsd", x=x, worst=math.log(2))
+    jsd = curves(table, "jsd", x=x, worst=WORST_JSD)
     modes = curves(table, "modes_covered", x=x, worst=0.0)
     colors = dict(zip(OBJECTIVES, style.palette(len(OBJECTIVES)), strict=True))
     page = Figure(figsize=(style.WIDTH, 5.8), layout="constrained")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pandas as pd
+from gfn_vi.experiments.measures import WORST_JSD
 
 from gfn_vi.analysis.reading.curves import curves
 from gfn_vi.analysis.statistics.claims import FEWEST_REPLICAS, Claim, Groups, better, in_words, judged, together
@@ -19,7 +18,7 @@ Values = Groups[tuple[object, ...]]  # (arm, n_dims, side) -> [R]
 
 def claims(table: pd.DataFrame) -> list[Claim]:
     """Return two claims for each target: which JSD is lowest, and whether all modes are found."""
-    jsd: Values = Groups({key: curve.final for key, curve in curves(table, "jsd", ["arm", *TARGET], worst=math.log(2)).items()})
+    jsd: Values = Groups({key: curve.final for key, curve in curves(table, "jsd", ["arm", *TARGET], worst=WORST_JSD).items()})
     modes: Values = Groups({key: c.final for key, c in curves(table, "modes_covered", ["arm", *TARGET], worst=0.0).items()})
     found = []
     for where in sorted({key[1:] for key in jsd}):

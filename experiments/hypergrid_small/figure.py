@@ -5,13 +5,12 @@ Lines are a statistic over replicas (median by default), bands its 95% bootstrap
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from gfn_vi.experiments.measures import JSD
+from gfn_vi.experiments.measures import JSD, WORST_JSD
 from gfn_vi.experiments.paper_arms import OBJECTIVES
 
 from gfn_vi.analysis.pictures import style
@@ -36,7 +35,7 @@ def figure(
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter, MaxNLocator
 
-    jsd = curves(table, "jsd", ["arm", *TARGET], x, math.log(2))
+    jsd = curves(table, "jsd", ["arm", *TARGET], x, WORST_JSD)
     modes = curves(table, "modes_covered", ["arm", *TARGET], x, 0.0)
     targets = sorted({(n_dims, side) for _, n_dims, side in jsd})
     colors = dict(zip(OBJECTIVES, style.palette(len(OBJECTIVES)), strict=True))

@@ -6,16 +6,15 @@ one replica, not a mean over replicas: a mean of distributions covers modes that
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from gfn_vi.experiments.measures import JSD
+from gfn_vi.experiments.learned import TARGET, draw_pictures, learned_pictures
+from gfn_vi.experiments.measures import JSD, WORST_JSD
 
 from gfn_vi.analysis.pictures import style
-from gfn_vi.analysis.pictures.learned import TARGET, draw_pictures, learned_pictures
 from gfn_vi.analysis.reading.curves import X_LABELS, curves, draw_curve, n_failed
 from gfn_vi.analysis.reading.table import require_columns
 from gfn_vi.runs.folders import TableError
@@ -35,7 +34,7 @@ ARMS = {
     "reverse_wake_sleep": "Reverse wake-sleep",
 }
 COLUMNS = ("run", "state", "arm", "seed", "trajectories", "metric", "value")
-WORST = {"jsd": math.log(2), "modes_covered": 0.0}  # for replicas that became NaN
+WORST = {"jsd": WORST_JSD, "modes_covered": 0.0}  # for replicas that became NaN
 
 
 def figure(

@@ -5,19 +5,17 @@ An experiment is a folder with a figure.py, of the package or of experiments/ in
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import inspect
+import runpy
 import shlex
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from types import ModuleType
+from types import SimpleNamespace
 
 from gfn_vi.core.command_line import command
 from gfn_vi.runs.folders import NoRunsError, TableError
 
-PACKAGE = "gfn_vi.experiments"
 PRESETS = ("smoke", "laptop", "paper")
 STANDARD_PRESET = "laptop"
 
@@ -33,7 +31,8 @@ def find_experiment(name: str | None) -> Path:
 
 def find_experiments() -> dict[str, Path]:
     """Return name -> folder of every experiment."""
-    found = [*_of_package().glob("*/figure.py"), *Path("experiments").glob("*/figure.py")]
+    of_package = Path(str(files("gfn_vi.experiments"))).resolve()
+    found = [*of_package.glob("*/figure.py"), *Path("experiments").glob("*/figure.py")]
     return {path.parent.name: path.parent for path in found}
 
 
@@ -55,17 +54,9 @@ def find_figure(folder: Path) -> tuple[Path | None, str | None]:
     return None, None
 
 
-def load(path: Path) -> ModuleType:
-    """Import a module of an experiment: as a part of the package, or as a file where it belongs to the working folder."""
-    place = path.resolve()
-    if place.parent.parent == _of_package():
-        return importlib.import_module(f"{PACKAGE}.{place.parent.name}.{place.stem}")
-    spec = importlib.util.spec_from_file_location(f"gfn_vi_experiment_{path.parent.name}_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise TableError(f"{path} cannot be imported")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def load(path: Path) -> SimpleNamespace:
+    """Return what a module of an experiment defines, of the package or of the working folder."""
+    return SimpleNamespace(**runpy.run_path(str(path)))
 
 
 def draw(experiment: Path, folder: Path, drawn_by: str, options: Mapping[str, str] | None = None) -> list[Path]:
@@ -104,8 +95,3 @@ def draw(experiment: Path, folder: Path, drawn_by: str, options: Mapping[str, st
         (folder / name).write_text(text, encoding="utf-8", newline="\n")
     judged_by = getattr(module, "HEADLINES", ()) or headlines(folder, table["run"].unique())
     return [*write_summary(table, folder, judged_by), *(folder / name for name in own), *drawn]
-
-
-def _of_package() -> Path:
-    """Return the folder of the package's own experiments."""
-    return Path(str(files(PACKAGE))).resolve()

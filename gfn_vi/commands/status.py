@@ -9,7 +9,6 @@ Exit status: 0 if all runs are done, 1 if not, 2 for a folder without runs.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Sequence
@@ -32,22 +31,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Show the runs of the folder and return the exit status."""
     parser = parser_of("status", __doc__)
     parser.add_argument("folder", type=Path, help="outputs/<experiment>, the folder that holds the runs")
-    parser.add_argument("--every", type=_seconds, default=1.0, metavar="SECONDS", help="between two looks (default: 1)")
+    parser.add_argument("--every", type=float, default=1.0, metavar="SECONDS", help="between two looks (default: 1)")
     parser.add_argument("--once", "--plain", action="store_true", help="one plain snapshot, for logs")
     given = parser.parse_args(arguments)
+    if not 0.1 <= given.every <= 3600:
+        parser.error(f"--every {given.every:g}: expected seconds between 0.1 and 3600")
     states = SweepStates(given.folder)
     seen = look_once(states) if given.once or not sys.stdout.isatty() else watch(states, given.every)
     return 0 if seen.all_done else 1
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0.1 <= value <= 3600:
-        raise argparse.ArgumentTypeError(f"{text}: expected seconds between 0.1 and 3600")
-    return value
 
 
 def look_once(states: SweepStates) -> Snapshot:

@@ -16,7 +16,6 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gfn_vi import resolvers
-from gfn_vi.commands.help_text import choices_in_words, keys_in_words
 from gfn_vi.core.command_line import command
 from gfn_vi.core.errors import ConfigError, RunError, require
 from gfn_vi.run import run
@@ -24,6 +23,7 @@ from gfn_vi.runs.label import labelled
 from gfn_vi.sweeps.worker import JobError
 from gfn_vi.terminal.exit_status import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED
 from gfn_vi.terminal.guarded import guarded
+from gfn_vi.terminal.help_text import choices_in_words, keys_in_words
 from gfn_vi.terminal.hydra_errors import in_one_line
 
 # Here and not in main: the workers of a launcher import this module and never call main.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 from pathlib import Path
@@ -12,18 +13,16 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from gfn_vi.commands.help_text import keys_in_words
 from gfn_vi.commands.train import find_user_modules  # and registers the resolvers of the configs and of the help text
 from gfn_vi.core.errors import ConfigError, RunError, require
 from gfn_vi.core.seeds import is_whole
 from gfn_vi.runs.files import CHECKPOINT, CONFIG
-from gfn_vi.terminal.exit_status import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED
+from gfn_vi.terminal.exit_status import EXIT_BAD_INPUT, EXIT_FAILED
 from gfn_vi.terminal.guarded import guarded
+from gfn_vi.terminal.help_text import keys_in_words
 from gfn_vi.terminal.hydra_errors import in_one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import torch
 
     from gfn_vi.core.protocols import EnumerableTarget
@@ -41,14 +40,10 @@ def task(config: DictConfig) -> None:
         resolved = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
         assert isinstance(resolved, DictConfig)
         check_numbers(resolved)
-        if resolved.run is not None:
-            adopt_run(resolved)
         wrong = verify(resolved)
     except (ConfigError, RunError, OmegaConfBaseException) as error:
         print(f"error: {in_one_line(error)}", file=sys.stderr)
         sys.exit(EXIT_BAD_INPUT)
-    except KeyboardInterrupt:
-        sys.exit(EXIT_INTERRUPTED)
     if wrong:
         print(f"{wrong} of the lines above are not as they should be", file=sys.stderr)
         sys.exit(EXIT_FAILED)
@@ -66,26 +61,22 @@ def check_numbers(config: DictConfig) -> None:
     require(layers is None or OmegaConf.is_list(layers), "junctions", layers, "expected a list of layers, or null")
 
 
-def adopt_run(config: DictConfig) -> None:
-    """Put the run's target in the place of the one composed; its sampler is for that target only."""
-    path = Path(str(config.run)) / CONFIG
-    require(path.is_file(), "run", config.run, "expected the directory of a run: there is no config.yaml in it")
-    try:
-        saved: Any = OmegaConf.load(path)
-    except (OSError, YAMLError) as error:
-        raise ConfigError("run", config.run, "its config.yaml is damaged") from error
-    is_whole_config = OmegaConf.is_dict(saved) and {"target", *RUN_KEYS} <= set(saved)
-    require(is_whole_config, "run", config.run, "its config.yaml is damaged")
-    for key in RUN_KEYS:
-        config[f"run_{key}"] = saved[key]
-    config.target = saved.target
+def config_of_run(run: str) -> DictConfig:
+    """Return the configuration in a run's directory; ConfigError where there is none that can be used."""
+    path = Path(run) / CONFIG
+    require(path.is_file(), "run", run, "expected the directory of a run: there is no config.yaml in it")
+    with contextlib.suppress(OSError, YAMLError):
+        saved = OmegaConf.load(path)
+        if isinstance(saved, DictConfig) and {"target", *RUN_KEYS} <= set(saved):
+            return saved
+    raise ConfigError("run", run, "its config.yaml is damaged")
 
 
 def verify(config: DictConfig) -> int:
     """Build everything, then check and print; the number of lines that are not as they should be."""
     import torch
 
-    from gfn_vi.build import resolve_device, resolve_dtype
+    from gfn_vi.build import build_sampler, resolve_device, resolve_dtype
     from gfn_vi.core.replicas import ReplicaGenerators
     from gfn_vi.verification.junctions import junction_choices
     from gfn_vi.verification.table import by_dynamic_programming, show
@@ -93,25 +84,25 @@ def verify(config: DictConfig) -> int:
     if config.threads > 0:
         torch.set_num_threads(config.threads)
     device, dtype = resolve_device(config.device), resolve_dtype(config.dtype)
+    saved = None if config.run is None else config_of_run(str(config.run))
+    if saved is not None:
+        config.target = saved.target
     target = enumerable_target(config, device, "target")
-    sampler, source = trained_or_random(config, target, device, dtype)
-    layers = None if config.junctions is None else list(config.junctions)
+    if saved is None:
+        sampler, source = build_sampler(config, target, device, dtype, 1, flow=False), "random parameters"
+    else:
+        sampler, source = trained_sampler(config, saved, target, device, dtype)
     graph = target.state_graph()
-    junctions = junction_choices(graph.n_levels, layers, config.seed)
-    listing = None if config.small is None else prepare_listing(config, dtype)
-    wrong = 0
-    if listing is not None:
-        title, checks = listing[0], listing[1]()
-        show(title, checks, config.tolerance)
-        wrong += sum(not check.holds(config.tolerance) for check in checks)
+    junctions = junction_choices(graph.n_levels, None if config.junctions is None else list(config.junctions), config.seed)
+    wrong = 0 if config.small is None else show(*listed(config, dtype), config.tolerance)
     rng = ReplicaGenerators(config.seed, sampler.n_replicas, "verification", device, dtype)
     checks = list(by_dynamic_programming(sampler, target, rng, config.n_updates, junctions))
-    show(f"target: {class_name(config.target)}, {graph.n_states} states, {source}", checks, config.tolerance)
-    return wrong + sum(not check.holds(config.tolerance) for check in checks)
+    title = f"target: {class_name(config.target)}, {graph.n_states} states, {source}"
+    return wrong + show(title, checks, config.tolerance)
 
 
-def prepare_listing(config: DictConfig, dtype: torch.dtype) -> tuple[str, Callable[[], list[Check]]]:
-    """The title and the work of the first table; ConfigError for what cannot be listed."""
+def listed(config: DictConfig, dtype: torch.dtype) -> tuple[str, list[Check]]:
+    """Return the title and the checks of the first table; ConfigError for what cannot be listed."""
     import torch
 
     from gfn_vi.build import build_exploration, build_sampler
@@ -132,7 +123,7 @@ def prepare_listing(config: DictConfig, dtype: torch.dtype) -> tuple[str, Callab
         advice = "off-policy controls need another behavior than P_F, of known density: use exploration=epsilon_uniform"
         raise ConfigError("exploration", found, advice)
     title = f"small: {class_name(config.small)}, all {n_trajectories} trajectories listed, random parameters"
-    return title, lambda: list(by_enumeration(sampler, small, exploration, config.batch_size, config.seed))
+    return title, list(by_enumeration(sampler, small, exploration, config.batch_size, config.seed))
 
 
 def class_name(node: DictConfig) -> str:
@@ -152,21 +143,19 @@ def enumerable_target(config: DictConfig, device: torch.device, key: str) -> Enu
     return target
 
 
-def trained_or_random(config: DictConfig, target: EnumerableTarget, device: torch.device, dtype: torch.dtype) -> tuple[Any, str]:
-    """(sampler, where its parameters come from)."""
+def trained_sampler(
+    config: DictConfig, saved: DictConfig, target: EnumerableTarget, device: torch.device, dtype: torch.dtype
+) -> tuple[Any, str]:
+    """Return the sampler of the run with its parameters, and in words how far it is trained; RunError where they do not fit."""
     from gfn_vi.build import build_objective, build_sampler
     from gfn_vi.core.types import Need
     from gfn_vi.runs.checkpoint import load_checkpoint
 
-    if config.run is None:
-        return build_sampler(config, target, device, dtype, 1, flow=False), "random parameters"
-    trained = config.copy()
-    for key in RUN_KEYS:
-        trained[key] = config[f"run_{key}"]
     state = load_checkpoint(Path(str(config.run)) / CHECKPOINT)
     require(state is not None, "run", config.run, "it has no checkpoint yet: let it train for a minute, or to its end")
     assert state is not None
-    sampler = build_sampler(trained, target, device, dtype, trained.replicas, Need.FLOW in build_objective(trained).needs)
+    saved.seed = config.seed  # of parameters that are replaced; of several rates it is a list
+    sampler = build_sampler(saved, target, device, dtype, saved.replicas, Need.FLOW in build_objective(saved).needs)
     try:
         sampler.load_state_dict(state["trainer"]["sampler"])
     except RuntimeError as error:

@@ -30,6 +30,11 @@ class Headline:
         """Return 1 where smaller is better and -1 where larger is better: sign * value is to be minimized."""
         return 1 if self.direction == "minimize" else -1
 
+    @property
+    def better_is(self) -> str:
+        """Return "lower" or "higher", as in "lower is better"."""
+        return "lower" if self.direction == "minimize" else "higher"
+
     def better(self, value: float, other: float) -> bool:
         """Return whether `value` is strictly better than `other`; a number is better than NaN."""
         return not math.isnan(value) and (math.isnan(other) or self.sign * value < self.sign * other)

@@ -279,7 +279,7 @@ Arrays = dict[str, Tensor | Sequence[str]]
 """Name -> tensor, or a list of texts: what is written to arrays.npz at the end of a run."""
 
 
-class Measurement(Protocol):
+class Moment(Protocol):
     """One moment of a sampler, as metrics see it; gfn_vi/evaluation/measurement.py adds what discrete samplers share.
 
     exact: whether this evaluation sums over all states; n_samples: trajectories per replica of its samples, None without any.
@@ -317,4 +317,4 @@ class Metric(Protocol):
         """Return the arrays that pictures of the finished run need."""
 
     def __call__(self, moment: Any) -> dict[str, Tensor]:
-        """Return name -> [R]. `moment` is a Measurement; discrete metrics read more of it than the protocol lists."""
+        """Return name -> [R]. `moment` is a Moment; discrete metrics read more of it than the protocol lists."""

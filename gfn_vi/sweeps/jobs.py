@@ -64,9 +64,7 @@ def product(overrides: Sequence[Override]) -> list[tuple[str, ...]]:
 
     Raises ConfigError for a key without values and for a range that has no end of values.
     """
-    axes: dict[str, list[str]] = {}
-    for override in overrides:
-        axes[override.get_key_element().lstrip("+~")] = _values(override)
+    axes = {override.get_key_element().lstrip("+~"): _values(override) for override in overrides}
     return list(itertools.product(*axes.values()))
 
 

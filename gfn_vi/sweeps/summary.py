@@ -89,11 +89,10 @@ def results(outcomes: Sequence[Outcome]) -> list[str]:
             found.setdefault(headline, {}).setdefault(label, []).append(value)
     lines, most = [], max(MOST_ROWS // max(len(found), 1), 3)
     for headline, by_label in found.items():
-        better = "lower" if headline.direction == "minimize" else "higher"
         over = ", median over runs (range)" if any(len(values) > 1 for values in by_label.values()) else ""
         rows = _rows(headline, by_label)
         more = f"  and {len(rows) - most} more: {command_line.command('status')} {finished[0].job.directory.parent} --once"
-        lines.append(f"{headline.metric} ({headline.words}, {better} is better){over}:")
+        lines.append(f"{headline.metric} ({headline.words}, {headline.better_is} is better){over}:")
         lines += rows if len(rows) <= most else [*rows[:most], more]
     return lines
 

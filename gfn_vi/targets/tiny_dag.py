@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from gfn_vi.core.errors import ConfigError, require
-from gfn_vi.core.state_graph import StateGraph, build_state_graph
+from gfn_vi.targets.base import BaseTarget
 
 
-class TinyDag:
+class TinyDag(BaseTarget):
     """A state graph with the nodes 0..n-1 and the edges and rewards that one lists. States are [..., 1] long."""
-
-    enumerable = True
 
     def __init__(self, edges: Sequence[Sequence[int]], rewards: Mapping[int, float]) -> None:
         """edges: [[from, to], ...]; rewards: {node: R > 0} for the nodes that can stop.
@@ -43,8 +41,6 @@ class TinyDag:
         self.n_actions, self.n_backward_actions = width + 1, depth
         self.state_shape, self.n_features = (1,), n
         self.every_state_stops = len(rewards) == n
-        self._edges, self._rewards = pairs, dict(rewards)
-        self.device = torch.device("cpu")
         self._child = torch.tensor([c + [0] * (width - len(c)) + [node] for node, c in enumerate(children)])
         self._parent = torch.tensor([p + [0] * (depth - len(p)) for p in parents])
         stop = [node in rewards for node in range(n)]
@@ -59,8 +55,15 @@ class TinyDag:
         )
         log_reward = [math.log(rewards[i]) if stop[i] else -math.inf for i in range(n)]
         self._log_reward = torch.tensor(log_reward, dtype=torch.float64)
-        self._graph, self._rank = self._build()
-        self.horizon = self._graph.n_levels
+        try:
+            self.horizon = self.state_graph().n_levels
+        except ValueError as error:
+            raise ConfigError("target.edges", pairs, f"expected no cycle: {error}") from error
+
+    @cached_property
+    def _found(self) -> Tensor:
+        """All nodes, in their order: [n, 1]; nothing has to be searched for."""
+        return torch.arange(self.n_states, device=self.device)[:, None]
 
     @staticmethod
     def _check_reach(children: list[list[int]], parents: list[list[int]], stops: set[int]) -> None:
@@ -77,23 +80,6 @@ class TinyDag:
             raise ConfigError("target.edges", sorted(lost), "these nodes cannot be reached from node 0")
         if dead := everything - reach(stops, parents):
             raise ConfigError("target.rewards", sorted(dead), "no node with a reward can be reached from these nodes")
-
-    def _build(self) -> tuple[StateGraph, Tensor]:
-        source = torch.tensor([a for a, _ in self._edges])
-        target = torch.tensor([b for _, b in self._edges])
-        action = torch.tensor([[c for x, c in self._edges if x == a].index(b) for a, b in self._edges])
-        backward = self._backward_action[source, action]
-        states = torch.arange(self.n_states)[:, None]
-        try:
-            return build_state_graph(
-                states, source, target, action, backward, self._log_reward, self.n_actions, self.n_backward_actions
-            )
-        except ValueError as error:
-            raise ConfigError("target.edges", self._edges, f"expected no cycle: {error}") from error
-
-    def initial(self, *leading: int) -> Tensor:
-        """Return node 0, the source: [*leading, 1] long."""
-        return torch.zeros(*leading, 1, dtype=torch.long, device=self.device)
 
     def forward_mask(self, states: Tensor) -> Tensor:
         """Return the legal actions, the edges that leave a node and then the stop action: [..., 1] -> [..., A] bool."""
@@ -126,29 +112,3 @@ class TinyDag:
     def log_reward(self, states: Tensor) -> Tensor:
         """Return log R, -inf at nodes that cannot stop: [..., 1] -> [...] float64."""
         return self._log_reward[states[..., 0]]
-
-    @property
-    def n_modes(self) -> int:
-        """Number of connected regions of top reward."""
-        return self._graph.modes[1]
-
-    def mode_index(self, states: Tensor) -> Tensor:
-        """Return the mode that each node belongs to, -1 for none: [..., 1] -> [...] long."""
-        return self._graph.modes[0][self.state_index(states)]
-
-    def state_graph(self) -> StateGraph:
-        """Return the graph, whose states are the nodes in a topological order."""
-        return self._graph
-
-    def state_index(self, states: Tensor) -> Tensor:
-        """Return the row of each node in state_graph().states: [..., 1] -> [...] long."""
-        return self._rank[states[..., 0]]
-
-    def to(self, device: Any) -> TinyDag:
-        """Return the same graph with its tensors on `device`."""
-        moved = TinyDag(self._edges, self._rewards)
-        moved.device = torch.device(device)
-        for name, value in list(vars(moved).items()):
-            if isinstance(value, (Tensor, StateGraph)):
-                setattr(moved, name, value.to(device))
-        return moved

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gfn_vi.core.errors import require
 from gfn_vi.core.headline import Headline
-from gfn_vi.core.protocols import Exploration, Measurement, Metric, Objective, Sampler, Target
+from gfn_vi.core.protocols import Exploration, Metric, Moment, Objective, Sampler, Target
 from gfn_vi.core.replicas import ReplicaGenerators
 from gfn_vi.core.types import Evaluation, Trajectories
 from gfn_vi.training.optimizers import ReplicaOptimizer
@@ -56,7 +56,7 @@ class Parts:
     optimizer: ReplicaOptimizer
     metrics: Sequence[Metric]
     observers: Sequence[Observer]
-    moment: Callable[[ReplicaGenerators], Measurement]
+    moment: Callable[[ReplicaGenerators], Moment]
     headline: Headline | None
 
 

@@ -79,8 +79,11 @@ def by_enumeration(
     yield from Estimators(sampler, target, exploration, batch_size).checks()
 
 
-def show(title: str, checks: Sequence[Check], tolerance: float) -> None:
-    """Print the table; of several replicas the one of largest error is shown. A narrow terminal gets no sizes of the sides."""
+def show(title: str, checks: Sequence[Check], tolerance: float) -> int:
+    """Print the table and return how many of its lines are not as they should be.
+
+    Of several replicas the one of largest error is shown. A narrow terminal gets no sizes of the sides.
+    """
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     wide = console.width >= WIDE
     table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
@@ -96,6 +99,7 @@ def show(title: str, checks: Sequence[Check], tolerance: float) -> None:
         error = f"{float(check.error[worst]):.1e}"
         table.add_row(str(check.theorem or ""), escape(check.claim), *sides, error, verdict(check, tolerance))
     console.print(table)
+    return sum(not check.holds(tolerance) for check in checks)
 
 
 def verdict(check: Check, tolerance: float) -> str:

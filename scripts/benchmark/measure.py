@@ -12,14 +12,16 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from statistics import mean
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
 from benchmark.cases import BAD_SETTINGS, COLLECT, DAG, EXACT, MEASUREMENTS, Job
-from benchmark.phases import PHASES, Stopwatch, phases_timed
 from gfn_vi import __version__
 from gfn_vi.build import build_trainer
 from gfn_vi.core.errors import ConfigError
@@ -31,6 +33,7 @@ from gfn_vi.training.trainer import Trainer
 
 # Measurements of each kind at most, and updates whose phases and states are looked at.
 EVALUATIONS, GRADIENTS, STATISTICS, CLOSE_LOOKS = 20, 10, 3, 20
+PHASES = ("sample", "reward", "loss", "backward", "optimizer", "rest")  # of an update
 
 
 def clock() -> float:
@@ -71,6 +74,50 @@ def distinct_share(trajectories: Trajectories) -> float:
         visited = states[mask].cpu().numpy()
         shares.append(len({state.tobytes() for state in visited}) / len(visited))  # sorting graphs would take far longer
     return mean(shares)
+
+
+class Stopwatch:
+    """Seconds by phase. A phase inside another one stops the outer one, so the seconds add up to the whole."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """clock: read at every change of phase; it waits for an accelerator, which works on while the program goes ahead."""
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self._clock, self._open, self._since = clock, "", 0.0
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Count what runs inside as `name`; also a decorator of functions."""
+        outer = self._switch(name)
+        try:
+            yield
+        finally:
+            self._switch(outer)
+
+    def _switch(self, name: str) -> str:
+        """Open another phase and return the one before."""
+        now, before = self._clock(), self._open
+        self.seconds[before] += now - self._since
+        self._open, self._since = name, now
+        return before
+
+
+@contextmanager
+def phases_timed(trainer: Trainer, stopwatch: Stopwatch) -> Iterator[None]:
+    """Time the methods that `trainer` calls until the end of the block, those of other objects of the same classes too."""
+    parts = trainer.parts
+    methods = [
+        ("sample", type(parts.exploration), "collect"),
+        ("reward", type(parts.target), "log_reward"),
+        ("loss", type(parts.sampler), "evaluate"),
+        ("loss", type(parts.objective), "__call__"),
+        ("optimizer", type(parts.optimizer), "step"),
+        ("backward", torch.autograd, "grad"),  # an optimizer calls one of these two
+        ("backward", torch.autograd, "backward"),
+    ]
+    with ExitStack() as stack:
+        for phase, owner, name in methods:
+            stack.enter_context(patch.object(owner, name, stopwatch.phase(phase)(getattr(owner, name))))
+        yield
 
 
 def look_closely(trainer: Trainer, n_updates: int) -> dict[str, Any]:

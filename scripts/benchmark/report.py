@@ -21,6 +21,14 @@ OVER_ROUNDS: Mapping[str, Callable[[Iterable[float]], float]] = {
     **dict.fromkeys(("by_step_ms", "distinct_share"), median),
     "mean_length": mean,
 }
+# Numbers of a result in words: those that share a line, then those with a line each.
+FACTS = {f"{unit}_per_second": f"{{:,.0f}} {unit}/s" for unit in ("trajectories", "states", "rewards")}
+FACTS |= {"mean_length": "mean length {:.1f}", "what": "{}", "first_ms": "the first {:.0f} ms"}
+FACTS |= {"peak_memory_mb": "peak memory {:.0f} MB", "peak_device_memory_mb": "on the device {:.0f} MB"}
+REMARKS = {
+    "by_step_ms": "{:.2f} ms/update where rewards are computed as its own step does, and not once at the end",
+    "compile_seconds": "compiling took {:.1f} s, not counted above",
+}
 
 
 def summarized(rounds: list[Result]) -> Result:
@@ -72,36 +80,22 @@ def result_lines(r: Result) -> list[str]:
         return [f"{who}  not measured: {r['not_measured']}"]
     low, high = r["ms_range"]
     what = "measurement" if case in MEASUREMENTS else "update"
-    lines = [f"{who}  {r['ms']:8.2f} ms/{what} ({low:.2f} to {high:.2f}), per replica {r['ms_per_replica']:.2f} ms"]
-    units = ("trajectories", "states", "rewards")
-    facts = [f"{r[f'{unit}_per_second']:,.0f} {unit}/s" for unit in units if f"{unit}_per_second" in r]
-    if "mean_length" in r:
-        facts.append(f"mean length {r['mean_length']:.1f}")
-    if "what" in r:
-        facts.append(r["what"])
-    if "first_ms" in r:
-        facts.append(f"the first {r['first_ms']:.0f} ms")
+    facts = [form.format(r[key]) for key, form in FACTS.items() if key in r]
     if case == EXACT:
         facts.append(_goal(f"{EXACT_GOAL_MS:.0f} ms per replica", r["ms_per_replica"] <= EXACT_GOAL_MS))
     if case == COLLECT and r["runs"] == COLLECTED_RUNS:
         facts.append(_goal(f"{COLLECT_GOAL_SECONDS:.0f} s", r["ms"] < COLLECT_GOAL_SECONDS * 1e3))
-    facts.append(f"peak memory {r['peak_memory_mb']:.0f} MB")
-    if "peak_device_memory_mb" in r:
-        facts.append(f"on the device {r['peak_device_memory_mb']:.0f} MB")
     if case == LAST_CASE and r["implementation"] == OURS:
         facts.append(_goal(f"{LAST_CASE_GOAL_MB:.0f} MB", r["peak_memory_mb"] < LAST_CASE_GOAL_MB))
-    lines.append(", ".join(facts))
+    more = [form.format(r[key]) for key, form in REMARKS.items() if key in r]
     if "phases_ms" in r:
         phases = ", ".join(f"{name} {ms:.2f}" for name, ms in r["phases_ms"].items())
-        lines.append(f"phases (ms): {phases}; distinct {r['distinct_share']:.0%} of visited states")
-    if "by_step_ms" in r:
-        lines.append(f"{r['by_step_ms']:.2f} ms/update where rewards are computed as its own step does, and not once at the end")
-    if "compile_seconds" in r:
-        lines.append(f"compiling took {r['compile_seconds']:.1f} s, not counted above")
+        more.insert(0, f"phases (ms): {phases}; distinct {r['distinct_share']:.0%} of visited states")
     others = max(r.get("busy_cores_before") or 0.0, r.get("busy_cores_during") or 0.0)
     if others > DISTURBING_CORES:
-        lines.append(f"DISTURBED: others used up to {others:.1f} cores, do not trust the times")
-    return [lines[0], *(f"    {line}" for line in lines[1:])]
+        more.append(f"DISTURBED: others used up to {others:.1f} cores, do not trust the times")
+    first = f"{who}  {r['ms']:8.2f} ms/{what} ({low:.2f} to {high:.2f}), per replica {r['ms_per_replica']:.2f} ms"
+    return [first, *(f"    {line}" for line in [", ".join(facts), *more])]
 
 
 def comparison_lines(rows: list[Result]) -> list[str]:

@@ -19,10 +19,9 @@ from PIL import Image
 from system.command import only_run, train
 
 from gfn_vi.analysis.pictures import style
-from gfn_vi.analysis.pictures.circles import circle_order, on_circle
 from gfn_vi.analysis.pictures.edge_pictures import edge_figure, short_names
 from gfn_vi.analysis.pictures.found_graphs import edge_table, read_graphs
-from gfn_vi.analysis.pictures.graph_pictures import equivalence_classes, top_figure
+from gfn_vi.analysis.pictures.graph_pictures import circle_order, equivalence_classes, on_circle, top_figure
 from gfn_vi.analysis.pictures.graphs import edge_lines, report
 from gfn_vi.commands.graphs import main
 from gfn_vi.runs.folders import TableError
@@ -273,6 +272,7 @@ def test_names_stay_on_the_page_and_apart(d: int, tmp_path: Path) -> None:
     with style.paper():
         figure = top_figure(read_graphs(many_nodes(tmp_path, d, is_known=True, names=names)))
         renderer = FigureCanvasAgg(figure).get_renderer()
+        figure.draw(renderer)  # only then names have their places
         page = figure.bbox
         shown = [text for axes in figure.axes for text in axes.texts]
         assert {text.get_text() for text in shown} == set(short_names(names, 18))
@@ -306,10 +306,10 @@ def test_connected_nodes_stand_side_by_side() -> None:
     shuffled = np.random.default_rng(0).permutation(9)
     graph = np.zeros((1, 9, 9), dtype=bool)
     graph[0, shuffled[:-1], shuffled[1:]] = True
-    places = on_circle(circle_order(graph), 1.0)
+    places = on_circle(circle_order(graph))
     lengths = np.linalg.norm(places[shuffled[:-1]] - places[shuffled[1:]], axis=1)
     assert lengths == pytest.approx(2 * np.sin(np.pi / 9), abs=1e-12)
-    assert on_circle(np.arange(4), 2.0) == pytest.approx(np.array([[0, 2], [2, 0], [0, -2], [-2, 0]]), abs=1e-12)
+    assert on_circle(np.arange(4)) == pytest.approx(np.array([[0, 1], [1, 0], [0, -1], [-1, 0]]), abs=1e-12)
 
 
 def test_a_run_ends_with_its_graphs(tmp_path: Path) -> None:

@@ -23,8 +23,7 @@ from benchmark.cases import DAG_CASES, DAG_NETWORKS, GOALS, MEASUREMENTS, Job, U
 from benchmark.collecting import make_runs, time_collection
 from benchmark.command import plan
 from benchmark.machine import DISTURBING_CORES, Others, lacks_memory, only_free_memory
-from benchmark.measure import distinct_share, known_log_rewards
-from benchmark.phases import PHASES, Stopwatch, phases_timed
+from benchmark.measure import PHASES, Stopwatch, distinct_share, known_log_rewards, phases_timed
 from benchmark.report import compared, comparison_lines, result_lines, summarized
 from benchmark.runner import PEERS, ensure_installed, peers_of, run_process, write_table
 from gfn_vi.analysis.reading.table import collect

@@ -11,12 +11,13 @@ import pytest
 import torch
 from building import CONFIGS, TARGETS, composed, explorations, generators, make_exploration, make_sampler, make_target
 from hydra.utils import instantiate
+from measuring import path_keys
 from scipy.stats import chisquare
 from torch import Tensor
 
 from gfn_vi.core.schedules import Schedule
 from gfn_vi.core.types import Trajectories
-from gfn_vi.evaluation.exact.enumeration import as_trajectories, enumerate_paths, path_keys
+from gfn_vi.evaluation.exact.enumeration import as_trajectories, enumerate_paths
 from gfn_vi.exploration.base import BaseExploration
 from gfn_vi.exploration.memory import Memory
 from gfn_vi.exploration.mixture import Mixture, shares

@@ -14,6 +14,7 @@ import pytest
 import torch
 from building import generators, make_sampler, make_trainer
 from measuring import measured as measured_by
+from measuring import terminating_distribution
 from scipy.stats import mannwhitneyu, pearsonr
 from torch import Tensor
 
@@ -23,7 +24,6 @@ from gfn_vi.evaluation.dags.features import SAME, area_under_roc, correlation
 from gfn_vi.evaluation.dags.metrics import GraphMetrics
 from gfn_vi.evaluation.exact.dynamic_programming import backward_pass, edge_policies
 from gfn_vi.evaluation.exact.metrics import ExactMetrics
-from gfn_vi.evaluation.exact.tables import terminating_distribution
 from gfn_vi.evaluation.sampled.metrics import SampledMetrics
 from gfn_vi.runs.arrays import save_arrays
 from gfn_vi.samplers.discrete.tabular import TabularSampler
@@ -310,7 +310,7 @@ def test_arrays_of_sampled_graphs() -> None:
     target = make_dag(4)
     states = target.state_graph().states[torch.randint(543, (2, 5), generator=torch.Generator().manual_seed(0)).repeat(1, 10)]
     states[1, 1::5], states[1, 2::5], states[1, 3::5] = states[1, 0], states[1, 0], states[1, 0]
-    arrays = sampled_graph_arrays(target, states)
+    arrays = sampled_graph_arrays(target, states, target.log_reward(states))
     edges = states[:, :, 0].double()
     torch.testing.assert_close(arrays["edges_learned"], edges.mean(1), **EXACT)
     torch.testing.assert_close(arrays["edges_learned_se"], edges.std(1) / 50**0.5, **EXACT)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from building import TARGETS, generators, make_sampler, make_target
 from measuring import measured as measured_by
+from measuring import path_keys, terminating_distribution
 from scipy.stats import chisquare
 from torch import Tensor
 
@@ -22,9 +23,9 @@ from gfn_vi.evaluation.exact.dynamic_programming import (
     terminating_probability,
     visit_probability,
 )
-from gfn_vi.evaluation.exact.enumeration import Enumeration, as_trajectories, enumerate_paths, enumerate_policies, path_keys
+from gfn_vi.evaluation.exact.enumeration import Enumeration, as_trajectories, enumerate_paths, enumerate_policies
 from gfn_vi.evaluation.exact.metrics import ExactMetrics
-from gfn_vi.evaluation.exact.tables import policies_on_graph, terminating_distribution
+from gfn_vi.evaluation.exact.tables import policies_on_graph
 from gfn_vi.evaluation.sampled.metrics import SampledMetrics
 from gfn_vi.samplers.discrete.rollout import Path, graph_rollout, stepwise_rollout, table_rollout
 from gfn_vi.samplers.discrete.sampler import DiscreteSampler

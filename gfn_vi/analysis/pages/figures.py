@@ -6,8 +6,10 @@ import base64
 import inspect
 import re
 import runpy
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ORIGIN = re.compile(r"table (\w+); (.*)", re.DOTALL)  # what style.save writes into a PNG
 
@@ -25,15 +27,6 @@ class Picture:
     command: str | None = None
 
 
-@dataclass(frozen=True)
-class Experiment:
-    """The title, text and configuration keys of an experiment's figure.py."""
-
-    title: str = ""
-    text: str = ""
-    config_keys: tuple[str, ...] = ()
-
-
 def read_picture(path: Path) -> Picture:
     """Return the picture as it is in the file; one that is damaged is said to be."""
     from PIL import Image, UnidentifiedImageError
@@ -49,11 +42,10 @@ def read_picture(path: Path) -> Picture:
     return Picture(path.name, "", data, *size, *(origin.groups() if origin else ()))
 
 
-def read_experiment(figure: Path) -> Experiment:
-    """Docstring and CONFIG_KEYS of a figure.py; empty for one that cannot be imported, which `figure` says when asked to draw."""
-    try:
-        found = runpy.run_path(str(figure))
-    except Exception:  # noqa: BLE001 - whatever a user's file raises, the page is about the runs
-        return Experiment()
-    title, _, text = inspect.cleandoc(found["__doc__"] or "").partition("\n\n")
-    return Experiment(" ".join(title.split()), " ".join(text.split()), tuple(found.get("CONFIG_KEYS", ())))
+def read_experiment(figure: Path | None) -> dict[str, Any]:
+    """Return title, text and config_keys of a figure.py; empty ones where there is none, or none that can be imported."""
+    found: dict[str, Any] = {}
+    with suppress(Exception):  # whatever a user's file raises, the page is about the runs; `figure` says it when asked to draw
+        found = {} if figure is None else runpy.run_path(str(figure))
+    title, _, text = inspect.cleandoc(found.get("__doc__") or "").partition("\n\n")
+    return {"title": " ".join(title.split()), "text": " ".join(text.split()), "config_keys": found.get("CONFIG_KEYS", ())}

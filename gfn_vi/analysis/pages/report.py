@@ -7,14 +7,14 @@ are running, broken or missing are told, never in the way.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from gfn_vi.analysis.pages.figures import Experiment, read_experiment, read_picture
+from gfn_vi.analysis.pages.figures import read_experiment, read_picture
 from gfn_vi.analysis.pages.sections import sections
 from gfn_vi.analysis.pages.status_view import short_labels
 from gfn_vi.analysis.reading.facts import facts, headlines, run_command, sweep_command
@@ -47,15 +47,14 @@ def render(folder: Path, figure: Path | None, draw: str | None) -> str:
 
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = (files("gfn_vi.analysis.pages") / "report.html.j2").read_text(encoding="utf-8")
-    experiment = Experiment() if figure is None else read_experiment(figure)
-    return environment.from_string(template).render(_content(folder, experiment) | {"draw": draw}) + "\n"
+    return environment.from_string(template).render(_content(folder, read_experiment(figure)) | {"draw": draw}) + "\n"
 
 
-def _content(folder: Path, experiment: Experiment) -> dict[str, Any]:
+def _content(folder: Path, experiment: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the template shows, by the names that it has there."""
     runs = SweepStates(folder).look()
     labels = short_labels(runs)
-    table, remark = _table(folder, experiment.config_keys)
+    table, remark = _table(folder, experiment["config_keys"])
     digest = None if table is None else table_hash(table)
     heard = set() if table is None else set(table["run"].unique())
     return {

@@ -46,8 +46,8 @@ def final_sections(table: pd.DataFrame, headlines: Sequence[Headline]) -> list[S
         if not groups:
             continue
         text = (
-            "Over replicas of finished runs, with 95% bootstrap intervals (a single replica has none); "
-            f"{_better(measure)} is better, the best median is first. A replica that became non-finite counts as the worst value."
+            f"Over replicas of finished runs, with 95% bootstrap intervals (a single replica has none); {measure.better_is} "
+            "is better, the best median is first. A replica that became non-finite counts as the worst value."
         )
         found.append(_estimated(groups, measure, f"Final {measure.words}", text))
         if measure in headlines and 1 < len(groups) <= MOST_COMPARED and min(map(len, groups.values())) > 1:
@@ -64,8 +64,7 @@ def area_sections(table: pd.DataFrame, headline: Headline) -> list[Section]:
         groups = areas(grouped_curves(table, headline))
     except (TableError, ValueError) as error:
         return [Section(caption, f"{caption}: not computed; {error}.")]
-    how = "low" if headline.direction == "minimize" else "high"
-    return [_estimated(groups, headline, caption, f"How {how}, and how soon: {_better(headline)} is better.")]
+    return [_estimated(groups, headline, caption, f"How far, and how soon: {headline.better_is} is better.")]
 
 
 def sampled_sections(table: pd.DataFrame) -> list[Section]:
@@ -85,10 +84,6 @@ def sampled_sections(table: pd.DataFrame) -> list[Section]:
         "is not in it); replicas that became non-finite are left out."
     )
     return [Section("Sampled metrics", text, ["", *metrics], rows, narrow=True)]
-
-
-def _better(measure: Headline) -> str:
-    return "lower" if measure.direction == "minimize" else "higher"
 
 
 def _by_median(groups: Mapping[str, np.ndarray], measure: Headline) -> list[str]:

@@ -84,14 +84,13 @@ def short_labels(runs: Sequence[RunState]) -> dict[str, str]:
     for run in runs:
         groups.setdefault(short[run.name], []).append(run)
     for label, group in groups.items():
-        if len(group) == 1 and label:
-            continue
-        shared = set.intersection(*(set(run.overrides) for run in group))
-        own = {run.name: [word for word in run.overrides if word not in shared] for run in group}
-        is_enough = len({tuple(words) for words in own.values()}) == len(group) > 1
-        for run in group:
-            words = [re.sub(r"^[^=]*\.", "", word) for word in own[run.name]]  # optimizer.lr_log_Z=0.1 -> lr_log_Z=0.1
-            short[run.name] = " ".join([label, *words]).strip() if is_enough else (label + run.name[-HASH:]).lstrip("-")
+        if len(group) > 1 or not label:
+            shared = set.intersection(*(set(run.overrides) for run in group))
+            # optimizer.lr_log_Z=0.1 -> lr_log_Z=0.1
+            own = [[re.sub(r"^[^=]*\.", "", word) for word in run.overrides if word not in shared] for run in group]
+            is_enough = len(set(map(tuple, own))) == len(group) > 1
+            for run, words in zip(group, own, strict=True):
+                short[run.name] = " ".join([label, *words]).strip() if is_enough else (label + run.name[-HASH:]).lstrip("-")
     return short
 
 
@@ -147,14 +146,10 @@ def notes(seen: Snapshot) -> list[str]:
     """
     shown = {run.name for run in seen.shown}
     rest = count([run for run in seen.runs if run.name not in shown])
-    return [
-        *(["not shown: " + ", ".join(f"{n} {state}" for state, n in rest.items())] if rest else []),
-        *(
-            f"{h.metric}: {h.words}, {'lower' if h.direction == 'minimize' else 'higher'} is better; "
-            f"a replica that is not finite counts as {h.worst:.3g}"
-            for h in headlines(seen)
-        ),
-    ]
+    lines = ["not shown: " + ", ".join(f"{n} {state}" for state, n in rest.items())] if rest else []
+    for h in headlines(seen):
+        lines.append(f"{h.metric}: {h.words}, {h.better_is} is better; a replica that is not finite counts as {h.worst:.3g}")
+    return lines
 
 
 def plain(seen: Snapshot) -> str:

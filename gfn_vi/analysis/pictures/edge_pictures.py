@@ -55,20 +55,17 @@ def edge_figure(graphs: Graphs) -> Figure:
             axes.add_patch(_frame((j, i), min(1.4, 0.09 * cell)))
         for text in axes.texts:
             text.set_color("white" if float(text.get_text()) > 0.6 else "0.15")
-        axes.set_facecolor(NO_EDGE)
+        axes.set(xlabel="Target", facecolor=NO_EDGE)
+        axes.set_title(title, fontsize=7.5)
         axes.grid(False)
         axes.tick_params(length=0)
-        axes.set_title(title, fontsize=7.5)
-        axes.set_xlabel("Target")
         ticks = np.arange(d) + 0.5
         axes.set_xticks(ticks, names, fontsize=size, rotation=90 if is_upright else 0, parse_math=False)
         axes.set_yticks(ticks, names if axes is every[0] else [""] * d, fontsize=size, rotation=0, parse_math=False)
-        for spine in axes.spines.values():
-            spine.set(visible=True, color="0.4", linewidth=0.6)
+        axes.spines[:].set(visible=True, color="0.4", linewidth=0.6)
     every[0].set_ylabel("Source")
-    bar = figure.colorbar(every[-1].collections[0], cax=every[-1].inset_axes((1 + BAR / side, 0, BAR / side, 1)))
-    bar.set_label("Probability of the edge")
-    bar.outline.set_linewidth(0.5)
+    place = every[-1].inset_axes((1 + BAR / side, 0, BAR / side, 1))
+    figure.colorbar(every[-1].collections[0], cax=place, label="Probability of the edge")
     if graphs.true is not None:
         figure.legend(handles=[_frame((0, 0))], labels=["edge of the true graph"], loc="outside upper right", **style.LEGEND)
     return figure

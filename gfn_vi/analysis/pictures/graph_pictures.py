@@ -11,13 +11,11 @@ from __future__ import annotations
 
 import string
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gfn_vi.analysis.pictures import style
-from gfn_vi.analysis.pictures.circles import circle_order, on_circle
 from gfn_vi.analysis.pictures.edge_pictures import short_names
 from gfn_vi.analysis.pictures.found_graphs import Graphs
 
@@ -25,74 +23,58 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FEW_NODES = 8  # names stand upright, nodes in the order of the columns
+FEW_NODES = 8  # names stand upright, nodes in the order of the columns; edges among more are bent, names point to the center
 LONGEST_INSIDE, LONGEST_OUTSIDE = 4, 18  # characters of a name
 NAME_SIZE = 6  # points
-TITLE, LEGEND, REMARK, GAP = 0.2, 0.36, 0.14, 0.08  # inches
-
-
-@dataclass(frozen=True)
-class Page:
-    """Sizes in inches; a panel has its title on top of `height`."""
-
-    n_columns: int
-    n_rows: int
-    width: float
-    height: float
-    radius: float  # of the circle
-    center: float  # of the panel, above the circle's
-    node: float  # radius
-    is_inside: bool  # names in the nodes, else beside them
-    is_bent: bool  # edges; then names beside the nodes point to the center
-
-
-def page(names: Sequence[str], n_graphs: int) -> Page:
-    """The largest panels in which names fit: six graphs, three in a row, or fewer and larger ones."""
-    d, longest = len(names), max(map(len, names))
-    is_inside, is_bent = longest <= LONGEST_INSIDE, d > FEW_NODES
-    node = (0.13 if d <= 10 else 0.11) if is_inside else 0.045
-    beside = node if is_inside else node + 0.04 + longest * 0.58 * NAME_SIZE / 72
-    above = beside if is_inside or is_bent else node + 0.15
-    most, least = (0.72, 0.6) if d <= 10 else (1.5, 1.2)
-    apart = (2 * node + 0.16) * d / (2 * np.pi)  # so that neighbors do not touch, however many nodes there are
-    most, least = max(most, apart), max(least, apart)
-    n_columns = 3 if style.WIDTH / 6 - GAP - beside >= least else 2
-    width = max(style.WIDTH / n_columns, 2 * (least + beside + GAP))
-    radius = min(most, width / 2 - GAP - beside)
-    lowest = radius * np.cos(np.pi * (d - d % 2) / d)  # an odd number of nodes has none at the bottom
-    center = (radius + lowest) / 2
-    height = radius - lowest + 2 * above + GAP
-    n_rows = 2 if n_columns == 3 or height > 2.3 else 3
-    n_columns = min(n_columns, n_graphs)
-    return Page(n_columns, min(n_rows, -(-n_graphs // n_columns)), width, height, radius, center, node, is_inside, is_bent)
+INSIDE, DOT = 8.5, 3.2  # radius of a node in points, with its name in it or beside it
+TITLE, LEGEND, REMARK = 0.2, 0.36, 0.16  # inches
 
 
 def top_figure(graphs: Graphs) -> Figure:
     """The most probable graphs of the first replica, learned and exact; of samples those with the largest reward."""
     from matplotlib.figure import Figure
 
-    names = short_names(graphs.names, LONGEST_OUTSIDE)
+    names, d = short_names(graphs.names, LONGEST_OUTSIDE), len(graphs.names)
     n_found = int(np.isfinite(graphs.top_log_reward[0]).sum())  # a replica may have drawn fewer different graphs
-    p = page(names, n_found)
-    top = graphs.top[0, :n_found][: p.n_columns * p.n_rows]
+    shown = graphs.top[0] if graphs.true is None else np.concatenate([graphs.top[0], graphs.true[None]])
+    places = on_circle(np.arange(d) if d <= FEW_NODES else circle_order(shown))
+    node = INSIDE if max(map(len, names)) <= LONGEST_INSIDE else DOT
+    beside = (node + 3) / 72 + (0 if node == INSIDE else max(map(len, names)) * 0.58 * NAME_SIZE / 72)
+    above = beside if node == INSIDE or d > FEW_NODES else 0.18
+    radius = max(0.65 if d <= 10 else 1.4, (2 * node / 72 + 0.16) * d / (2 * np.pi))  # so that neighbors do not touch
+    n_columns = 3 if 6 * (radius + beside) < style.WIDTH else 2
+    n_rows = min(2 if n_columns == 3 or d > FEW_NODES else 3, -(-n_found // n_columns))
+    top = graphs.top[0, : min(n_found, n_columns * n_rows)]
     letters = _letters(top)
     remarks = _remarks(graphs, letters)
-    width = max(p.n_columns * p.width, 0.9 * style.WIDTH)
-    height = LEGEND + p.n_rows * (TITLE + p.height) + REMARK * len(remarks) + GAP
-    figure = Figure(figsize=(width, height))
-    shown = top if graphs.true is None else np.concatenate([top, graphs.true[None]])
-    order = np.arange(len(names)) if len(names) <= FEW_NODES else circle_order(shown)
-    left = (width - p.n_columns * p.width) / 2
-    for k, graph in enumerate(top):
-        x = left + k % p.n_columns * p.width
-        y = height - LEGEND - (k // p.n_columns + 1) * (TITLE + p.height)
-        axes = figure.add_axes((x / width, y / height, p.width / width, p.height / height))
-        _draw(axes, graph, graphs, on_circle(order, p.radius), names, p)
-        axes.set_title(f"{k + 1}{letters[k]}: {_probability(graphs, k)}", fontsize=7, pad=2)
+    height = n_rows * (TITLE + radius * np.ptp(places[:, 1]) + 2 * above) + LEGEND + REMARK * len(remarks)
+    figure = Figure(figsize=(max(style.WIDTH, 2 * n_columns * (radius + beside)), height), layout="constrained")
+    every = figure.subplots(n_rows, min(n_columns, n_found), squeeze=False, subplot_kw={"aspect": "equal"}).flat
+    for k, axes in enumerate(every):
+        axes.set_axis_off()
+        if k < len(top):
+            _draw(axes, top[k], graphs, places, names, node)
+            axes.set_title(
+                f"{k + 1}{letters[k]}: {_probability(graphs, k)}", fontsize=7, pad=2 if node == INSIDE else 72 * above - 4
+            )
     _legend(figure, graphs)
-    for n, remark in enumerate(remarks):
-        figure.text(0.5, (GAP / 2 + REMARK * (len(remarks) - 1 - n)) / height, remark, ha="center", va="bottom", fontsize=7)
+    if remarks:
+        figure.supxlabel("\n".join(remarks), fontsize=7)
     return figure
+
+
+def on_circle(order: np.ndarray) -> np.ndarray:
+    """Places [d, 2] of nodes that stand clockwise on the unit circle in this order, the first on top."""
+    angles = np.pi / 2 - 2 * np.pi * np.argsort(order) / len(order)
+    return np.stack([np.cos(angles), np.sin(angles)], 1)
+
+
+def circle_order(graphs: np.ndarray) -> np.ndarray:
+    """An order of nodes in which those that edges of the graphs [K, d, d] connect stand close together (Fiedler 1973)."""
+    import networkx as nx
+
+    weight = graphs.sum(0)
+    return np.array(nx.spectral_ordering(nx.from_numpy_array((weight + weight.T).astype(float)), seed=0))
 
 
 def _probability(graphs: Graphs, k: int) -> str:
@@ -130,26 +112,21 @@ def _letters(graphs: np.ndarray) -> list[str]:
     return [""] * len(classes) if len(set(classes)) == len(classes) else [string.ascii_lowercase[c] for c in classes]
 
 
-def _draw(axes: Axes, graph: np.ndarray, graphs: Graphs, places: np.ndarray, names: Sequence[str], p: Page) -> None:
-    """One panel; its data units are inches."""
-    import networkx as nx
+def _draw(axes: Axes, graph: np.ndarray, graphs: Graphs, places: np.ndarray, names: Sequence[str], node: float) -> None:
+    """One panel, in units of the circle's radius; node: radius in points."""
+    from matplotlib.patches import FancyArrowPatch
 
-    axes.set_axis_off()
-    axes.set_xlim(-p.width / 2, p.width / 2)
-    axes.set_ylim(p.center - p.height / 2, p.center + p.height / 2)
-    drawn = nx.DiGraph()
-    drawn.add_nodes_from(range(len(names)))
-    where = dict(enumerate(places))
-    size = (2 * 72 * p.node) ** 2
-    arrows: dict[str, Any] = {"ax": axes, "node_size": size, "arrowstyle": "-|>", "arrowsize": 7, "width": 1.1}
+    is_many = len(names) > FEW_NODES
     for i, j, color, line in _edges(graph, graphs):
-        bend = _bend(places[i] / p.radius, places[j] / p.radius) if p.is_bent else 0
-        arrows |= {"edgelist": [(i, j)], "edge_color": [color], "style": line, "connectionstyle": f"arc3,rad={bend}"}
-        nx.draw_networkx_edges(drawn, where, **arrows)
-    face = "white" if p.is_inside else "0.25"
-    nx.draw_networkx_nodes(drawn, where, ax=axes, node_size=size, node_color=face, edgecolors="0.25", linewidths=0.7)
+        bend = _bend(places[i], places[j]) if is_many else 0
+        path: dict[str, Any] = {"connectionstyle": f"arc3,rad={bend}", "shrinkA": node, "shrinkB": node}
+        look: dict[str, Any] = {"arrowstyle": "-|>", "mutation_scale": 7, "color": color, "linestyle": line, "linewidth": 1.1}
+        axes.add_artist(FancyArrowPatch(places[i], places[j], **path, **look))
+    face = "white" if node == INSIDE else "0.25"
+    axes.scatter(places[:, 0], places[:, 1], (2 * node) ** 2, face, edgecolors="0.25", linewidths=0.7, clip_on=False)
+    axes.margins(0.1)  # for half a node
     for place, name in zip(places, names, strict=True):
-        _name(axes, place, name, p)
+        _name(axes, place, name, node, is_many)
 
 
 def _bend(start: np.ndarray, end: np.ndarray) -> float:
@@ -158,22 +135,20 @@ def _bend(start: np.ndarray, end: np.ndarray) -> float:
     return (1 if is_left else -1) * max(0.2, 0.5 - 0.3 * float(np.linalg.norm(end - start)))
 
 
-def _name(axes: Axes, place: np.ndarray, name: str, p: Page) -> None:
+def _name(axes: Axes, place: np.ndarray, name: str, node: float, is_many: bool) -> None:
     """Write the name of a node in it; beside it, away from the center; or, if there are many nodes, along the radius."""
-    text: dict[str, Any] = {"fontsize": NAME_SIZE, "parse_math": False}
-    if p.is_inside:
-        axes.text(place[0], place[1], name, ha="center", va="center_baseline", **text)
-        return
-    direction = place / p.radius
-    x, y = place + direction * (p.node + 0.04)
-    text |= {"ha": "left" if x > 0 else "right", "va": "center"}
-    if p.is_bent:
-        angle = float(np.degrees(np.arctan2(direction[1], direction[0])))
+    x, y = map(float, place)
+    text: dict[str, Any] = {"ha": "left" if x > 0 else "right", "va": "center"}
+    if node == INSIDE:
+        text = {"ha": "center", "va": "center_baseline"}
+    elif is_many:
+        angle = float(np.degrees(np.arctan2(y, x)))
         is_left = abs(angle) > 90.001
         text |= {"ha": "right" if is_left else "left", "rotation": angle + 180 if is_left else angle, "rotation_mode": "anchor"}
-    elif abs(direction[0]) < 0.1:
-        text |= {"ha": "center", "va": "bottom" if y > 0 else "top"}
-    axes.text(x, y, name, **text)
+    elif abs(x) < 0.1:
+        text = {"ha": "center", "va": "bottom" if y > 0 else "top"}
+    away = 0 if node == INSIDE else node + 3  # points
+    axes.annotate(name, (x, y), (away * x, away * y), textcoords="offset points", fontsize=NAME_SIZE, parse_math=False, **text)
 
 
 def _edges(graph: np.ndarray, graphs: Graphs) -> Iterator[tuple[int, int, Any, str]]:
@@ -211,15 +186,11 @@ def _legend(figure: Figure, graphs: Graphs) -> None:
     from matplotlib.cm import ScalarMappable
     from matplotlib.lines import Line2D
 
-    width, height = figure.get_size_inches()
     if graphs.true is None:
-        axes = figure.add_axes((0.55, 1 - 0.15 / height, 1.8 / width, 0.07 / height))
-        bar = figure.colorbar(ScalarMappable(cmap=probability_colors()), cax=axes, orientation="horizontal", ticks=(0, 0.5, 1))
-        bar.ax.tick_params(length=1.5, pad=1)
-        bar.outline.set_linewidth(0.5)
-        figure.text(0.54, 1 - 0.115 / height, "learned probability of the edge", ha="right", va="center", fontsize=8)
+        place: dict[str, Any] = {"location": "top", "shrink": 0.25, "aspect": 30, "ticks": (0, 0.5, 1)}
+        colors = ScalarMappable(cmap=probability_colors())
+        figure.colorbar(colors, ax=figure.axes, label="Learned probability of the edge", **place)
         return
     kinds = against_truth(graphs.top[0, 0], graphs.true)[::-1]
-    lines = [Line2D([], [], color=color, ls=line, linewidth=1.3) for color, line, _, _ in kinds]
-    meanings = [meaning for _, _, meaning, _ in kinds]
-    figure.legend(lines, meanings, loc="upper center", borderaxespad=0.4, ncols=4, **style.LEGEND)
+    lines = [Line2D([], [], color=color, ls=line, linewidth=1.3, label=meaning) for color, line, meaning, _ in kinds]
+    figure.legend(handles=lines, loc="outside upper center", borderaxespad=0.4, ncols=4, **style.LEGEND)

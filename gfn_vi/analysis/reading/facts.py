@@ -29,7 +29,7 @@ def facts(folder: Path, runs: Sequence[RunState]) -> dict[str, str]:
         "Versions": "; ".join(f"{name} {_counted(v.get(name) for v in known)}" for name in packages),
         "Hosts": _counted(status.get("host") for status in told),
         "Training time": f"{duration(sum(seconds))} in {len(seconds)} run{'s' * (len(seconds) != 1)}" if seconds else "",
-        "Between": f"{_minute(times[0])} and {_minute(times[-1])} UTC" if times else "",
+        "Between": " and ".join(time[:16].replace("T", " ") for time in (times[0], times[-1])) + " UTC" if times else "",
     }
     return {name: text for name, text in found.items() if text}
 
@@ -46,11 +46,6 @@ def _counted(values: Any) -> str:
     if len(counts) <= 1:
         return next(iter(counts), "")
     return ", ".join(f"{value} ({n} runs)" for value, n in counts.most_common())
-
-
-def _minute(time: str) -> str:
-    """Return "2026-11-25 15:22" of "2026-11-25T15:22:57+00:00"."""
-    return time[:16].replace("T", " ")
 
 
 def duration(seconds: float) -> str:

@@ -101,11 +101,10 @@ def probability_of_improvement(
     mine, theirs = _split(x, of_x), _split(y, of_y)
 
     def wins(*samples: np.ndarray, axis: int) -> Any:
-        shares = []
         last = [np.moveaxis(sample, axis, -1) for sample in samples]
-        for a, b in zip((x[..., :, None] for x in last[: len(mine)]), (y[..., None, :] for y in last[len(mine) :]), strict=True):
-            shares.append(((a < b if lower_is_better else a > b) + 0.5 * (a == b)).mean((-2, -1)))
-        return np.mean(shares, axis=0)
+        pairs = ((a[..., :, None], b[..., None, :]) for a, b in zip(last[: len(mine)], last[len(mine) :], strict=True))
+        won = [((a < b if lower_is_better else a > b) + 0.5 * (a == b)).mean((-2, -1)) for a, b in pairs]
+        return np.mean(won, axis=0)
 
     return _bootstrapped([*mine, *theirs], wins, level, n_resamples, seed)
 

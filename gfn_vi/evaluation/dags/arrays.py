@@ -30,16 +30,15 @@ def exact_graph_arrays(target: GraphTarget, graph: StateGraph, terminating: Tens
     }
 
 
-def sampled_graph_arrays(target: GraphTarget, states: Tensor) -> dict[str, Tensor]:
-    """Return the arrays from graphs [R, n, *state] drawn from P_T; K is N_TOP.
+def sampled_graph_arrays(target: GraphTarget, states: Tensor, log_reward: Tensor) -> dict[str, Tensor]:
+    """Return the arrays from graphs [R, n, *state] drawn from P_T with their log R [R, n]; K is N_TOP.
 
     The top graphs are those among the drawn ones with the largest log-reward, and `top_learned` is how often each was drawn. A
     replica that drew fewer different ones has empty graphs in the places that are left, drawn never, of log-reward -inf.
     """
     adjacency = target.adjacency(states)
     frequency = adjacency.double().mean(1)
-    log_reward = target.log_reward(states).double()
-    tops = [_most_rewarding(*one) for one in zip(adjacency, log_reward, strict=True)]
+    tops = [_most_rewarding(*one) for one in zip(adjacency, log_reward.double(), strict=True)]
     names = ("top_graphs", "top_learned", "top_log_reward")
     return _true_graph(target) | {
         "edges_learned": frequency,

@@ -61,7 +61,8 @@ class GraphMetrics(BaseMetric):
         if moment.graph is not None:
             arrays = exact_graph_arrays(moment.target, moment.graph, moment.terminating.T)
         else:
-            arrays = sampled_graph_arrays(moment.target, moment.samples[0].terminal_states())
+            drawn, _ = moment.samples
+            arrays = sampled_graph_arrays(moment.target, drawn.terminal_states(), drawn.log_reward)
         return {**arrays, "names": list(moment.target.node_names)}
 
 

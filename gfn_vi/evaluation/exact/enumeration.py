@@ -47,14 +47,6 @@ def as_trajectories(target: DiscreteTarget, n_replicas: int) -> Trajectories:
     return Trajectories(every(states), every(actions), every(mask), every(log_reward), None)
 
 
-def path_keys(trajectories: Trajectories) -> list[list[tuple[int, ...]]]:
-    """Return the identity of each trajectory, the tuple of its actions, as lists [R][B]."""
-    rows = zip(trajectories.actions.tolist(), trajectories.mask.tolist(), strict=True)
-    return [
-        [tuple(a for a, m in zip(actions, mask, strict=True) if m) for actions, mask in zip(*row, strict=True)] for row in rows
-    ]
-
-
 @dataclass(frozen=True)
 class Enumeration:
     """All trajectories of a target with their probabilities: log P_F(tau), log P_B(tau | x), log R(x) [R, n], differentiable.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gfn_vi.core.state_graph import StateGraph
-from gfn_vi.evaluation.exact.dynamic_programming import EdgePolicies, edge_policies, terminating_probability
+from gfn_vi.evaluation.exact.dynamic_programming import EdgePolicies, edge_policies
 from gfn_vi.evaluation.exact.policies import PolicySampler
 
 # Rows (states times replicas) that go through a network at once.
@@ -26,9 +26,3 @@ def tabulated(graph: StateGraph, n_replicas: int, function: Callable[[Tensor], T
     # in chunks: hidden layers of a million states and many replicas would not fit in memory
     chunks = graph.states.split(max(1, LARGEST_CHUNK // n_replicas))
     return torch.cat([function(chunk.expand(n_replicas, *chunk.shape)) for chunk in chunks], 1)
-
-
-@torch.no_grad()
-def terminating_distribution(sampler: PolicySampler, graph: StateGraph) -> Tensor:
-    """Return the terminating distribution P_T of every replica: [R, S] float64."""
-    return terminating_probability(policies_on_graph(sampler, graph)).T

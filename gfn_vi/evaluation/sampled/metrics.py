@@ -49,7 +49,7 @@ class SampledMetrics(BaseMetric):
         reward = evaluation.log_reward.double()
         length = evaluation.mask.sum(-1).double()
         root = n**0.5
-        return {
+        found = {
             "log_Z": moment.sampler.log_Z.double(),
             "sampled_elbo": log_w.mean(-1),
             "sampled_elbo_se": log_w.std(-1) / root,
@@ -65,10 +65,20 @@ class SampledMetrics(BaseMetric):
             "sampled_length": length.mean(-1),
             "sampled_length_se": length.std(-1) / root,
         }
+        errors = self._errors_known(moment.target, moment.exact)
+        return found | {f"{name}_error": found[name] - moment.target.log_Z for name in errors}
 
     def records(self, target: object, exact: bool, sampled: bool) -> tuple[str, ...]:
-        """Return the names of all of them, whatever the target."""
-        return ("log_Z", *(f"sampled_{name}{error}" for name in ESTIMATED for error in ("", "_se")))
+        """Return the names of all of them; errors of log Z are among them where the target knows its own."""
+        estimated = (f"sampled_{name}{error}" for name in ESTIMATED for error in ("", "_se"))
+        return ("log_Z", *estimated, *(f"{name}_error" for name in self._errors_known(target, exact)))
+
+    @staticmethod
+    def _errors_known(target: object, exact: bool) -> tuple[str, ...]:
+        """Return the estimates of log Z whose error can be told; exact metrics tell that of the learned one themselves."""
+        if getattr(target, "log_Z", None) is None:
+            return ()
+        return ("sampled_log_Z",) if exact else ("log_Z", "sampled_log_Z")
 
     def arrays(self, moment: Measurement) -> Arrays:
         """Return the distributions where states can be listed after all."""

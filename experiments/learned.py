@@ -66,10 +66,7 @@ def draw_pictures(cells: Mapping[Axes, tuple[str, np.ndarray, Any]], top: float,
         brightest = max(brightest, float(np.max(picture, initial=0, where=np.isfinite(picture))))
         axes.set_title(title, fontsize=7, linespacing=1.0, pad=3)
         axes.set(xticks=[], yticks=[])
-        axes.grid(False)
-        for spine in axes.spines.values():
-            spine.set(visible=True, color="0.2" if color is None else color, linewidth=0.8 if color is None else 1.6)
+        axes.spines[:].set(visible=True, color="0.2" if color is None else color, linewidth=0.8 if color is None else 1.6)
     axes_of_bar = beside.inset_axes((1.08, 0, 0.07, 1))
     bar = beside.figure.colorbar(image, cax=axes_of_bar, extend="max" if brightest > 1.001 * top else "neither")
     bar.set_label("Probability", fontsize=7)
-    bar.outline.set_linewidth(0.5)

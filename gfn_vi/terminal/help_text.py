@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from glob import iglob
 from importlib.resources import files
-from importlib.resources.abc import Traversable
+from itertools import takewhile
 from pathlib import Path
 from textwrap import shorten
 
@@ -15,8 +16,11 @@ def choices_in_words(*wanted: str) -> str:
     """Groups (all, or those wanted) and their choices with the line that heads each file; those of --config-dir included."""
     lines: list[str] = []
     groups: dict[str, dict[str, str]] = {}
-    for root in [files("gfn_vi.configs"), *_user_directories()]:
-        _collect(root, "", groups)
+    for root in [Path(str(files("gfn_vi.configs"))), *_user_directories()]:
+        for found in iglob("**/*.yaml", root_dir=root, recursive=True):
+            *folders, name = Path(found).with_suffix("").parts
+            if folders and "hydra" not in folders:
+                groups.setdefault("/".join(folders), {})[name] = _heading((root / found).read_text(encoding="utf-8"))
     for group in sorted(set(groups) & set(wanted) if wanted else groups):
         lines.append(f"{group}:")
         width = max(WIDTH, max(len(name) for name in groups[group]) + 1)
@@ -43,19 +47,7 @@ def _user_directories() -> list[Path]:
     return [path for path in parser.parse_known_args()[0].config_dir if path.is_dir()]
 
 
-def _collect(folder: Traversable, group: str, groups: dict[str, dict[str, str]]) -> None:
-    for entry in folder.iterdir():
-        if entry.is_dir() and entry.name not in ("hydra", "__pycache__"):
-            _collect(entry, f"{group}/{entry.name}" if group else entry.name, groups)
-        elif group and entry.name.endswith(".yaml"):
-            groups.setdefault(group, {})[entry.name.removesuffix(".yaml")] = _heading(entry.read_text(encoding="utf-8"))
-
-
 def _heading(text: str) -> str:
     """The first comment of a YAML that is no @package line."""
-    for line in text.splitlines():
-        if not line.startswith("#"):
-            break
-        if "@package" not in line:
-            return line.lstrip("# ").rstrip()
-    return ""
+    comments = takewhile(lambda line: line.startswith("#"), text.splitlines())
+    return next((line.lstrip("# ").rstrip() for line in comments if "@package" not in line), "")
