@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from gfn_vi.experiments.measures import JSD
 
 from gfn_vi.analysis.reading.differences import differences
 from gfn_vi.analysis.reading.table import collect
 from gfn_vi.analysis.statistics.final_values import final_values
 from gfn_vi.analysis.statistics.summary import grouped_curves
+from gfn_vi.experiments.measures import JSD
 from gfn_vi.runs.reading import Run
 
 MakeRun = Callable[..., Path]

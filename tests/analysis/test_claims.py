@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from gfn_vi.experiments.deviations.conditions import conditions, published
 
 from gfn_vi.analysis.statistics.claims import Claim, Groups, better, first_time, in_words, judged, p_value, together, write_claims
 from gfn_vi.analysis.statistics.ranking import kendall_tau, ranking, turned_over
+from gfn_vi.experiments.deviations.conditions import conditions, published
 
 LOW, HIGH = np.array([1.0, 2, 3, 4, 5]), np.array([11.0, 12, 13, 14, 15])
 MIXED = np.array([0.0, 20, 2, 18, 9])

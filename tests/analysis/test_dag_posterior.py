@@ -14,14 +14,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from gfn_vi.experiments.dag_posterior.latex import with_spread
-from gfn_vi.experiments.dag_posterior.table2 import ARMS, PAPER, SIZE, settings, standings
 
 from gfn_vi.analysis.pictures import style
 from gfn_vi.analysis.reading.budgets import smallest_totals
 from gfn_vi.analysis.reading.table import collect
 from gfn_vi.analysis.statistics.final_values import final_values
 from gfn_vi.commands import figure as figure_command
+from gfn_vi.experiments.dag_posterior.latex import with_spread
+from gfn_vi.experiments.dag_posterior.table2 import ARMS, PAPER, SIZE, settings, standings
 from gfn_vi.runs.folders import TableError
 from gfn_vi.runs.reading import RunArrays
 

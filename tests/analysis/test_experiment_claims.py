@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 import pytest
+
+from gfn_vi.analysis.statistics.claims import Claim
+from gfn_vi.analysis.statistics.ranking import kendall_tau
 from gfn_vi.experiments.deviations import claims as deviations
 from gfn_vi.experiments.hypergrid_baselines import claims as baselines
 from gfn_vi.experiments.hypergrid_objectives import claims as objectives
 from gfn_vi.experiments.hypergrid_small import claims as small
-
-from gfn_vi.analysis.statistics.claims import Claim
-from gfn_vi.analysis.statistics.ranking import kendall_tau
 
 R = 5
 OBJECTIVES = (

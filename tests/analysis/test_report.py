@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from gfn_vi.experiments.measures import JSD
 
 from gfn_vi.analysis.pages.report import area_sections, render
 from gfn_vi.analysis.reading.differences import differences, in_words
@@ -21,6 +20,7 @@ from gfn_vi.analysis.reading.table import collect, table_hash
 from gfn_vi.analysis.statistics.final_values import final_sections, final_values
 from gfn_vi.commands import figure as figure_command
 from gfn_vi.commands import report as report_command
+from gfn_vi.experiments.measures import JSD
 from gfn_vi.runs.state import RunState
 
 CLONE = Path(__file__).resolve().parents[2]

@@ -24,6 +24,7 @@ from gfn_vi.evaluation.exact.dynamic_programming import (
     forward_pass,
     visit_probability,
 )
+from gfn_vi.evaluation.exact.line_graph import LineGraph
 from gfn_vi.evaluation.exact.subtrajectories import subtrajectory_square
 from gfn_vi.evaluation.exact.visits import Visits
 
@@ -99,7 +100,8 @@ class GraphExpectations:
 
     def subtrajectories(self, lamda: float) -> Tensor:
         """Return E[weighted mean over pairs i < j of squared residuals] with weights lamda^(j - i): [R]."""
-        return subtrajectory_square(self.visits, self.gain, self.end, self._learned_flow(), lamda)
+        stop_is_step = not isinstance(self.graph, LineGraph)
+        return subtrajectory_square(self.visits, self.gain, self.end, self._learned_flow(), lamda, stop_is_step)
 
     def _learned_flow(self) -> Tensor:
         if self._log_flow is None:
