@@ -10,8 +10,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from gfn_vi.core.protocols import EnumerableTarget, Exploration
+from gfn_vi.core.protocols import DensityTarget, EnumerableTarget, Exploration
 from gfn_vi.core.replicas import ReplicaGenerators
+from gfn_vi.core.state_graph import StateGraph
+from gfn_vi.evaluation.exact.line_graph import LineGraph
+from gfn_vi.evaluation.exact.policies import KernelSampler
+from gfn_vi.evaluation.exact.quadrature import Quadrature
 from gfn_vi.evaluation.gradients.expected_gradients import ExactGradients
 from gfn_vi.samplers.discrete.sampler import DiscreteSampler
 from gfn_vi.verification.check import Check
@@ -27,8 +31,8 @@ WIDTH, WIDE = 150, 120
 
 
 def by_dynamic_programming(
-    sampler: DiscreteSampler,
-    target: EnumerableTarget,
+    sampler: DiscreteSampler | KernelSampler,
+    graph: StateGraph,
     rng: ReplicaGenerators,
     n_updates: int,
     junctions: Mapping[str, Sequence[int]],
@@ -37,7 +41,6 @@ def by_dynamic_programming(
 
     rng: draws the trajectories of theorem 4; junctions: name -> layers, for theorem 5.
     """
-    graph = target.state_graph()
     theorems = Theorems(ExactGradients(sampler, graph))
     yield theorems.proposition_1_forward()
     yield theorems.proposition_1_backward()
@@ -46,6 +49,26 @@ def by_dynamic_programming(
     for name, layers in junctions.items():
         yield theorems.proposition_2(layers, name)
     yield from theorems.data_processing()
+
+
+def by_quadrature(
+    sampler: KernelSampler, graph: LineGraph, rng: ReplicaGenerators, n_updates: int, controls: bool
+) -> Iterator[Check]:
+    """Yield the checks of theorems 1 to 4 and 6 by sums over a line of nodes, and controls that must fail.
+
+    Theorem 5 is left out: its windows begin at arbitrary flows, which no line holds.
+    """
+    yield from by_dynamic_programming(sampler, graph, rng, n_updates, {})
+    if controls:
+        yield from Theorems(ExactGradients(sampler, graph)).controls()
+
+
+def line_through(sampler: KernelSampler, target: DensityTarget, quadrature: Quadrature) -> LineGraph:
+    """Return the line of nodes for a sampler and its target; raise ConfigError where it resolves not all replicas."""
+    line = quadrature.find(sampler.repeated(1).double(), target)
+    if line.problem is not None:
+        raise line.problem
+    return line.graph
 
 
 def by_enumeration(

@@ -11,6 +11,7 @@ from gfn_vi.core.headline import Headline
 from gfn_vi.core.protocols import Arrays
 from gfn_vi.evaluation.base import BaseMetric
 from gfn_vi.evaluation.exact.dynamic_programming import elbo, eubo
+from gfn_vi.evaluation.exact.line_distance import absolute_difference
 from gfn_vi.evaluation.exact.quadrature import Line
 from gfn_vi.evaluation.measurement import Measurement
 
@@ -54,12 +55,18 @@ class ExactMetrics(BaseMetric):
         graph = moment.state_graph
         visits, ess = moment.visits_and_sample_fraction
         log_Z = moment.sampler.log_Z.double()
+        covered = {}
         # the modes of a density are regions that only the target knows; on a line, top reward is one node
-        known = moment.line is None or getattr(moment.target, "n_modes", None) is not None
-        covered = {"modes_covered": self._modes_covered(moment)} if known else {}
+        if moment.line is None or getattr(moment.target, "n_modes", None) is not None:
+            covered["modes_covered"] = self._modes_covered(moment)
         bounds = {"elbo": elbo(moment.policies, visits), "eubo": eubo(moment.policies)}
-        if moment.line is not None:  # what runs on densities of more dimensions are judged by
+        if moment.line is not None:
+            covered = {name: value.where(moment.line.resolved, torch.nan) for name, value in covered.items()}
+            # what runs on densities of more dimensions are judged by
             bounds["bound_gap"] = bounds["eubo"] - bounds["elbo"]
+            m = moment.line.graph.n_nodes
+            l1 = absolute_difference(graph.log_target[-m:].exp()[:, None], moment.terminating[-m:])
+            bounds |= {"l1": l1, "total_variation": l1 / 2}
         log_Zs = {"log_Z": log_Z, "log_Z_error": log_Z - graph.log_partition}
         return divergences(graph.log_target, moment.terminating) | covered | log_Zs | bounds | {"ess": ess}
 

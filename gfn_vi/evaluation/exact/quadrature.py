@@ -19,7 +19,7 @@ from gfn_vi.core.seeds import is_whole
 from gfn_vi.evaluation.exact.dynamic_programming import EdgePolicies
 from gfn_vi.evaluation.exact.line_graph import LineGraph, line_graph, line_policies
 from gfn_vi.evaluation.exact.policies import KernelSampler
-from gfn_vi.evaluation.exact.resolution import Resolution, resolution
+from gfn_vi.evaluation.exact.resolution import resolution
 from gfn_vi.evaluation.exact.support import support
 
 KEY = "evaluation.quadrature"
@@ -27,12 +27,14 @@ KEY = "evaluation.quadrature"
 LARGEST_LOSS, SMALLEST_LOSS, ROUNDING = 1e-9, 1e-12, 1e-14
 # Nats that leaving out every other node may change: to the fourth power that is below LARGEST_LOSS.
 LARGEST_CHANGE = 1e-3
+# Probability below which the steps from a node are not looked at.
+UNVISITED = 1e-14
 # How far a sum may be from a known log Z.
 LARGEST_LOG_Z_ERROR = 1e-8
 # Edges times replicas, of which a table in float64 is a quarter of a gigabyte; nodes, which one step has few edges for.
 MOST_EDGES, MOST_NODES = 2**25, 2**14
 # Lines that are tried, how much wider each is on a side, and the nodes of one that stands in where there is none.
-MOST_ATTEMPTS, WIDER, FEWEST_NODES = 40, 0.25, 21
+MOST_ATTEMPTS, WIDER, FEWEST_NODES = 60, 0.15, 21
 
 
 @dataclass(frozen=True)
@@ -101,14 +103,24 @@ class Quadrature:
         except ConfigError as error:
             raise _UnresolvedError(active, error) from error
         finer, leaking, bound = 1, torch.zeros_like(active), max(SMALLEST_LOSS, ROUNDING * sampler.n_steps)
+        visited = self._points(sampler, low, high, FEWEST_NODES)
         for _ in range(MOST_ATTEMPTS):
-            n = self._n_nodes(sampler, low, high, finer, active, leaking)
+            n = self._n_nodes(sampler, low, high, visited, active, leaking) if self.nodes is None else self.nodes
+            n = (n - 1) * finer + 1
             policies = self._policies(sampler, target, low, high, n)
             found = resolution(policies)
-            lost = torch.maximum(found.lost, torch.maximum(found.at_low, found.at_high) * n)
+            # where nobody comes steps may be as small as they like
+            visited = self._points(sampler, low, high, n)[(found.visits[:, active] > UNVISITED).any(1)]
+            std = self._smallest_std(sampler, visited, active)
+            if (high - low) / (n - 1) > float(std[active].min()) / 2 * (1 + 1e-9):
+                if self.nodes is None:
+                    continue
+                coarse = active & (std < 2 * (high - low) / (n - 1))
+                raise _UnresolvedError(coarse, self._too_coarse(low, high, n, float(std[active].min())))
+            lost = torch.maximum(found.lost, found.visits[(0, -1), :].amax(0) * n)
             leaking = active & ~(lost <= bound)
             if bool(leaking.any()):
-                to_low, to_high = self._leaks(found, leaking)
+                to_low, to_high = self._leaks(found.visits[:, leaking])
                 wider = WIDER * (high - low)
                 if (to_low and self.low is None) or (to_high and self.high is None):
                     low = low - wider if to_low and self.low is None else low
@@ -116,9 +128,8 @@ class Quadrature:
                     continue
                 cut = leaking & ~(lost <= LARGEST_LOSS)
                 if bool(cut.any()):
-                    raise _UnresolvedError(
-                        cut, self._cut_off(*(("low", low) if to_low else ("high", high)), float(lost[cut].max()))
-                    )
+                    name, end = ("low", low) if to_low else ("high", high)
+                    raise _UnresolvedError(cut, self._cut_off(name, end, float(lost[cut].max())))
             rough = active & ~(found.change <= LARGEST_CHANGE)
             if not bool(rough.any()):
                 self._compare(policies, target, active)
@@ -130,27 +141,30 @@ class Quadrature:
         guilty = leaking if bool(leaking.any()) else active
         raise _UnresolvedError(guilty, ConfigError(KEY, "null", f"{found_none}; use evaluation=sampled"))
 
-    def _n_nodes(self, sampler: KernelSampler, low: float, high: float, finer: int, active: Tensor, leaking: Tensor) -> int:
-        """Return the number of nodes that resolves the smallest step; leaking: the replicas that the line was widened for."""
-        std = sampler.smallest_std(self._points(sampler, low, high, FEWEST_NODES))
-        broken = active & ~(std > 0)
-        if bool(broken.any()):
-            problem = ConfigError(KEY, "null", "a step has no standard deviation: parameters of P_F or P_B are not finite")
-            raise _UnresolvedError(broken, problem)
+    def _n_nodes(self, sampler: KernelSampler, low: float, high: float, visited: Tensor, active: Tensor, leaking: Tensor) -> int:
+        """Return the number of nodes that resolves the steps from visited nodes; leaking: whom the line was widened for."""
+        std = self._smallest_std(sampler, visited, active)
         smallest = float(std[active].min())
-        n = self.nodes or 2 * math.ceil((high - low) / smallest) * finer + 1
-        spacing = (high - low) / (n - 1)
-        if spacing > smallest / 2 * (1 + 1e-9):
-            raise _UnresolvedError(active & (std < 2 * spacing), self._too_coarse(low, high, n, smallest))
+        n = 2 * math.ceil((high - low) / smallest) + 1
         if n > MOST_NODES or (sampler.n_steps - 1) * n * n * sampler.n_replicas > MOST_EDGES:
             guilty = leaking if bool(leaking.any()) else active & (std <= smallest)
             raise _UnresolvedError(guilty, self._too_many(low, high, n, smallest, sampler))
         return n
 
     @staticmethod
-    def _leaks(found: Resolution, leaking: Tensor) -> tuple[bool, bool]:
-        """Return whether the line is too short at its low and at its high end, where replicas leak."""
-        at_low, at_high = float(found.at_low[leaking].max()), float(found.at_high[leaking].max())
+    def _smallest_std(sampler: KernelSampler, nodes: Tensor, active: Tensor) -> Tensor:
+        """Return the smallest standard deviation of a step to or from the nodes: [R]; raise where an active replica has none."""
+        std = sampler.smallest_std(nodes)
+        broken = active & ~(std > 0)
+        if bool(broken.any()):
+            problem = ConfigError(KEY, "null", "a step has no standard deviation: parameters of P_F or P_B are not finite")
+            raise _UnresolvedError(broken, problem)
+        return std
+
+    @staticmethod
+    def _leaks(visits: Tensor) -> tuple[bool, bool]:
+        """Return whether the line is too short at its low and at its high end: visits [M, leaking replicas]."""
+        at_low, at_high = float(visits[0].max()), float(visits[-1].max())
         return not at_low < 1e-3 * at_high, not at_high < 1e-3 * at_low
 
     @staticmethod

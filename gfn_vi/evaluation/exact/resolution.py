@@ -30,14 +30,13 @@ LARGEST_SHARE_AT_ENDS = 1e-9
 
 @dataclass(frozen=True)
 class Resolution:
-    """lost [R]: probability that the line misses; at_low, at_high [R]: the largest probability of an end node.
+    """lost [R]: probability that the line misses; visits [M, R]: the largest probability of each node at any time, of P_F or P_B.
 
     change [R]: of ELBO, EUBO or log Z, the largest, in nats, when every other node is left out.
     """
 
     lost: Tensor
-    at_low: Tensor
-    at_high: Tensor
+    visits: Tensor
     change: Tensor
 
 
@@ -52,9 +51,8 @@ def resolution(policies: EdgePolicies) -> Resolution:
     first = policies.log_pf[: graph.n_nodes].exp().sum(0)
     lost = (1 - first).abs() + ((1 - log_pf.exp().sum(2)).abs() * after[:-1]).sum((0, 1))
     lost = lost + ((1 - log_pb.exp().sum(1)).abs() * before[1:]).sum((0, 1)) + (1 - after[-1].sum(0)).abs()
-    ends = torch.maximum(after, before).amax(0)
     whole, part = _bounds(policies, forward), _bounds(_every_other(policies))
-    return Resolution(lost, ends[0], ends[-1], (whole - part).abs().amax(0))
+    return Resolution(lost, torch.maximum(after, before).amax(0), (whole - part).abs().amax(0))
 
 
 def _bounds(policies: EdgePolicies, visits: Tensor | None = None) -> Tensor:
