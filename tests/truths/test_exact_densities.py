@@ -95,9 +95,8 @@ def test_a_sampler_that_no_line_resolves_any_more_is_nan_and_the_run_goes_on() -
     with torch.no_grad():
         trainer.parts.sampler.log_std.fill_(-20.0)  # type: ignore[attr-defined]
     found = trainer.measure()
-    for name in ("jsd", "l1", "elbo", "eubo", "ess", "modes_covered"):
+    for name in ("jsd", "l1", "elbo", "eubo", "ess", "modes_covered", "log_Z_error"):
         assert bool(found[name].isnan().all()), name
-    assert bool(found["log_Z_error"].isfinite().all())
 
 
 def test_what_is_measured_does_not_depend_on_what_was_measured_before() -> None:

@@ -60,14 +60,17 @@ class ExactMetrics(BaseMetric):
         if moment.line is None or getattr(moment.target, "n_modes", None) is not None:
             covered["modes_covered"] = self._modes_covered(moment)
         bounds = {"elbo": elbo(moment.policies, visits), "eubo": eubo(moment.policies)}
+        log_Z_error = log_Z - graph.log_partition
         if moment.line is not None:
-            covered = {name: value.where(moment.line.resolved, torch.nan) for name, value in covered.items()}
+            resolved = moment.line.resolved
+            covered = {name: value.where(resolved, torch.nan) for name, value in covered.items()}
+            log_Z_error = log_Z_error.where(resolved, torch.nan)
             # what runs on densities of more dimensions are judged by
             bounds["bound_gap"] = bounds["eubo"] - bounds["elbo"]
             m = moment.line.graph.n_nodes
             l1 = absolute_difference(graph.log_target[-m:].exp()[:, None], moment.terminating[-m:])
             bounds |= {"l1": l1, "total_variation": l1 / 2}
-        log_Zs = {"log_Z": log_Z, "log_Z_error": log_Z - graph.log_partition}
+        log_Zs = {"log_Z": log_Z, "log_Z_error": log_Z_error}
         return divergences(graph.log_target, moment.terminating) | covered | log_Zs | bounds | {"ess": ess}
 
     def arrays(self, moment: Measurement) -> Arrays:
