@@ -14,8 +14,10 @@ from torch import Tensor
 
 from gfn_vi.core.errors import ConfigError
 from gfn_vi.core.types import Role
+from gfn_vi.evaluation.exact.line_graph import line_graph, line_policies
 from gfn_vi.evaluation.exact.metrics import ExactMetrics
 from gfn_vi.evaluation.exact.quadrature import Quadrature
+from gfn_vi.evaluation.exact.resolution import _Sums, resolution
 from gfn_vi.evaluation.gradients.expected_gradients import ExactGradients
 from gfn_vi.evaluation.measurement import Measurement
 from gfn_vi.samplers.continuous.diffusion import DiffusionSampler
@@ -125,6 +127,21 @@ def flat(value: Tensor, chain: LinearChain, role: Role) -> Tensor:
     return torch.cat([g.reshape(R, -1) for g in found], 1)
 
 
+def test_what_is_measured_of_a_line_is_what_the_passes_over_its_edges_say() -> None:
+    """The bounds that a line is judged by, on matrices, are those of metrics, on edges; with half of the nodes, too."""
+    chain = LinearChain(TARGET, 3)
+    line = AUTOMATIC.find(chain, TARGET)
+    m = line.graph.n_nodes
+    for stride in (1, 2):
+        nodes = line.graph.nodes[::stride, 0]
+        policies = line_policies(chain, line_graph(nodes, 3, TARGET.log_reward(nodes[:, None])))
+        found = _Sums(line.policies, stride)
+        edges = [elbo(policies, visit_probability(policies)), eubo(policies)]
+        torch.testing.assert_close(found.bounds[:2], torch.stack(edges), rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(found.bounds[2], policies.graph.log_partition.expand(R), rtol=1e-12, atol=1e-12)
+    assert resolution(line.policies).visits.shape == (m, R)
+
+
 # -- the order of a discretization -----------------------------------------------------------------------------------------
 
 
@@ -213,6 +230,16 @@ class Cauchy(Density):
         return -states.double()[..., 0].square().log1p()
 
 
+class Half(Density):
+    """No mass at all below 0."""
+
+    dim = 1
+
+    def log_reward(self, states: Tensor) -> Tensor:
+        x = states.double()[..., 0]
+        return (-x.square()).where(x > 0, -math.inf)
+
+
 class Mistaken(Bumps):
     """A density that knows a wrong log Z."""
 
@@ -221,6 +248,7 @@ class Mistaken(Bumps):
 
 def test_what_no_line_holds_is_refused() -> None:
     assert "its tails are too heavy" in str(problem(AUTOMATIC, family(), Cauchy()))
+    assert "R is 0 where P_F ends" in str(problem(AUTOMATIC, family(), Half()))
     assert "the target says that log Z is 0.1" in str(problem(AUTOMATIC, family(), Mistaken(1)))
     narrow = make("diffusion", "n_steps=500", "hidden=[4]", "n_frequencies=2", target=Bumps(1))
     assert "use fewer sampler.n_steps, fewer replicas, or evaluation=sampled" in str(problem(AUTOMATIC, narrow, Bumps(1)))

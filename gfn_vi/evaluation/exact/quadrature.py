@@ -117,6 +117,10 @@ class Quadrature:
                     continue
                 coarse = active & (std < 2 * (high - low) / (n - 1))
                 raise _UnresolvedError(coarse, self._too_coarse(low, high, n, float(std[active].min())))
+            outside = active & (found.outside > LARGEST_LOSS)
+            if bool(outside.any()):
+                problem = ConfigError("target", type(target).__name__, "R is 0 where P_F ends: the ELBO is -inf, and no sum")
+                raise _UnresolvedError(outside, problem)
             lost = torch.maximum(found.lost, found.visits[(0, -1), :].amax(0) * n)
             leaking = active & ~(lost <= bound)
             if bool(leaking.any()):

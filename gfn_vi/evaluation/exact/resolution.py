@@ -2,6 +2,7 @@
 
 Mass: at every visited node the probabilities of all steps, forward and backward, should sum to 1. Resolution: the trapezoidal
 rule's error for smooth functions is exp(-c / spacing^2), so an error e with every other node left out means about e^4 with all.
+Steps are matrices here and not edges: a line is measured several times before it is used.
 """
 
 from __future__ import annotations
@@ -12,17 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gfn_vi.evaluation.exact.dynamic_programming import (
-    EdgePolicies,
-    at_source,
-    backward_pass,
-    elbo,
-    eubo,
-    forward_pass,
-    visit_probability,
-)
-from gfn_vi.evaluation.exact.line_graph import LineGraph, line_graph
-from gfn_vi.evaluation.exact.visits import backward_visits
+from gfn_vi.evaluation.exact.dynamic_programming import EdgePolicies
+from gfn_vi.evaluation.exact.line_graph import LineGraph
 
 # Of E w^2, a share at the ends of the line above which it is not known: it may well be infinite.
 LARGEST_SHARE_AT_ENDS = 1e-9
@@ -30,12 +22,14 @@ LARGEST_SHARE_AT_ENDS = 1e-9
 
 @dataclass(frozen=True)
 class Resolution:
-    """lost [R]: probability that the line misses; visits [M, R]: the largest probability of each node at any time, of P_F or P_B.
+    """lost [R]: probability that the line misses; outside [R]: that P_F ends where R is 0.
 
-    change [R]: of ELBO, EUBO or log Z, the largest, in nats, when every other node is left out.
+    visits [M, R]: the largest probability of each node at any time, of P_F or P_B; change [R]: of ELBO, EUBO or log Z, the
+    largest, in nats, when every other node is left out.
     """
 
     lost: Tensor
+    outside: Tensor
     visits: Tensor
     change: Tensor
 
@@ -43,39 +37,55 @@ class Resolution:
 @torch.no_grad()
 def resolution(policies: EdgePolicies) -> Resolution:
     """Measure what the policies [E, R] on a LineGraph miss; an odd number of nodes."""
-    graph = policies.graph
-    assert isinstance(graph, LineGraph)
-    forward, backward = visit_probability(policies), backward_visits(policies).states
-    after, before = graph.by_time(forward), graph.by_time(backward)
-    log_pf, log_pb = graph.by_step(policies.log_pf), graph.by_step(policies.log_pb)
-    first = policies.log_pf[: graph.n_nodes].exp().sum(0)
-    lost = (1 - first).abs() + ((1 - log_pf.exp().sum(2)).abs() * after[:-1]).sum((0, 1))
-    lost = lost + ((1 - log_pb.exp().sum(1)).abs() * before[1:]).sum((0, 1)) + (1 - after[-1].sum(0)).abs()
-    whole, part = _bounds(policies, forward), _bounds(_every_other(policies))
-    return Resolution(lost, torch.maximum(after, before).amax(0), (whole - part).abs().amax(0))
+    whole, part = _Sums(policies, 1), _Sums(policies, 2)
+    return Resolution(whole.lost, whole.outside, whole.visits, (whole.bounds - part.bounds).abs().amax(0))
 
 
-def _bounds(policies: EdgePolicies, visits: Tensor | None = None) -> Tensor:
-    """Return ELBO, EUBO and log Z: [3, R]."""
-    visits = visit_probability(policies) if visits is None else visits
-    lower = elbo(policies, visits)
-    return torch.stack([lower, eubo(policies), policies.graph.log_partition.expand_as(lower)])
+class _Sums:
+    """Sums over every stride-th node: bounds [3, R] (ELBO, EUBO, log Z), and what Resolution says of all of them."""
 
+    def __init__(self, policies: EdgePolicies, stride: int) -> None:
+        graph = policies.graph
+        assert isinstance(graph, LineGraph)
+        m, wider = graph.n_nodes, math.log(stride)
+        log_pf, log_pb = graph.by_step(policies.log_pf), graph.by_step(policies.log_pb)
+        self._steps = [(log_pf[k, ::stride, ::stride], log_pb[k, ::stride, ::stride]) for k in range(graph.n_steps - 1)]
+        self._wider, self._first = wider, policies.log_pf[:m:stride] + wider
+        log_reward = graph.log_reward[-m::stride, None] + wider
+        log_Z = log_reward.logsumexp(0)
+        possible = log_reward > -torch.inf
+        log_reward = log_reward.masked_fill(~possible, 0.0)
+        after, lower, lost = self._forward()
+        target = ((log_reward - log_Z).exp() * possible).expand_as(after[-1])
+        before, upper, lost_backward = self._backward(target)
+        self.outside = (after[-1] * ~possible).sum(0)
+        self.lost = lost + lost_backward + (1 - after[-1].sum(0)).abs()
+        self.visits = torch.stack([*after, *before]).amax(0)
+        ends = torch.stack([after[-1], target])
+        self.bounds = torch.stack([*(torch.stack([lower, upper]) + (ends * log_reward).sum(1)), log_Z.expand_as(lower)])
 
-def _every_other(policies: EdgePolicies) -> EdgePolicies:
-    """Return the policies on every other node, the first and the last among them."""
-    graph = policies.graph
-    assert isinstance(graph, LineGraph)
-    log_density = graph.log_reward[-graph.n_nodes :] - math.log(graph.spacing)
-    half = line_graph(graph.nodes[::2, 0], graph.n_steps, log_density[::2])
-    m, wider = graph.n_nodes, math.log(half.spacing / graph.spacing)
+    def _forward(self) -> tuple[list[Tensor], Tensor, Tensor]:
+        """Return the visits of P_F at every time, E_{P_F}[log P_B - log P_F], and the probability that is lost."""
+        visits = [self._first.exp()]
+        total, lost = -(visits[0] * self._first).sum(0), (1 - visits[0].sum(0)).abs()
+        for log_pf, log_pb in self._steps:
+            kernel = (log_pf + self._wider).exp()
+            lost = lost + ((1 - kernel.sum(1)).abs() * visits[-1]).sum(0)
+            flow = visits[-1][:, None] * kernel
+            total = total + (flow * (log_pb - log_pf)).sum((0, 1))
+            visits.append(flow.sum(0))
+        return visits, total, lost
 
-    def thinned(values: Tensor, first: float) -> Tensor:
-        later = graph.by_step(values)[:, ::2, ::2].flatten(0, 2) + wider
-        return torch.cat([values[:m:2] + first, later])
-
-    log_pf, log_pb = thinned(policies.log_pf, wider), thinned(policies.log_pb, 0.0)
-    return EdgePolicies(half, log_pf, log_pb, log_pf.new_zeros(half.n_states, log_pf.shape[1]))
+    def _backward(self, target: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
+        """Return the visits of P_B from the last time on, E_{P_B}[log P_B - log P_F], and the probability that is lost."""
+        visits, total, lost = [target], torch.zeros_like(target[0]), torch.zeros_like(target[0])
+        for log_pf, log_pb in reversed(self._steps):
+            kernel = (log_pb + self._wider).exp()
+            lost = lost + ((1 - kernel.sum(0)).abs() * visits[-1]).sum(0)
+            flow = kernel * visits[-1]
+            total = total + (flow * (log_pb - log_pf)).sum((0, 1))
+            visits.append(flow.sum(1))
+        return visits, total - (visits[-1] * self._first).sum(0), lost
 
 
 @torch.no_grad()
@@ -83,8 +93,15 @@ def has_second_moment(policies: EdgePolicies) -> Tensor:
     """Return whether E w^2 of w = R P_B / P_F under P_F is a sum over the line, of which nothing lies at its ends: [R] bool."""
     graph = policies.graph
     assert isinstance(graph, LineGraph)
-    weights = (2 * policies.log_pb - policies.log_pf).exp()
-    reached = forward_pass(graph, weights, at_source(graph, weights))
-    to_go = backward_pass(graph, weights, (2 * graph.log_target).exp()[:, None].expand(-1, weights.shape[1]))
-    share = graph.by_time(reached * to_go) / to_go[0]
+    m = graph.n_nodes
+    steps = zip(graph.by_step(policies.log_pf), graph.by_step(policies.log_pb), strict=True)
+    weights = [(2 * log_pb - log_pf).exp() for log_pf, log_pb in steps]
+    reached = [(-policies.log_pf[:m]).exp()]
+    for weight in weights:
+        reached.append((reached[-1][:, None] * weight).sum(0))
+    to_go = [(2 * graph.log_target[-m:, None]).exp().expand_as(reached[0])]
+    for weight in reversed(weights):
+        to_go.append((weight * to_go[-1]).sum(1))
+    total = (reached[-1] * to_go[0]).sum(0)
+    share = torch.stack([a * b for a, b in zip(reached, reversed(to_go), strict=True)]) / total
     return share[:, (0, -1)].amax((0, 1)) < LARGEST_SHARE_AT_ENDS
