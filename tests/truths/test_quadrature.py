@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gfn_vi.core.errors import ConfigError
 from gfn_vi.core.types import Role
+from gfn_vi.evaluation.exact.dynamic_programming import elbo, eubo, visit_probability
 from gfn_vi.evaluation.exact.line_graph import line_graph, line_policies
 from gfn_vi.evaluation.exact.metrics import ExactMetrics
 from gfn_vi.evaluation.exact.quadrature import Quadrature
