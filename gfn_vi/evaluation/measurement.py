@@ -17,10 +17,10 @@ from gfn_vi.core.protocols import EnumerableTarget
 from gfn_vi.core.replicas import ReplicaGenerators
 from gfn_vi.core.state_graph import StateGraph
 from gfn_vi.core.types import Evaluation, Trajectories
-from gfn_vi.evaluation.exact.dynamic_programming import EdgePolicies, visits_and_sample_fraction
+from gfn_vi.evaluation.exact.dynamic_programming import EdgePolicies, visit_probability, visits_and_sample_fraction
+from gfn_vi.evaluation.exact.line_moments import line_sample_fraction
 from gfn_vi.evaluation.exact.policies import KernelSampler
 from gfn_vi.evaluation.exact.quadrature import Line, Quadrature
-from gfn_vi.evaluation.exact.resolution import has_second_moment
 from gfn_vi.evaluation.exact.tables import policies_on_graph
 
 
@@ -94,10 +94,9 @@ class Measurement:
     def visits_and_sample_fraction(self) -> tuple[Tensor, Tensor]:
         """Return the visit probabilities [S, R], and the effective sample size of P_F as a fraction [R]."""
         with torch.no_grad():
-            visits, fraction = visits_and_sample_fraction(self.policies)
-            if self.line is not None:  # weights without a second moment are worth nothing, whatever a finite line sums them to
-                fraction = fraction.where(has_second_moment(self.policies), 0.0).where(self.line.resolved, torch.nan)
-            return visits, fraction
+            if self.line is not None:
+                return visit_probability(self.policies), line_sample_fraction(self.policies)
+            return visits_and_sample_fraction(self.policies)
 
     @cached_property
     def terminating(self) -> Tensor:

@@ -17,9 +17,9 @@ from gfn_vi.evaluation.exact.dynamic_programming import (
     eubo,
     terminating_probability,
     visit_probability,
-    visits_and_sample_fraction,
 )
 from gfn_vi.evaluation.exact.line_graph import LineGraph
+from gfn_vi.evaluation.exact.line_moments import line_sample_fraction
 from gfn_vi.evaluation.exact.quadrature import Line, Quadrature
 from gfn_vi.evaluation.gradients.expected_gradients import ExactGradients
 from gfn_vi.exploration.widened import WidenedSteps
@@ -82,7 +82,7 @@ def test_bounds_and_ends_are_those_of_all_paths(name: str, variant: str) -> None
             "eubo": (eubo(policies), (backward * log_w).sum(1)),
             "ends": (terminating_probability(policies)[-m:].T, ends),
             "ess": (
-                visits_and_sample_fraction(policies)[1],
+                line_sample_fraction(policies),
                 1 / (evaluation.log_pf.sum(-1) + paths.log_cell + 2 * log_w).exp().sum(1),
             ),
         }

@@ -143,6 +143,33 @@ def test_what_is_measured_of_a_line_is_what_the_passes_over_its_edges_say() -> N
     assert resolution(line.policies).visits.shape == (m, R)
 
 
+def test_a_target_far_from_all_of_what_is_drawn() -> None:
+    """KL(pi, P_T) of N(5, 1) and N(0, 0.1^2), where P_T underflows: log(s / t) + (t^2 + m^2) / (2 s^2) - 1 / 2."""
+    sampler = make("mean_field", "init_std=0.1", target=GaussianDensity(torch.tensor([5.0]).double(), torch.eye(1)))
+    found = metrics_of(sampler, sampler.target)
+    expected = torch.full((2,), math.log(0.1) + 26 / 0.02 - 0.5, dtype=torch.float64)
+    torch.testing.assert_close(found["kl_forward"], expected, **EXACT)
+    torch.testing.assert_close(found["eubo"], expected, **EXACT)
+
+
+@pytest.mark.parametrize("n_steps", [2, 40])
+def test_powers_of_densities_along_many_steps(n_steps: int) -> None:
+    """The reference process towards its own end, and a target that is narrower or wider: only the last step counts.
+
+    E w^2 and the sum of P_F^2 / (R P_B) are those of N(0, 1) and N(0, t^2); factors of single steps leave the range of float64.
+    """
+    variance = 0.8
+    target = GaussianDensity(torch.zeros(1).double(), torch.tensor([[variance]], dtype=torch.float64))
+    sampler = make("diffusion", f"n_steps={n_steps}", "hidden=[4]", "n_frequencies=2", target=target, n_replicas=1)
+    found = metrics_of(sampler, target)["ess"]
+    torch.testing.assert_close(float(found), variance * math.sqrt(2 / variance - 1), rtol=1e-9, atol=0)
+    exact = ExactGradients(sampler, AUTOMATIC.find(sampler, target).graph)
+    power = exact.under("P_F").log_power(2.0)
+    expected = 0.5 * math.log(variance) - 0.5 * math.log(2 - 1 / variance)
+    torch.testing.assert_close(float(power.detach()), expected, rtol=1e-9, atol=1e-11)
+    assert bool(exact(power)[Role.FORWARD].isfinite().all())
+
+
 # -- the order of a discretization -----------------------------------------------------------------------------------------
 
 

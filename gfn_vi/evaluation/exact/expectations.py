@@ -25,6 +25,7 @@ from gfn_vi.evaluation.exact.dynamic_programming import (
     visit_probability,
 )
 from gfn_vi.evaluation.exact.line_graph import LineGraph
+from gfn_vi.evaluation.exact.line_moments import line_log_power
 from gfn_vi.evaluation.exact.subtrajectories import subtrajectory_square
 from gfn_vi.evaluation.exact.visits import Visits
 
@@ -130,6 +131,8 @@ class GraphExpectations:
     def log_power(self, alpha: float) -> Tensor:
         """Return the log of the sum over trajectories of P_F^alpha (R P_B)^(1 - alpha): [R]; not finite where that overflows."""
         p = self.policies
+        if isinstance(self.graph, LineGraph):
+            return line_log_power(p, alpha)
         weights = (alpha * p.log_pf + (1 - alpha) * p.log_pb).exp()
         reached = forward_pass(self.graph, weights, at_source(self.graph, weights))
         log_reward = self.graph.log_reward[:, None].masked_fill(~p.stops, 0.0)

@@ -16,9 +16,6 @@ from torch import Tensor
 from gfn_vi.evaluation.exact.dynamic_programming import EdgePolicies
 from gfn_vi.evaluation.exact.line_graph import LineGraph
 
-# Of E w^2, a share at the ends of the line above which it is not known: it may well be infinite.
-LARGEST_SHARE_AT_ENDS = 1e-9
-
 
 @dataclass(frozen=True)
 class Resolution:
@@ -86,22 +83,3 @@ class _Sums:
             total = total + (flow * (log_pb - log_pf)).sum((0, 1))
             visits.append(flow.sum(1))
         return visits, total - (visits[-1] * self._first).sum(0), lost
-
-
-@torch.no_grad()
-def has_second_moment(policies: EdgePolicies) -> Tensor:
-    """Return whether E w^2 of w = R P_B / P_F under P_F is a sum over the line, of which nothing lies at its ends: [R] bool."""
-    graph = policies.graph
-    assert isinstance(graph, LineGraph)
-    m = graph.n_nodes
-    steps = zip(graph.by_step(policies.log_pf), graph.by_step(policies.log_pb), strict=True)
-    weights = [(2 * log_pb - log_pf).exp() for log_pf, log_pb in steps]
-    reached = [(-policies.log_pf[:m]).exp()]
-    for weight in weights:
-        reached.append((reached[-1][:, None] * weight).sum(0))
-    to_go = [(2 * graph.log_target[-m:, None]).exp().expand_as(reached[0])]
-    for weight in reversed(weights):
-        to_go.append((weight * to_go[-1]).sum(1))
-    total = (reached[-1] * to_go[0]).sum(0)
-    share = torch.stack([a * b for a, b in zip(reached, reversed(to_go), strict=True)]) / total
-    return share[:, (0, -1)].amax((0, 1)) < LARGEST_SHARE_AT_ENDS
