@@ -209,13 +209,19 @@ def _require_members(part: object, protocol: type, key: str, found: object) -> N
     require(not lacking, key, found, f"lacks {', '.join(lacking)} of {protocol.__name__} (gfn_vi/core/protocols.py)")
 
 
-def build_metrics(config: DictConfig, target: Target, sampler: Any) -> tuple[list[BaseMetric], list[str]]:
+def build_quadrature(config: Any, key: str) -> Any:
+    """Return how a density of one dimension is summed over, None where that is off."""
+    return None if config is None else _built(config, key)
+
+
+def build_metrics(config: DictConfig, target: Target, sampler: Any, quadrature: Any) -> tuple[list[BaseMetric], list[str]]:
     """Return the metrics, and a line for each that does not apply to this target."""
     from gfn_vi.evaluation.base import BaseMetric
-    from gfn_vi.evaluation.measurement import state_graph_of
+    from gfn_vi.evaluation.measurement import why_not_exact
 
     metrics: list[BaseMetric] = []
     remarks = []
+    obstacle: Any = (unknown := object())
     for name, entry in config.evaluation.metrics.items():
         if entry is None:
             continue
@@ -226,10 +232,12 @@ def build_metrics(config: DictConfig, target: Target, sampler: Any) -> tuple[lis
             remarks.append(f"{name} is off: it compares with exact samples, and nobody can draw them from this target")
             continue
         # asked for here and not above: listing takes a while
-        if metric.kind == "exact" and state_graph_of(target) is None:
-            if not is_density(target):  # of a density nobody expects a list of states
+        if metric.kind == "exact" and obstacle is unknown:
+            obstacle = why_not_exact(target, sampler, quadrature)
+        if metric.kind == "exact" and obstacle is not None:
+            if obstacle:
                 remarks.append(
-                    f"exact metrics are off ({name}): the target is not enumerable within target.max_enumerated_states; "
+                    f"exact metrics are off ({name}): {obstacle}; "
                     f"using {config.evaluation.n_samples} samples per evaluation instead"
                 )
             metric = _built(config.evaluation.fallback, "evaluation.fallback")
@@ -338,7 +346,8 @@ def build_parts(config: DictConfig, device: torch.device, dtype: torch.dtype) ->
     check_offers("objective", objective.needs, sampler, "objective=trajectory_balance")
     facts = {"parameter_groups": sampler.parameter_groups(), "n_replicas": config.replicas}
     optimizer = _built(config.optimizer, "optimizer", facts)
-    metrics, remarks = build_metrics(config, target, sampler)
+    quadrature = build_quadrature(config.evaluation.get("quadrature"), "evaluation.quadrature")
+    metrics, remarks = build_metrics(config, target, sampler, quadrature)
     remarks = [*getattr(target, "remarks", ()), *remarks]
     _check_watched(config, optimizer, metrics)
     watching = {"target": target, "n_replicas": config.replicas, "device": device}
@@ -349,7 +358,7 @@ def build_parts(config: DictConfig, device: torch.device, dtype: torch.dtype) ->
     sampled = [metric.n_samples for metric in metrics if metric.n_samples is not None]
 
     def moment(rng: ReplicaGenerators) -> Measurement:
-        return Measurement(sampler, target, rng, exact, max(sampled, default=None))
+        return Measurement(sampler, target, rng, exact, max(sampled, default=None), quadrature)
 
     headline = choose_headline(config, metrics, target)
     return Parts(target, sampler, exploration, objective, optimizer, metrics, observers, moment, headline), remarks

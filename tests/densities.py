@@ -99,12 +99,12 @@ def make(name: str, *overrides: str, n_replicas: int = 2, seed: int = 0, target:
     return instantiate(config, _partial_=True, _convert_="all")(target=target or Bumps(DIM), rng=rng)
 
 
-def spread(sampler: ContinuousSampler, seed: int = 0) -> ContinuousSampler:
+def spread(sampler: ContinuousSampler, seed: int = 0, size: float = 0.3) -> ContinuousSampler:
     """Moved away from where every network is zero: replica r as it would be alone."""
     noise = generators(seed, sampler.n_replicas, "spread")
     with torch.no_grad():
         for parameter in sampler.parameters():
-            parameter.add_(0.3 * noise.normal(*parameter.shape[1:]))
+            parameter.add_(size * noise.normal(*parameter.shape[1:]))
     return sampler
 
 

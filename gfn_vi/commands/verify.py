@@ -76,10 +76,10 @@ def verify(config: DictConfig) -> int:
     """Build everything, then check and print; the number of lines that are not as they should be."""
     import torch
 
-    from gfn_vi.build import build_sampler, resolve_device, resolve_dtype
+    from gfn_vi.build import build_quadrature, build_sampler, build_target, check_moves, is_density, resolve_device, resolve_dtype
     from gfn_vi.core.replicas import ReplicaGenerators
     from gfn_vi.verification.junctions import junction_choices
-    from gfn_vi.verification.table import by_dynamic_programming, show
+    from gfn_vi.verification.table import by_dynamic_programming, by_quadrature, line_through, move_away, show
 
     if config.threads > 0:
         torch.set_num_threads(config.threads)
@@ -87,18 +87,33 @@ def verify(config: DictConfig) -> int:
     saved = None if config.run is None else config_of_run(str(config.run))
     if saved is not None:
         config.target = saved.target
-    target = enumerable_target(config, device, "target")
+    target: Any = build_target(config, device)
+    check_moves(config if saved is None else saved, target)
+    on_a_line = is_density(target)
+    if on_a_line:
+        found = "densities are summed on a line: expected a target of one dimension"
+        require(target.dim == 1, "target.dim", target.dim, found)
+        require(config.junctions is None, "junctions", config.junctions, "theorem 5 is not for densities: expected null")
+    else:
+        target = enumerable_target(config, device, "target")
     if saved is None:
         sampler, source = build_sampler(config, target, device, dtype, 1, flow=False), "random parameters"
     else:
         sampler, source = trained_sampler(config, saved, target, device, dtype)
+    rng = ReplicaGenerators(config.seed, sampler.n_replicas, "verification", device, dtype)
+    name = f"target: {class_name(config.target)}"
+    if on_a_line:
+        if saved is None:
+            move_away(sampler, config.seed)
+        graph = line_through(sampler, target, build_quadrature(config.evaluation.quadrature, "evaluation.quadrature"))
+        checks = list(by_quadrature(sampler, graph, rng, config.n_updates, saved is None))
+        nodes = f"{graph.n_nodes} nodes from {float(graph.nodes[0]):.4g} to {float(graph.nodes[-1]):.4g}"
+        return show(f"{name}, {nodes}, {source}", checks, config.tolerance)
     graph = target.state_graph()
     junctions = junction_choices(graph.n_levels, None if config.junctions is None else list(config.junctions), config.seed)
     wrong = 0 if config.small is None else show(*listed(config, dtype), config.tolerance)
-    rng = ReplicaGenerators(config.seed, sampler.n_replicas, "verification", device, dtype)
-    checks = list(by_dynamic_programming(sampler, target, rng, config.n_updates, junctions))
-    title = f"target: {class_name(config.target)}, {graph.n_states} states, {source}"
-    return wrong + show(title, checks, config.tolerance)
+    checks = list(by_dynamic_programming(sampler, graph, rng, config.n_updates, junctions))
+    return wrong + show(f"{name}, {graph.n_states} states, {source}", checks, config.tolerance)
 
 
 def listed(config: DictConfig, dtype: torch.dtype) -> tuple[str, list[Check]]:
@@ -144,7 +159,7 @@ def enumerable_target(config: DictConfig, device: torch.device, key: str) -> Enu
 
 
 def trained_sampler(
-    config: DictConfig, saved: DictConfig, target: EnumerableTarget, device: torch.device, dtype: torch.dtype
+    config: DictConfig, saved: DictConfig, target: Any, device: torch.device, dtype: torch.dtype
 ) -> tuple[Any, str]:
     """Return the sampler of the run with its parameters, and in words how far it is trained; RunError where they do not fit."""
     from gfn_vi.build import build_objective, build_sampler

@@ -17,7 +17,10 @@ from gfn_vi.core.protocols import EnumerableTarget
 from gfn_vi.core.replicas import ReplicaGenerators
 from gfn_vi.core.state_graph import StateGraph
 from gfn_vi.core.types import Evaluation, Trajectories
-from gfn_vi.evaluation.exact.dynamic_programming import EdgePolicies, visits_and_sample_fraction
+from gfn_vi.evaluation.exact.dynamic_programming import EdgePolicies, visit_probability, visits_and_sample_fraction
+from gfn_vi.evaluation.exact.line_moments import line_sample_fraction
+from gfn_vi.evaluation.exact.policies import KernelSampler
+from gfn_vi.evaluation.exact.quadrature import Line, Quadrature
 from gfn_vi.evaluation.exact.tables import policies_on_graph
 
 
@@ -26,11 +29,34 @@ def state_graph_of(target: object) -> StateGraph | None:
     return target.state_graph() if isinstance(target, EnumerableTarget) and target.enumerable else None
 
 
+def line_of(sampler: Any, target: Any, quadrature: Quadrature | None) -> Line | None:
+    """Return nodes for a density of one dimension, None of any other target and where quadrature is off."""
+    if quadrature is None or getattr(target, "dim", None) != 1 or not isinstance(sampler, KernelSampler):
+        return None
+    return quadrature.find(sampler.repeated(1).double(), target)
+
+
+def why_not_exact(target: Any, sampler: Any, quadrature: Quadrature | None) -> str | None:
+    """Return why there are no exact sums for this target, "" where nobody expects them; None where there are.
+
+    Raises ConfigError for nodes that were asked for and do not resolve the sampler as it is now.
+    """
+    if getattr(target, "dim", None) is None:
+        return "the target is not enumerable within target.max_enumerated_states" if state_graph_of(target) is None else None
+    line = line_of(sampler, target, quadrature)
+    if line is None or quadrature is None:
+        return ""
+    if line.problem is not None and not quadrature.is_automatic:
+        raise line.problem
+    return None if line.problem is None else str(line.problem)
+
+
 @dataclass
 class Measurement:
     """The sampler and the target as they are now, with what metrics compute of them, once and without gradient.
 
     rng: from which metrics draw; exact, n_samples: how this evaluation measures. Properties are computed when first asked for.
+    quadrature: how a density of one dimension is summed.
     """
 
     sampler: Any
@@ -38,11 +64,17 @@ class Measurement:
     rng: ReplicaGenerators
     exact: bool
     n_samples: int | None
+    quadrature: Quadrature | None = None
+
+    @cached_property
+    def line(self) -> Line | None:
+        """Return the nodes that stand for a density of one dimension in an exact evaluation, None elsewhere."""
+        return line_of(self.sampler, self.target, self.quadrature) if self.exact else None
 
     @cached_property
     def graph(self) -> StateGraph | None:
-        """Return all states and edges where the target can be listed, None elsewhere."""
-        return state_graph_of(self.target)
+        """Return all states and edges where the target can be listed, or summed over on a line; None elsewhere."""
+        return state_graph_of(self.target) if self.line is None else self.line.graph
 
     @cached_property
     def state_graph(self) -> StateGraph:
@@ -53,6 +85,8 @@ class Measurement:
     @cached_property
     def policies(self) -> EdgePolicies:
         """Return both policies on every edge."""
+        if self.line is not None:
+            return self.line.policies
         with torch.no_grad():
             return policies_on_graph(self.sampler, self.state_graph)
 
@@ -60,6 +94,8 @@ class Measurement:
     def visits_and_sample_fraction(self) -> tuple[Tensor, Tensor]:
         """Return the visit probabilities [S, R], and the effective sample size of P_F as a fraction [R]."""
         with torch.no_grad():
+            if self.line is not None:
+                return visit_probability(self.policies), line_sample_fraction(self.policies)
             return visits_and_sample_fraction(self.policies)
 
     @cached_property

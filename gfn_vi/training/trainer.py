@@ -125,7 +125,7 @@ class Trainer:
         loss = p.objective(evaluation)
         p.optimizer.step(loss, self.seen)
         for name, calls in self.calls.items():
-            calls += getattr(p.sampler, name) - before[name]
+            calls.add_(getattr(p.sampler, name) - before[name])
         for observer in p.observers:
             observer.observe(trajectories)
         self.step += 1

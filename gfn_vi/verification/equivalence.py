@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gfn_vi.core.protocols import Objective
 from gfn_vi.core.replicas import ReplicaGenerators
+from gfn_vi.evaluation.exact.policies import KernelSampler
 from gfn_vi.objectives.baselines import GlobalLogZ
 from gfn_vi.objectives.divergences import ReverseKL
 from gfn_vi.objectives.penalties import Square
@@ -25,12 +26,12 @@ from gfn_vi.verification.check import Check, compare
 ETA, RATE, BATCH = 0.1, 1e-3, 16
 
 
-def trajectory_balance_is_reverse_kl(sampler: DiscreteSampler, rng: ReplicaGenerators, n_updates: int) -> Check:
+def trajectory_balance_is_reverse_kl(sampler: DiscreteSampler | KernelSampler, rng: ReplicaGenerators, n_updates: int) -> Check:
     """Check theorem 4 (eq. 12) by `n_updates` SGD updates of both trainings, from the sampler's parameters and log Z = 0.
 
     The two sides are how far theta and log Z went; nothing is compared where P_B shares parameters with P_F.
     """
-    if sampler.backward_kind == "tied":
+    if isinstance(sampler, DiscreteSampler) and sampler.backward_kind == "tied":
         nothing = torch.zeros(sampler.n_replicas, dtype=torch.float64, device=sampler.log_Z.device)
         return Check(4, "TB = reverse KL: not where P_B and P_F share parameters", "training", nothing, nothing, nothing)
     twins = sampler.repeated(1), sampler.repeated(1)
@@ -50,10 +51,11 @@ def trajectory_balance_is_reverse_kl(sampler: DiscreteSampler, rng: ReplicaGener
     return Check(4, claim, "training", *compare(_flat(twins[0]) - start, _flat(twins[1]) - start))
 
 
-def _sgd(sampler: DiscreteSampler, rate: float) -> Sgd:
+def _sgd(sampler: DiscreteSampler | KernelSampler, rate: float) -> Sgd:
     return Sgd(sampler.parameter_groups(), sampler.n_replicas, rate, 0.0, 0.0, ETA / 2, None, Constant(), momentum=0.0)
 
 
-def _flat(sampler: DiscreteSampler) -> Tensor:
+def _flat(sampler: DiscreteSampler | KernelSampler) -> Tensor:
     """Return all parameters side by side: [R, P]."""
-    return torch.cat([p.detach().reshape(sampler.n_replicas, -1).clone() for p in sampler.parameters()], 1)
+    parameters = [p for group in sampler.parameter_groups().values() for p in group]
+    return torch.cat([p.detach().reshape(sampler.n_replicas, -1).clone() for p in parameters], 1)

@@ -6,16 +6,20 @@ import math
 import random
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from gfn_vi.core.protocols import EnumerableTarget, Exploration
+from gfn_vi.core.protocols import DensityTarget, EnumerableTarget, Exploration
 from gfn_vi.core.replicas import ReplicaGenerators
 from gfn_vi.core.state_graph import StateGraph
 from gfn_vi.evaluation.exact.dynamic_programming import at_source, forward_pass
+from gfn_vi.evaluation.exact.line_graph import LineGraph
+from gfn_vi.evaluation.exact.policies import KernelSampler
+from gfn_vi.evaluation.exact.quadrature import Quadrature
 from gfn_vi.evaluation.gradients.expected_gradients import ExactGradients
 from gfn_vi.samplers.discrete.sampler import DiscreteSampler
 from gfn_vi.verification.check import Check
@@ -28,6 +32,8 @@ from gfn_vi.verification.theorems import Theorems
 
 # Columns of a table where there is no terminal to ask, and from which on all of it is shown.
 WIDTH, WIDE = 150, 120
+# Standard deviation of what is added to the initial parameters of a sampler of densities.
+RANDOM_PARAMETERS = 0.1
 
 
 def count_trajectories(graph: StateGraph) -> int:
@@ -38,8 +44,8 @@ def count_trajectories(graph: StateGraph) -> int:
 
 
 def by_dynamic_programming(
-    sampler: DiscreteSampler,
-    target: EnumerableTarget,
+    sampler: DiscreteSampler | KernelSampler,
+    graph: StateGraph,
     rng: ReplicaGenerators,
     n_updates: int,
     junctions: Mapping[str, Sequence[int]],
@@ -48,7 +54,6 @@ def by_dynamic_programming(
 
     rng: draws the trajectories of theorem 4; junctions: name -> layers, for theorem 5.
     """
-    graph = target.state_graph()
     theorems = Theorems(ExactGradients(sampler, graph))
     yield theorems.proposition_1_forward()
     yield theorems.proposition_1_backward()
@@ -57,6 +62,34 @@ def by_dynamic_programming(
     for name, layers in junctions.items():
         yield theorems.proposition_2(layers, name)
     yield from theorems.data_processing()
+
+
+def by_quadrature(
+    sampler: KernelSampler, graph: LineGraph, rng: ReplicaGenerators, n_updates: int, controls: bool
+) -> Iterator[Check]:
+    """Yield the checks of theorems 1 to 4 and 6 by sums over a line of nodes, and controls that must fail.
+
+    Theorem 5 is left out: its windows begin at arbitrary flows, which no line holds.
+    """
+    yield from by_dynamic_programming(sampler, graph, rng, n_updates, {})
+    if controls:
+        yield from Theorems(ExactGradients(sampler, graph)).controls()
+
+
+def line_through(sampler: KernelSampler, target: DensityTarget, quadrature: Quadrature) -> LineGraph:
+    """Return the line of nodes for a sampler and its target; raise ConfigError where it resolves not all replicas."""
+    line = quadrature.find(sampler.repeated(1).double(), target)
+    if line.problem is not None:
+        raise line.problem
+    return line.graph
+
+
+def move_away(sampler: Any, seed: int) -> None:
+    """Add noise to all parameters: samplers of densities start as a reference process, where networks count for nothing."""
+    noise = ReplicaGenerators(seed, sampler.n_replicas, "parameters", sampler.log_Z.device, sampler.log_Z.dtype)
+    with torch.no_grad():
+        for parameter in sampler.parameters():
+            parameter.add_(RANDOM_PARAMETERS * noise.normal(*parameter.shape[1:]))
 
 
 def by_enumeration(

@@ -108,6 +108,26 @@ class Theorems:
             }
         return [Check(6, claim, METHOD, left, right, excess(left, right)) for claim, (left, right) in sides.items()]
 
+    def controls(self) -> Iterator[Check]:
+        """Yield theorems 1 to 3 with one mistake each; they must fail, those of P_B only where it has parameters."""
+        on_policy, from_target = self.exact.under("P_F"), self.exact.under("P_B")
+        log_Z_excess = (on_policy.log_Z - self.graph.log_partition).detach()
+        moved = self._shifted(on_policy, LOG_Z_SHIFTS[1] - float(log_Z_excess.max()))
+        reverse, forward = on_policy.kl_forward_backward(), on_policy.kl_backward_forward()
+        rows = [
+            ("E_PF d_theta u^2 = d_theta KL(P_F, P_B)", Role.FORWARD, on_policy.residual_square(), reverse),
+            ("E_PB d_theta u^2 = 2 d_theta KL(P_F, P_B)", Role.FORWARD, from_target.residual_square(), 2 * reverse),
+            ("E_PF d_phi u^2 = 2 d_phi KL(P_B, P_F)", Role.BACKWARD, on_policy.residual_square(), 2 * forward),
+            (
+                "E_PF d_phi u^2 = d_phi of eq. 9's surrogate without log Z",
+                *(Role.BACKWARD, moved.residual_square(), self._log_ratio_second_moment(on_policy)),
+            ),
+        ]
+        for claim, role, left, right in rows:
+            check = Check(0, claim, METHOD, *compare(self._gradient(role, left), self._gradient(role, right)), must_fail=True)
+            if bool(((check.left != 0) | (check.right != 0)).any()):
+                yield check
+
     def _gradient(self, role: Role, value: Tensor) -> Tensor:
         """Return the gradient of value [R] through the log-probabilities of `role` alone: [R, P] over all parameters."""
         return torch.cat(list(self.exact({role: value}).values()), 1)

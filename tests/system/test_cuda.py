@@ -139,8 +139,8 @@ def test_gradients_of_batches_are_those_of_the_cpu() -> None:
     host.load_state_dict(trainer.parts.sampler.state_dict())
     drawn = trainer.parts.sampler.rollout(6 * 8, trainer.rng)
     needs = frozenset({Need.FLOW})
-    (there,) = BatchGradients(trainer.parts.sampler, list(Role), needs, 25).chunks(drawn, 6)
-    (here,) = BatchGradients(host, list(Role), needs, 25).chunks(on_cpu(drawn), 6)
+    (there,) = BatchGradients(trainer.parts.sampler, list(Role), [needs], 25).chunks(drawn, 6)
+    (here,) = BatchGradients(host, list(Role), [needs], 25).chunks(on_cpu(drawn), 6)
     for name, objective in metric.objectives.items():
         ours, theirs = there.gradients(Estimator(objective)), here.gradients(Estimator(objective))
         for role, gradient in ours.items():

@@ -24,6 +24,27 @@ def test_the_table_and_the_exit_status(tmp_path: Path) -> None:
     assert files_below(tmp_path / "here") == []
 
 
+DENSITY = ("target=gaussian_mixture", "target.dim=1", "target.means=[[-2.0],[1.5]]", "target.covariance=[0.3,0.5]")
+ON_A_LINE = (*DENSITY, "target.log_weights=null", "sampler=diffusion", "sampler.n_steps=3", "sampler.hidden=[6]", "n_updates=5")
+
+
+def test_a_density_of_one_dimension(tmp_path: Path) -> None:
+    """Theorems 1 to 4 and 6 on a line, the controls of which those for P_B need a P_B that is learned; and those of a run."""
+    done = run_command("verify", [*ON_A_LINE, "sampler.backward=learned"], tmp_path / "here")
+    assert done.code == 0, done.err
+    assert done.out.count("holds") == 8
+    assert done.out.count("fails, as it must") == 4
+    assert "nodes from" in done.out
+    assert done.out.splitlines()[-1] == "all theorems hold, all controls fail as they must"
+    words = ["target=gaussian", "target.dim=1", "target.covariance=1.0", *ON_A_LINE[5:-1]]
+    run = train([*words, "trainer.n_trajectories=64", "evaluation.metrics.distances=null", "replicas=2"], tmp_path / "here")
+    assert run.code == 0, run.err
+    shown = run_command("verify", [f"run={run.directory}", "n_updates=5"], tmp_path / "here")
+    assert shown.code == 0, shown.err
+    assert "2 trained replicas after 1 updates" in shown.out
+    assert shown.out.splitlines()[-1] == "all theorems hold"
+
+
 def test_a_theorem_that_fails_is_exit_status_one(tmp_path: Path) -> None:
     """float32 cannot hold to 1e-9."""
     done = run_command("verify", [*TINY, "dtype=float32"], tmp_path / "here")
@@ -75,6 +96,13 @@ def test_what_a_run_has_learned(tmp_path: Path) -> None:
         (["small.side=6"], "small=Hypergrid: has 923 trajectories, 426426 batches of 2, more than max_batches=50000"),
         (["junctions=[0,5]"], "junctions=[0, 5]: expected increasing layers from 0 to 63"),
         (["junctions=5"], "junctions=5: expected a list of layers, or null"),
+        (["target=gaussian", "sampler=diffusion"], "target.dim=2: densities are summed on a line: expected a target of one"),
+        (["target=gaussian"], "sampler=TabularSampler: moves between states, and this target is a density on R^d; use"),
+        ([*ON_A_LINE, "junctions=[0,3]"], "junctions=[0, 3]: theorem 5 is not for densities: expected null"),
+        (
+            [*ON_A_LINE, "evaluation.quadrature.low=-20", "evaluation.quadrature.high=20", "evaluation.quadrature.nodes=41"],
+            "evaluation.quadrature.nodes=41: a spacing of 1 does not resolve steps of standard deviation",
+        ),
         (["tolerance=0"], "tolerance=0: expected a positive number such as 1e-9"),
         (["n_updates=0"], "n_updates=0: expected a whole number >= 1"),
         (["run=nowhere"], "run=nowhere: expected the directory of a run"),

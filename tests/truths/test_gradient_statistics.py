@@ -79,7 +79,7 @@ def test_gradients_are_those_of_the_ordinary_sampler(name: str, kind: str, monke
     target, objective = make_target("grid3x3"), make_objective(name, **ENGINE_CASES[name])
     sampler = make_sampler(target, kind, n_replicas=2, flow=True)
     trajectories = make_exploration("epsilon_uniform").collect(sampler, 7 * 4, generators(3, 2), 0)
-    engine = BatchGradients(sampler, list(Role), objective.needs, n_states=9)
+    engine = BatchGradients(sampler, list(Role), [objective.needs], n_states=9)
     monkeypatch.setattr(batch_gradients, "LARGEST_ROWS", 3 * 2 * 9)
     monkeypatch.setattr(batch_gradients, "SCORE_COPIES", 1)
     chunks = list(engine.chunks(trajectories, 7))

@@ -46,7 +46,9 @@ def all_junctions(n_layers: int) -> dict[str, list[int]]:
 def test_theorems_hold_by_recursion(target: str, kind: str, backward: str) -> None:
     space = make_target(target)
     sampler = make_sampler(space, kind, backward, n_replicas=2, seed=5)
-    checks = list(by_dynamic_programming(sampler, space, generators(0, 2), 20, all_junctions(space.state_graph().n_levels)))
+    checks = list(
+        by_dynamic_programming(sampler, space.state_graph(), generators(0, 2), 20, all_junctions(space.state_graph().n_levels))
+    )
     assert {check.theorem for check in checks} == {1, 2, 3, 4, 5, 6}
     for check in checks:
         assert check.error.shape == (2,)
@@ -196,7 +198,7 @@ def test_theorems_hold_at_the_optimum_where_both_sides_vanish() -> None:
         row = space.state_index(graph.states)
         sampler.forward_table[:, row[graph.source], graph.forward_action] = visits.edge_kernel.T.log()
         sampler.forward_table[:, row, -1] = visits.stop_kernel.T.log()
-    for check in by_dynamic_programming(sampler, space, generators(0, 2), 5, all_junctions(graph.n_levels)):
+    for check in by_dynamic_programming(sampler, graph, generators(0, 2), 5, all_junctions(graph.n_levels)):
         assert check.holds(TOLERANCE), check
 
 

@@ -24,6 +24,8 @@ from gfn_vi.evaluation.exact.dynamic_programming import (
     forward_pass,
     visit_probability,
 )
+from gfn_vi.evaluation.exact.line_graph import LineGraph
+from gfn_vi.evaluation.exact.line_moments import line_log_power
 from gfn_vi.evaluation.exact.subtrajectories import subtrajectory_square
 from gfn_vi.evaluation.exact.visits import Visits
 
@@ -99,7 +101,8 @@ class GraphExpectations:
 
     def subtrajectories(self, lamda: float) -> Tensor:
         """Return E[weighted mean over pairs i < j of squared residuals] with weights lamda^(j - i): [R]."""
-        return subtrajectory_square(self.visits, self.gain, self.end, self._learned_flow(), lamda)
+        stop_is_step = not isinstance(self.graph, LineGraph)
+        return subtrajectory_square(self.visits, self.gain, self.end, self._learned_flow(), lamda, stop_is_step)
 
     def _learned_flow(self) -> Tensor:
         if self._log_flow is None:
@@ -128,6 +131,8 @@ class GraphExpectations:
     def log_power(self, alpha: float) -> Tensor:
         """Return the log of the sum over trajectories of P_F^alpha (R P_B)^(1 - alpha): [R]; not finite where that overflows."""
         p = self.policies
+        if isinstance(self.graph, LineGraph):
+            return line_log_power(p, alpha)
         weights = (alpha * p.log_pf + (1 - alpha) * p.log_pb).exp()
         reached = forward_pass(self.graph, weights, at_source(self.graph, weights))
         log_reward = self.graph.log_reward[:, None].masked_fill(~p.stops, 0.0)

@@ -19,11 +19,13 @@ from gfn_vi.evaluation.exact.unrolling import unroll
 from gfn_vi.evaluation.exact.visits import Visits
 
 
-def subtrajectory_square(measure: Visits, gain: Tensor, end: Tensor, log_flow: Tensor, lamda: float) -> Tensor:
+def subtrajectory_square(
+    measure: Visits, gain: Tensor, end: Tensor, log_flow: Tensor, lamda: float, stop_is_step: bool = True
+) -> Tensor:
     """Return the expected weighted mean of squared sub-trajectory residuals: [R].
 
     measure: distribution over trajectories; gain [E, R]: log P_F - log P_B; end [S, R]: log P_F(stop) - log R where legal;
-    log_flow [S, R]: log F.
+    log_flow [S, R]: log F; stop_is_step: whether stopping is the last step, or a trajectory ends in a state whose flow is R.
     """
     unrolled = unroll(measure.graph)
     graph, state, edge = unrolled.graph, unrolled.state, unrolled.edge
@@ -31,8 +33,9 @@ def subtrajectory_square(measure: Visits, gain: Tensor, end: Tensor, log_flow: T
     kernel, stop_kernel = measure.edge_kernel[edge], measure.stop_kernel[state]
     visits = forward_pass(graph, kernel, at_source(graph, gain))
     weights = _Weights(lamda, int(position.max()) + 1, gain.device)
-    total = weights.total[position + 1][:, None]
-    inverse = backward_pass(graph, kernel / weights.scale, stop_kernel / weights.scale / total)  # E[1 / sum of weights]
+    total = weights.total[(position + 1) if stop_is_step else position.clamp(min=1)][:, None]
+    stopping = stop_kernel / weights.scale if stop_is_step else stop_kernel
+    inverse = backward_pass(graph, kernel / weights.scale, stopping / total)  # E[1 / sum of weights]
     gain, end, log_flow = gain[edge], end[state], log_flow[state]
     one, pairs = weights.one[position][:, None], weights.ending[position][:, None]  # lamda^0 and S_0, scaled
     rho = lamda / weights.scale
@@ -49,6 +52,8 @@ def subtrajectory_square(measure: Visits, gain: Tensor, end: Tensor, log_flow: T
     second_added = second_added + 2 * gain * first[source]
     second = forward_pass(graph, rho * kernel, zero.index_add(0, target, rho * kernel * second_added))
     inner = inverse * (second - 2 * log_flow * first + log_flow * log_flow * visits * pairs)
+    if not stop_is_step:
+        return inner.sum(0)
     # the pairs that end after the stop step, where F = R: end = log P_F(stop) - log R holds both
     last = rho * stop_kernel * (second + 2 * end * first + step(end, everywhere)[1])
     return inner.sum(0) + (last / total).sum(0)

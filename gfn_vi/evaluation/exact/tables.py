@@ -3,22 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from gfn_vi.core.protocols import Tilt
 from gfn_vi.core.state_graph import StateGraph
 from gfn_vi.evaluation.exact.dynamic_programming import EdgePolicies, edge_policies
-from gfn_vi.evaluation.exact.policies import PolicySampler
+from gfn_vi.evaluation.exact.line_graph import LineGraph, line_flows, line_policies
 
 # Rows (states times replicas) that go through a network at once.
 LARGEST_CHUNK = 2**17
 
 
-def policies_on_graph(sampler: PolicySampler, graph: StateGraph) -> EdgePolicies:
-    """Return both policies, evaluated once on every state of the graph; they are differentiable."""
+def policies_on_graph(sampler: Any, graph: StateGraph) -> EdgePolicies:
+    """Return both policies, evaluated once on every state of the graph; they are differentiable.
+
+    sampler: a PolicySampler, on a LineGraph a KernelSampler.
+    """
+    if isinstance(graph, LineGraph):
+        return line_policies(sampler, graph)
     forward = tabulated(graph, sampler.n_replicas, sampler.forward_log_probs)
     return edge_policies(graph, forward, tabulated(graph, sampler.n_replicas, sampler.backward_log_probs))
+
+
+def flows_on_graph(sampler: Any, graph: StateGraph) -> Tensor | None:
+    """Return log F of every state, [S, R] float64 and differentiable, or None where it is not learned."""
+    if isinstance(graph, LineGraph):
+        # with one step there is nothing to learn: the source has Z, and the objects have R
+        return line_flows(sampler, graph) if sampler.has_flow or sampler.n_steps == 1 else None
+    return tabulated(graph, sampler.n_replicas, sampler.log_flows).T.double() if sampler.has_flow else None
+
+
+@torch.no_grad()
+def tilted_on_graph(sampler: Any, policies: EdgePolicies, tilt: Tilt) -> EdgePolicies:
+    """Return the policies with what an exploration draws from in the place of P_F."""
+    graph = policies.graph
+    if isinstance(graph, LineGraph):
+        return line_policies(sampler, graph, tilt)
+    forward = tabulated(graph, sampler.n_replicas, sampler.forward_log_probs)
+    tilted = tilt(forward, graph.forward_mask.expand(forward.shape))
+    flat = tilted.reshape(sampler.n_replicas, -1)
+    log_pf = flat.index_select(1, graph.source * graph.n_actions + graph.forward_action).T.double()
+    return replace(policies, log_pf=log_pf, log_stop=tilted[..., -1].T.double().masked_fill(~policies.stops, 0.0))
+
+
+def evaluated(sampler: Any, graph: StateGraph) -> Any:
+    """Return the sampler whose policies are evaluated: on a line a copy in float64, which resolves what float32 does not."""
+    return sampler.repeated(1).double() if isinstance(graph, LineGraph) else sampler
 
 
 def tabulated(graph: StateGraph, n_replicas: int, function: Callable[[Tensor], Tensor]) -> Tensor:

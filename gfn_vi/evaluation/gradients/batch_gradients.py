@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Protocol
@@ -25,6 +25,8 @@ Gradients = dict[Role, Tensor]
 
 # Rows that go through a network at once, and numbers in the gradients that are held at once: both for all replicas together.
 LARGEST_ROWS, LARGEST_GRADIENTS = 2**14, 2**23
+# Gradients along the noise are those of an evaluation of their own: what they share with gradients of scores are its values.
+ALONG_NOISE = frozenset({Need.PATHWISE, Need.STICKING_THE_LANDING})
 # Score norms pull this many vectors back at once (gfn_vi/samplers/score_norms.py).
 SCORE_COPIES = 16
 # An objective with a memory is shown one batch until what it remembers changes by less than this share, at most so often.
@@ -99,12 +101,20 @@ class Estimator:
 
 @dataclass(frozen=True)
 class Chunk:
-    """An evaluation of K batches, numbers start .. start + K - 1: fields of `evaluation` are [R * K, b, ...]."""
+    """An evaluation of K batches, numbers start .. start + K - 1: fields of evaluations are [R * K, b, ...].
+
+    evaluations: by what of ALONG_NOISE is asked for; their values are the same.
+    """
 
     start: int
     n_replicas: int
-    evaluation: Evaluation
+    evaluations: dict[frozenset[Need], Evaluation]
     groups: dict[Role, list[Tensor]]
+
+    @property
+    def evaluation(self) -> Evaluation:
+        """Return one of the evaluations, for its values."""
+        return next(iter(self.evaluations.values()))
 
     @property
     def n_batches(self) -> int:
@@ -114,7 +124,7 @@ class Chunk:
     def gradients(self, estimator: Estimator) -> Gradients:
         """Return the gradient of each batch by role: [R, K, P], the parameters in the order of parameter_groups, flattened."""
         with torch.enable_grad():
-            loss = estimator.fresh(self.n_batches)(self.evaluation)
+            loss = estimator.fresh(self.n_batches)(self.evaluations[estimator.objective.needs & ALONG_NOISE])
         parameters = [p for group in self.groups.values() for p in group]
         if not loss.requires_grad:
             found: Sequence[Tensor] = [torch.zeros_like(p) for p in parameters]
@@ -132,9 +142,13 @@ class Chunk:
 class BatchGradients:
     """Gradients of batches at the sampler's current parameters, which stay as they are, with their gradients."""
 
-    def __init__(self, sampler: RepeatableSampler, roles: Sequence[Role], needs: frozenset[Need], n_states: int | None) -> None:
-        """roles: whose parameters are differentiated; needs: of all estimators; n_states: S where the target can be listed."""
-        self.sampler, self.roles, self.needs, self.n_states = sampler, list(roles), needs, n_states
+    def __init__(
+        self, sampler: RepeatableSampler, roles: Sequence[Role], needs: Iterable[frozenset[Need]], n_states: int | None
+    ) -> None:
+        """roles: whose parameters are differentiated; needs: of each estimator; n_states: S where the target can be listed."""
+        self.sampler, self.roles, self.n_states = sampler, list(roles), n_states
+        self.needs = frozenset[Need]().union(*(needs := list(needs))) - ALONG_NOISE
+        self.paths = sorted({need & ALONG_NOISE for need in needs}, key=lambda path: [need.name for need in path])
         self._copies: dict[int, RepeatableSampler] = {}
 
     def chunks(self, trajectories: Trajectories, n_batches: int, start: int = 0) -> Iterator[Chunk]:
@@ -145,9 +159,9 @@ class BatchGradients:
         for first, last in pairwise(bounds):
             sampler = self._copy(last - first)
             with torch.enable_grad():
-                evaluation = sampler.evaluate(as_replicas(trajectories, n_batches, first, last), self.needs)
-            groups = parameters_of(sampler, self.roles)
-            yield Chunk(start + first, self.sampler.n_replicas, evaluation, groups)
+                batches = as_replicas(trajectories, n_batches, first, last)
+                evaluations = {path: sampler.evaluate(batches, self.needs | path) for path in self.paths}
+            yield Chunk(start + first, self.sampler.n_replicas, evaluations, parameters_of(sampler, self.roles))
 
     def _batches_at_once(self, trajectories: Trajectories, n_batches: int) -> int:
         n_replicas, n_trajectories, steps = trajectories.mask.shape
@@ -174,6 +188,6 @@ def as_replicas(trajectories: Trajectories, n_batches: int, first: int, last: in
 
     def pick(x: Tensor) -> Tensor:
         batches = x.unflatten(1, (n_batches, -1))[:, first:last]
-        return batches.reshape(-1, *batches.shape[2:])
+        return batches.flatten(0, 1)
 
     return trajectories.map(pick)

@@ -10,7 +10,7 @@ networks is pulled back once, so that a further objective costs a backward pass 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -20,8 +20,7 @@ from gfn_vi.core.state_graph import StateGraph
 from gfn_vi.core.types import Role
 from gfn_vi.evaluation.exact.dynamic_programming import EdgePolicies
 from gfn_vi.evaluation.exact.expectations import GraphExpectations
-from gfn_vi.evaluation.exact.policies import PolicySampler
-from gfn_vi.evaluation.exact.tables import policies_on_graph, tabulated
+from gfn_vi.evaluation.exact.tables import evaluated, flows_on_graph, policies_on_graph, tilted_on_graph
 from gfn_vi.evaluation.exact.visits import Visits, backward_visits, forward_visits
 
 Measure = Literal["P_F", "P_B"] | Tilt
@@ -33,15 +32,20 @@ SIDES = {Role.FORWARD: ("log_pf", "log_stop"), Role.BACKWARD: ("log_pb",), Role.
 class ExactGradients:
     """The evaluation of a sampler's networks from which exact expected gradients at its current parameters are computed."""
 
-    def __init__(self, sampler: PolicySampler, graph: StateGraph) -> None:
-        """Evaluate both policies, and log F where it is learned, on every state; memory grows with states x replicas."""
-        self.sampler, self.graph = sampler, graph
+    def __init__(self, sampler: Any, graph: StateGraph) -> None:
+        """Evaluate both policies, and log F where it is learned, on every state; memory grows with states x replicas.
+
+        sampler: a PolicySampler, on a LineGraph a KernelSampler.
+        """
+        self.graph, self.dtype = graph, sampler.log_Z.dtype
+        self.sampler = sampler = evaluated(sampler, graph)
         with torch.enable_grad():
             policies = policies_on_graph(sampler, graph)
             self._outputs = {"log_pf": policies.log_pf, "log_stop": policies.log_stop, "log_pb": policies.log_pb}
             self._outputs["log_Z"] = sampler.log_Z.double()
-            if sampler.has_flow:
-                self._outputs["log_flow"] = tabulated(graph, sampler.n_replicas, sampler.log_flows).T.double()
+            log_flow = flows_on_graph(sampler, graph)
+            if log_flow is not None:
+                self._outputs["log_flow"] = log_flow
         self._leaves = {name: value.detach().requires_grad_() for name, value in self._outputs.items()}
         leaves = self._leaves
         self.policies = EdgePolicies(graph, leaves["log_pf"], leaves["log_pb"], leaves["log_stop"])
@@ -55,15 +59,7 @@ class ExactGradients:
             return backward_visits(self.policies)
         if measure == "P_F":
             return forward_visits(self.policies)
-        graph, sampler = self.graph, self.sampler
-        with torch.no_grad():
-            mask = graph.forward_mask
-            log_probs = tabulated(graph, sampler.n_replicas, sampler.forward_log_probs)
-            tilted = measure(log_probs, mask.expand(log_probs.shape))
-            flat = tilted.reshape(sampler.n_replicas, -1)
-            log_pf = flat.index_select(1, graph.source * graph.n_actions + graph.forward_action).T.double()
-            log_stop = tilted[..., -1].T.double().masked_fill(~self.policies.stops, 0.0)
-        return forward_visits(EdgePolicies(graph, log_pf, self.policies.log_pb, log_stop))
+        return forward_visits(tilted_on_graph(self.sampler, self.policies, measure))
 
     def __call__(self, descends: Mapping[Role, Tensor] | Tensor) -> Gradients:
         """Return the gradient [R, P] by role of what the role descends, each [R]; a single tensor is descended by every role.
@@ -90,12 +86,11 @@ class ExactGradients:
         )
         by_parameter = iter(pulled)
         n_replicas = self.sampler.n_replicas
-        return {role: torch.cat([next(by_parameter).reshape(n_replicas, -1) for _ in p], 1) for role, p in groups.items()}
+        parts = {role: torch.cat([next(by_parameter).reshape(n_replicas, -1) for _ in p], 1) for role, p in groups.items()}
+        return {role: part.to(self.dtype) for role, part in parts.items()}
 
 
-def expected_gradients(
-    sampler: PolicySampler, graph: StateGraph, objective: Objective, measure: Measure = "P_F"
-) -> Gradients | None:
+def expected_gradients(sampler: Any, graph: StateGraph, objective: Objective, measure: Measure = "P_F") -> Gradients | None:
     """Return the exact expected gradient [R, P] by role of the objective on trajectories from `measure`.
 
     None where the objective is no sum over the graph (Objective.descends). For objectives that weight trajectories it is what

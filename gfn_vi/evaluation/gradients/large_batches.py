@@ -18,8 +18,8 @@ from gfn_vi.evaluation.gradients.batch_gradients import Estimator, Gradients, Re
 
 # Rows of a network per piece, before repeated states are merged; all replicas together.
 LARGEST_PIECE = 2**15
-# What of an evaluation is differentiable, log Z apart.
-DIFFERENTIABLE = ("log_pf", "log_pb", "log_flow", "log_inflow")
+# What of an evaluation is differentiable, log Z apart; the reward along the noise only.
+DIFFERENTIABLE = ("log_pf", "log_pb", "log_flow", "log_inflow", "log_reward")
 
 
 def pieces_of(trajectories: Trajectories) -> list[Trajectories]:

@@ -22,7 +22,9 @@ from gfn_vi.core.errors import require
 from gfn_vi.core.protocols import Exploration, Objective
 from gfn_vi.core.types import Need, Role, Trajectories, concatenate
 from gfn_vi.evaluation.base import BaseMetric
+from gfn_vi.evaluation.exact.quadrature import LARGEST_LOSS
 from gfn_vi.evaluation.gradients.batch_gradients import (
+    ALONG_NOISE,
     BatchGradients,
     Chunk,
     Estimator,
@@ -168,16 +170,19 @@ class _Gradients:
 
     def __init__(self, settings: GradientStatistics, moment: Measurement) -> None:
         sampler, graph = moment.sampler, moment.graph
-        self.settings, self.sampler, self.rng, self.horizon = settings, sampler, moment.rng, moment.target.horizon
-        self.n_states = None if graph is None else graph.n_states
+        self.settings, self.sampler, self.rng = settings, sampler, moment.rng
+        # a sampler of a density is evaluated at all visited states, however many nodes a line has
+        self.n_states = None if graph is None or moment.line is not None else graph.n_states
+        self.horizon: int = moment.target.horizon if hasattr(moment.target, "horizon") else sampler.n_steps
         parameters = [p.detach() for group in sampler.parameter_groups().values() for p in group]
         # replicas that did not diverge: [R]
         self._sound = torch.stack([p.reshape(len(p), -1).isfinite().all(1) for p in parameters]).all(0)
+        self._resolved = torch.ones_like(self._sound) if moment.line is None else moment.line.resolved
+        self._sound = self._sound & self._resolved
         exact = ExactGradients(sampler, graph) if graph is not None and settings.reference == "exact" else None
         # all behaviors first: the evaluation of the networks on the whole graph is then let go
         self.exact = {name: {} if exact is None else self._exact(exact, b) for name, b in settings.behaviors.items()}
-        self.needs = frozenset[Need]().union(*settings.needs.values())
-        self.engine = BatchGradients(sampler, settings.roles, self.needs, self.n_states)
+        self.engine = BatchGradients(sampler, settings.roles, settings.needs.values(), self.n_states)
 
     def of(self, name: str, behavior: Exploration) -> dict[str, Tensor]:
         """Return everything under one behavior: name -> [R]."""
@@ -239,13 +244,16 @@ class _Gradients:
             return {}
         tilt = tilt_at(0)
         expectations = exact.under("P_F" if tilt is None else tilt)
+        # wider steps may lead off a line that holds those of P_F
+        if not bool(((1 - expectations.visits.stops.sum(0)).abs() < LARGEST_LOSS)[self._sound].all()):
+            return {}
         found = {}
         for name, objective in self.settings.objectives.items():
             descends = objective.descends(expectations)
             gradients = None if descends is None else exact(descends)
             # sums of powers of densities can overflow: those estimators are compared with a sampled reference instead
             if gradients is not None and all(bool(g[self._sound].isfinite().all()) for g in gradients.values()):
-                found[name] = gradients
+                found[name] = {role: g.masked_fill(~self._resolved[:, None], torch.nan) for role, g in gradients.items()}
         return found
 
     def _independent(
@@ -257,8 +265,12 @@ class _Gradients:
 
     def _sampled(self, estimators: Mapping[str, Estimator], batch: Trajectories) -> dict[str, Gradients]:
         """Return the gradients on one large batch [R, n_reference]."""
-        needs = frozenset[Need]().union(*(estimator.objective.needs for estimator in estimators.values()))
-        return large_batch_gradients(self.sampler, self.settings.roles, needs, estimators, batch)
+        found: dict[str, Gradients] = {}
+        for path in {estimator.objective.needs & ALONG_NOISE for estimator in estimators.values()}:
+            own = {name: e for name, e in estimators.items() if e.objective.needs & ALONG_NOISE == path}
+            needs = frozenset[Need]().union(*(estimator.objective.needs for estimator in own.values()))
+            found |= large_batch_gradients(self.sampler, self.settings.roles, needs, own, batch)
+        return found
 
     def _moments(
         self, references: Mapping[str, Gradients], n_batches: int, size: int, exact: frozenset[str]

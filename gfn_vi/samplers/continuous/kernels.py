@@ -37,6 +37,10 @@ class Kernel(ABC):
     def tilted(self, steps: Tensor, tilt: GaussianTilt) -> Kernel:
         """Return the kernel that the tilt makes of this one; steps [K] long."""
 
+    @abstractmethod
+    def smallest_std(self) -> Tensor:
+        """Return the smallest standard deviation in any row and direction of R^d, for each replica: [R]."""
+
 
 class Gaussian(Kernel):
     """What Gaussians share: an affine map between noise and states."""
@@ -97,6 +101,10 @@ class DiagonalGaussian(Gaussian):
         """Return the Gaussian of the tilted mean and standard deviation."""
         return DiagonalGaussian(*tilt(steps, self.mean, self.std))
 
+    def smallest_std(self) -> Tensor:
+        """Return the smallest entry of std: [R]."""
+        return self.std.expand_as(self.mean).flatten(1).amin(1)
+
 
 @dataclass(frozen=True)
 class FullGaussian(Gaussian):
@@ -126,6 +134,10 @@ class FullGaussian(Gaussian):
         spread = axes * std[:, 0]
         tril = torch.linalg.cholesky(spread @ spread.transpose(1, 2))
         return FullGaussian(mean @ axes.transpose(1, 2)[:, None], tril)
+
+    def smallest_std(self) -> Tensor:
+        """Return the smallest singular value of L: [R]."""
+        return torch.linalg.svdvals(self.tril)[:, -1]
 
 
 @dataclass(frozen=True)
@@ -163,3 +175,7 @@ class DiagonalMixture(Kernel):
         """Tilt each component as a row of its own."""
         means, stds = tilt(steps, self.means[:, :, None], self.stds[:, :, None])
         return DiagonalMixture(self.log_weights, means[:, :, 0], stds[:, :, 0])
+
+    def smallest_std(self) -> Tensor:
+        """Return the smallest standard deviation of any component: [R]."""
+        return self.stds.flatten(1).amin(1)

@@ -246,3 +246,52 @@ class ContinuousSampler(BaseSampler):
                 inner.append(self._lean(log_flow, chunk, log_reward, keep=keep))
             parts.append(torch.cat(inner, 1))
         return torch.cat([*parts, trajectories.log_reward[..., None]], 2)
+
+    # -- between the nodes of a grid, for exact sums ------------------------------------------------------------------
+
+    def log_kernels(self, nodes: Tensor, tilt: GaussianTilt | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the log-densities of all steps between nodes [M, d].
+
+        log P_F of the first step to each node [R, M]; of later steps k, log P_F from node i to node j and log P_B from node j
+        back to node i [R, T-1, M, M], [k - 1, i, j]. tilt: of P_F.
+        """
+        kernels = self.forward_kernels()
+        origin = self._at_nodes(torch.zeros_like(nodes), 1)
+        first = self._tilted(kernels(slice(0, 1), origin, self._score_if_used(origin)), slice(0, 1), tilt)
+        start = first.log_density(self._at_nodes(nodes, 1))[..., 0]
+        if self.n_steps == 1:
+            nothing = start.new_zeros(self.n_replicas, 0, len(nodes), len(nodes))
+            return start, nothing, nothing
+        later = slice(1, self.n_steps)
+        states = self._at_nodes(nodes, self.n_steps - 1)
+        forward = self._tilted(kernels(later, states, self._score_if_used(states)), later, tilt)
+        backward = self.backward_kernels()(later, states, None)
+        # one node for all rows at a time: any kernel can say that
+        ends = [node.expand_as(states) for node in nodes]
+        log_pf = torch.stack([forward.log_density(end) for end in ends], -1).transpose(1, 2)
+        return start, log_pf, torch.stack([backward.log_density(end) for end in ends], 1).permute(0, 3, 1, 2)
+
+    def log_flows_at(self, nodes: Tensor) -> Tensor:
+        """Return the learned log F of nodes [M, d] after 1 .. T-1 steps: [R, T-1, M]."""
+        if self.n_steps == 1:
+            return nodes.new_zeros(self.n_replicas, 0, len(nodes))
+        states = self._at_nodes(nodes, self.n_steps - 1)
+        log_reward = self.log_reward(states) if self.flow_sees_reward() else None
+        return self.log_flows()(slice(1, self.n_steps), states, log_reward).transpose(1, 2)
+
+    @torch.no_grad()
+    def smallest_std(self, nodes: Tensor) -> Tensor:
+        """Return the smallest standard deviation of any step, forward or backward, at nodes [M, d]: [R]."""
+        states = self._at_nodes(nodes, self.n_steps)
+        found = [self.forward_kernels()(slice(0, self.n_steps), states, self._score_if_used(states)).smallest_std()]
+        if self.n_steps > 1:
+            later = states[:, :, 1:]
+            found.append(self.backward_kernels()(slice(1, self.n_steps), later, None).smallest_std())
+        return torch.stack(found).amin(0)
+
+    def _at_nodes(self, nodes: Tensor, n_steps: int) -> Tensor:
+        """Rows [R, M, n_steps, d] with a node each, the same for all replicas and steps."""
+        return nodes[:, None].expand(self.n_replicas, len(nodes), n_steps, self.dim)
+
+    def _tilted(self, kernel: Kernel, steps: slice, tilt: GaussianTilt | None) -> Kernel:
+        return kernel if tilt is None else kernel.tilted(self.steps[steps], tilt)
