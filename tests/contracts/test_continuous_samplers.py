@@ -314,7 +314,9 @@ def test_mixtures_have_the_mixtures_density_and_replay_walks_back(sampler: Conti
     torch.testing.assert_close(drawn.log_behavior.exp(), wide.exp() / 4 + plain.exp() * 3 / 4, rtol=1e-10, atol=0)
     replay = BackwardRollout(WidenedSteps(0.3), 0.5, 20, "reward", 1.0)
     rng = generators(0, R)
-    first, second = (replay.collect(sampler, 8, rng, 8 * k) for k in range(2))
+    first, calls = replay.collect(sampler, 8, rng, 0), sampler.reward_calls.clone()
+    second = replay.collect(sampler, 8, rng, 8)
+    assert (sampler.reward_calls - calls).tolist() == [4, 4]  # remembered rewards are not asked for again
     check_valid(sampler, second)
     ends = first.terminal_states()
     for r in range(R):
