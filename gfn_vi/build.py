@@ -188,10 +188,13 @@ def check_moves(config: DictConfig, target: Target) -> None:
 
 
 def check_tilts(config: DictConfig, sampler: Any, exploration: Exploration) -> None:
-    """Refuse an exploration that changes steps in a way that the sampler does not know."""
+    """Refuse an exploration that changes steps in a way that the sampler does not know, or asks for a gradient it has not."""
     asked: frozenset[str] = getattr(exploration, "tilts", frozenset())
+    name = config.exploration._target_.rsplit(".", 1)[-1]
+    if getattr(exploration, "needs_score", False) and sampler.tilts != "gaussian":
+        found = f"follows the gradient of log R, and {type(sampler).__name__} has states and actions"
+        raise ConfigError("exploration", name, f"{found}; use exploration=backward_rollout")
     if asked - {sampler.tilts}:
-        name = config.exploration._target_.rsplit(".", 1)[-1]
         use = "exploration=widened_steps" if sampler.tilts == "gaussian" else "exploration=epsilon_uniform"
         kinds = {"discrete": "probabilities of actions", "gaussian": "Gaussian steps"}
         changes = " and ".join(kinds[kind] for kind in sorted(asked))

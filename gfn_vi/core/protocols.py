@@ -183,6 +183,15 @@ class Sampler(Protocol):
         """Continue where `state` was taken."""
 
 
+class DensitySampler(Sampler, Protocol):
+    """A sampler of a density, which has the gradient of log R besides. score_calls [R] long: evaluations of it so far."""
+
+    score_calls: Tensor
+
+    def score(self, states: Tensor) -> Tensor:
+        """Return the gradient of log R at states [R, ..., d]: the same shape; every state is a score call."""
+
+
 class Exploration(Protocol):
     """An exploration draws training trajectories; `seen` counts those per replica so far: the clock of schedules."""
 

@@ -31,7 +31,9 @@ class Remembering(BaseExploration):
         """source: where fresh trajectories come from; a subclass sets `memory`. The first batch is all fresh."""
         require(0 < fraction < 1, "exploration.fraction", fraction, "expected a number strictly between 0 and 1")
         self.source, self.fraction = source, fraction
-        self.tilts = getattr(source, "tilts", frozenset())  # a source of a user's own may say nothing of tilts
+        # a source of a user's own may say nothing of these
+        self.tilts = getattr(source, "tilts", frozenset())
+        self.needs_score = self.needs_score or getattr(source, "needs_score", False)
         self._seen, self._n_replicas = 0, 1
         self._pending: Mapping[str, Tensor] | None = None
 
@@ -93,7 +95,7 @@ class Replay(Remembering):
         self.memory = TrajectoryMemory(capacity, priority, exponent, rank_weight)
 
     def remember(self, sampler: Sampler, fresh: Trajectories, rng: ReplicaGenerators, seen: int) -> None:
-        """Store the trajectories."""
+        """Store the trajectories as they are."""
         self.memory.add(fresh, seen)
 
     def recall(self, sampler: Sampler, batch: int, rng: ReplicaGenerators) -> Trajectories:
