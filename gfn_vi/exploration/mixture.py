@@ -50,6 +50,7 @@ class Mixture(BaseExploration):
         self.has_density = all(c.has_density for c in self.components)
         # a component of a user's own may say nothing of these
         self.tilts = frozenset[str]().union(*(getattr(c, "tilts", ()) for c in self.components))
+        self.replays_trajectories = any(getattr(c, "replays_trajectories", False) for c in self.components)
         self.needs_score = any(getattr(c, "needs_score", False) for c in self.components)
 
     def _flatten(self) -> None:
