@@ -33,6 +33,7 @@ SMALL_DIFFUSION = ["sampler=diffusion", "sampler.n_steps=3", "sampler.hidden=[8]
 SIZES = {
     "dag_transformer": ["sampler.width=8"],
     **dict.fromkeys(("diffusion", "variance_preserving"), ["sampler.n_steps=3", "sampler.hidden=[8]"]),
+    "flow": ["sampler.n_couplings=2", "sampler.hidden=[8]"],
 }
 UNSIZED = {"tabular", "tabular_random", "tiny_exact", "mean_field", "full_rank", "gaussian_mixture_family"}
 # Group -> how a choice is made on the command line, and what else it takes to run.
