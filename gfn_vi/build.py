@@ -188,10 +188,16 @@ def check_moves(config: DictConfig, target: Target) -> None:
 
 
 def check_tilts(config: DictConfig, sampler: Any, exploration: Exploration) -> None:
-    """Refuse an exploration that changes steps in a way that the sampler does not know."""
+    """Refuse an exploration that changes steps in a way that the sampler does not know, or asks for a gradient it has not."""
     asked: frozenset[str] = getattr(exploration, "tilts", frozenset())
+    name = config.exploration._target_.rsplit(".", 1)[-1]
+    if getattr(exploration, "needs_score", False) and sampler.tilts != "gaussian":
+        found = f"follows the gradient of log R, and {type(sampler).__name__} has states and actions"
+        raise ConfigError("exploration", name, f"{found}; use exploration=backward_rollout")
+    if getattr(exploration, "replays_trajectories", False) and getattr(sampler, "has_changing_steps", False):
+        found = "replays trajectories as they were, and with sampler.training_grid=random each batch has other times"
+        raise ConfigError("exploration", name, f"{found}; use exploration=backward_rollout, or sampler.training_grid=uniform")
     if asked - {sampler.tilts}:
-        name = config.exploration._target_.rsplit(".", 1)[-1]
         use = "exploration=widened_steps" if sampler.tilts == "gaussian" else "exploration=epsilon_uniform"
         kinds = {"discrete": "probabilities of actions", "gaussian": "Gaussian steps"}
         changes = " and ".join(kinds[kind] for kind in sorted(asked))

@@ -129,8 +129,9 @@ def samplers(kind: str) -> list[str]:
 
 
 def explorations(kind: str) -> list[str]:
-    """The choices of configs/exploration that ask for no other tilts than those of the kind: discrete or gaussian."""
-    return [name for name in choices("exploration") if make_exploration(name).tilts <= {kind}]
+    """The choices of configs/exploration that ask for nothing that samplers of the kind have not: discrete or gaussian."""
+    made = {name: make_exploration(name) for name in choices("exploration")}
+    return [name for name, e in made.items() if e.tilts <= {kind} and (kind == "gaussian" or not e.needs_score)]
 
 
 def generators(seed: int, n_replicas: int, stream: str = "test", dtype: torch.dtype = torch.float64) -> ReplicaGenerators:

@@ -36,6 +36,7 @@ VARIANTS: dict[str, dict[str, tuple[str, ...]]] = {
         "reference": ("hidden=[6]", "n_layers=3", "backward=reference", "flow=true"),
         "one_layer": ("hidden=[6]", "n_layers=1"),
     },
+    "flow": {"plain": ("hidden=[6,5]", "n_couplings=3")},
     "mean_field": {"plain": ()},
     "full_rank": {"plain": ()},
     "gaussian_mixture_family": {"plain": ("n_components=4",)},

@@ -24,7 +24,7 @@ VERSION = (f"{PACKAGE}.__version__",)
 ALLOWED = {
     "core": ("torch", "gfn_vi.core"),
     "targets": ("torch", "gfn_vi.core", "gfn_vi.targets", "networkx", "pandas", "pgmpy", "sklearn"),
-    "samplers": ("torch", "gfn_vi.core", "gfn_vi.samplers"),
+    "samplers": ("torch", "gfn_vi.core", "gfn_vi.samplers", "zuko"),
     "exploration": ("torch", "gfn_vi.core", "gfn_vi.exploration"),
     "objectives": ("torch", "gfn_vi.core", "gfn_vi.objectives"),
     "evaluation": ("torch", "gfn_vi.core", "gfn_vi.evaluation"),

@@ -158,8 +158,11 @@ class Sampler(Protocol):
     def rollout(self, batch: int, rng: ReplicaGenerators, tilt: Tilt | None = None) -> Trajectories:
         """Draw trajectories [R, B] from P_F, or from its tilted version, without gradient."""
 
-    def backward_rollout(self, terminals: Tensor, rng: ReplicaGenerators) -> Trajectories:
-        """Draw trajectories [R, B] from P_B(. | x) for terminals x [R, B, *state], without gradient or behavior density."""
+    def backward_rollout(self, terminals: Tensor, rng: ReplicaGenerators, log_reward: Tensor | None = None) -> Trajectories:
+        """Draw trajectories [R, B] from P_B(. | x) for terminals x [R, B, *state], without gradient or behavior density.
+
+        log_reward [R, B]: log R of the terminals where it is known already, which is then no reward call.
+        """
 
     def log_density(self, trajectories: Trajectories, tilt: Tilt | None = None) -> Tensor:
         """Return log P_F(tau) under the tilted policy, without gradient: [R, B]."""
@@ -178,6 +181,15 @@ class Sampler(Protocol):
 
     def load_state_dict(self, state: dict[str, Any]) -> Any:
         """Continue where `state` was taken."""
+
+
+class DensitySampler(Sampler, Protocol):
+    """A sampler of a density, which has the gradient of log R besides. score_calls [R] long: evaluations of it so far."""
+
+    score_calls: Tensor
+
+    def score(self, states: Tensor) -> Tensor:
+        """Return the gradient of log R at states [R, ..., d]: the same shape; every state is a score call."""
 
 
 class Exploration(Protocol):

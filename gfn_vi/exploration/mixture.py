@@ -48,8 +48,10 @@ class Mixture(BaseExploration):
         )
         self._flatten()
         self.has_density = all(c.has_density for c in self.components)
-        # a component of a user's own may say nothing of tilts
+        # a component of a user's own may say nothing of these
         self.tilts = frozenset[str]().union(*(getattr(c, "tilts", ()) for c in self.components))
+        self.replays_trajectories = any(getattr(c, "replays_trajectories", False) for c in self.components)
+        self.needs_score = any(getattr(c, "needs_score", False) for c in self.components)
 
     def _flatten(self) -> None:
         """Make one mixture of a mixture of mixtures; divided twice, its shares would depend on the order of rounding."""

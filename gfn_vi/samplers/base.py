@@ -16,12 +16,14 @@ class BaseSampler(nn.Module):
     """The part that all samplers share: log Z [R] and the count of reward calls [R].
 
     A subclass rolls out and evaluates (gfn_vi/core/protocols.py: Sampler). tilts: the kind of tilt that rollouts take
-    ("discrete", "gaussian"), which an exploration's must be; counters: names of the buffers [R] that count calls.
+    ("discrete", "gaussian"), which an exploration's must be; counters: names of the buffers [R] that count calls;
+    has_changing_steps: whether the steps of training differ from batch to batch, so that no trajectory can be replayed.
     """
 
     reward_calls: Tensor
     tilts: ClassVar[str]
     counters: ClassVar[tuple[str, ...]] = ("reward_calls",)
+    has_changing_steps: bool = False
 
     def __init__(self, target: Target, n_replicas: int, log_Z: float) -> None:
         """n_replicas: R; log_Z: initial value of the learned log-normalizer of every replica, in nats."""
@@ -54,6 +56,13 @@ class BaseSampler(nn.Module):
     def statistics(self) -> dict[str, Tensor]:
         """Return the values that are worth recording, each [R]."""
         return {}
+
+    def in_training(self, seen: int) -> Self:
+        """Return the sampler that draws and evaluates the batch after `seen` trajectories per replica, with these parameters.
+
+        It is the sampler itself, but for subclasses that train on other steps than they are measured on.
+        """
+        return self
 
     def repeated(self, times: int) -> Self:
         """Return a copy with R * times replicas, each replica `times` times in a row; its parameters are its own.

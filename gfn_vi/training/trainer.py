@@ -120,8 +120,10 @@ class Trainer:
         """Do one update and return its loss [R], trajectories and evaluation."""
         p = self.parts
         before = {name: getattr(p.sampler, name).clone() for name in self.calls}
-        trajectories = p.exploration.collect(p.sampler, self.budget.batch_size, self.rng, self.seen)
-        evaluation = p.sampler.evaluate(trajectories, p.objective.needs)
+        in_training = getattr(p.sampler, "in_training", None)  # a sampler of a user's own may be the same always
+        sampler = p.sampler if in_training is None else in_training(self.seen)
+        trajectories = p.exploration.collect(sampler, self.budget.batch_size, self.rng, self.seen)
+        evaluation = sampler.evaluate(trajectories, p.objective.needs)
         loss = p.objective(evaluation)
         p.optimizer.step(loss, self.seen)
         for name, calls in self.calls.items():

@@ -25,7 +25,7 @@ TARGET_OF = {
     "arm/proposition_1=tiny_dag": "tiny_dag",
     **{f"sampler={name}": "gaussian" for name in samplers("continuous")},
     **{f"metric={name}": "gaussian" for name in ("target_bounds", "distances", "density_samples")},
-    **dict.fromkeys(("estimator", "exploration=widened_steps", "report=densities"), "gaussian"),
+    **dict.fromkeys(("estimator", "exploration=widened_steps", "exploration=local_search", "report=densities"), "gaussian"),
 }
 # What makes the sampler of a density small, where the sampler is not the choice itself.
 SMALL_DIFFUSION = ["sampler=diffusion", "sampler.n_steps=3", "sampler.hidden=[8]"]
@@ -33,6 +33,7 @@ SMALL_DIFFUSION = ["sampler=diffusion", "sampler.n_steps=3", "sampler.hidden=[8]
 SIZES = {
     "dag_transformer": ["sampler.width=8"],
     **dict.fromkeys(("diffusion", "variance_preserving"), ["sampler.n_steps=3", "sampler.hidden=[8]"]),
+    "flow": ["sampler.n_couplings=2", "sampler.hidden=[8]"],
 }
 UNSIZED = {"tabular", "tabular_random", "tiny_exact", "mean_field", "full_rank", "gaussian_mixture_family"}
 # Group -> how a choice is made on the command line, and what else it takes to run.

@@ -314,7 +314,9 @@ def test_mixtures_have_the_mixtures_density_and_replay_walks_back(sampler: Conti
     torch.testing.assert_close(drawn.log_behavior.exp(), wide.exp() / 4 + plain.exp() * 3 / 4, rtol=1e-10, atol=0)
     replay = BackwardRollout(WidenedSteps(0.3), 0.5, 20, "reward", 1.0)
     rng = generators(0, R)
-    first, second = (replay.collect(sampler, 8, rng, 8 * k) for k in range(2))
+    first, calls = replay.collect(sampler, 8, rng, 0), sampler.reward_calls.clone()
+    second = replay.collect(sampler, 8, rng, 8)
+    assert (sampler.reward_calls - calls).tolist() == [4, 4]  # remembered rewards are not asked for again
     check_valid(sampler, second)
     ends = first.terminal_states()
     for r in range(R):
@@ -352,6 +354,8 @@ REFUSED = {
     ("gaussian_chain", "n_layers=0"): "sampler.n_layers",
     ("gaussian_chain", "init_std=0"): "sampler.init_std",
     ("gaussian_chain", "backward=none"): "sampler.backward",
+    ("flow", "n_couplings=1"): "sampler.n_couplings",
+    ("flow", "hidden=[]"): "sampler.hidden",
     ("mean_field", "init_std=-1"): "sampler.init_std",
     ("gaussian_mixture_family", "n_components=0"): "sampler.n_components",
     ("gaussian_mixture_family", "init_spread=-1"): "sampler.init_spread",

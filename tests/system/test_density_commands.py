@@ -21,6 +21,8 @@ REFUSED = {
     "sampler=diffusion": ("sampler=DiffusionSampler", "states and actions", "sampler=mlp"),
     "target=gmm25 sampler=diffusion exploration=epsilon_uniform": ("exploration=EpsilonUniform", "exploration=widened_steps"),
     "exploration=widened_steps": ("exploration=WidenedSteps", "exploration=epsilon_uniform"),
+    "exploration=local_search": ("exploration=LocalSearch", "the gradient of log R", "exploration=backward_rollout"),
+    "target=gmm25 sampler=diffusion exploration=local_search exploration.burn_in=200": ("exploration.burn_in=200", "n_steps=200"),
     "target=gmm25 sampler=diffusion objective=flow_matching": ("objective", "summed over its parents", "every point is a parent"),
     "target=gmm25 sampler=diffusion objective=modified_detailed_balance": ("objective", "every state can stop"),
     f"{PATHWISE}": ("objective.estimator=pathwise", "estimator@objective.estimator=score"),

@@ -28,7 +28,7 @@ def shifted(steps: Tensor, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
 
 
 TILTS = {"plain": None, "widened": WidenedSteps(0.4).tilt(0), "shifted": shifted}
-DIAGONAL = [case for case in CASES if case[0] not in ("full_rank", "gaussian_mixture_family")]
+DIAGONAL = [case for case in CASES if case[0] not in ("flow", "full_rank", "gaussian_mixture_family")]
 
 
 def kernel_at(sampler: ContinuousSampler, states: Tensor, k: int, forward: bool) -> DiagonalGaussian:

@@ -19,7 +19,7 @@ from gfn_vi.core.schedules import Schedule
 from gfn_vi.core.types import Trajectories
 from gfn_vi.evaluation.exact.enumeration import as_trajectories, enumerate_paths
 from gfn_vi.exploration.base import BaseExploration
-from gfn_vi.exploration.memory import Memory
+from gfn_vi.exploration.memory import ObjectMemory, TrajectoryMemory
 from gfn_vi.exploration.mixture import Mixture, shares
 from gfn_vi.exploration.replay import BackwardRollout, Replay
 from gfn_vi.exploration.tilted import EpsilonUniform, OnPolicy, StopBias, Tempered
@@ -192,41 +192,53 @@ def identity(trajectories: Trajectories) -> list[list[tuple[object, ...]]]:
     return out
 
 
-@pytest.mark.parametrize("priority", ["uniform", "reward"])
+@pytest.mark.parametrize("priority", ["uniform", "reward", "rank"])
 def test_memory_holds_the_newest_and_returns_them_whole(priority: str) -> None:
     """First in, first out: after 4 + 7 + 5 trajectories a memory of 10 holds the last 10; all of them come back, others never."""
     sampler = make_sampler(make_target("grid3x3"), n_replicas=2)
-    memory, batches = Memory(10, priority, 1.0), drawn_batches(sampler, [4, 7, 5])
+    memory, batches = TrajectoryMemory(10, priority, 1.0, 0.01), drawn_batches(sampler, [4, 7, 5])
     assert len({batch.mask.shape[2] for batch in batches}) > 1, "of different lengths"
     for k, batch in enumerate(batches):
         memory.add(batch, seen=100 * k)
-    assert memory.size == 10
+    assert memory.size.tolist() == [10, 10]
     newest = [[row for batch in batches for row in identity(batch)[r]][-10:] for r in range(2)]
     drawn = memory.draw(400, generators(0, 2))
     for r in range(2):
         assert set(identity(drawn)[r]) == set(newest[r])
     end = drawn.mask.sum(2)[..., None, None].expand(-1, -1, 1, 2)
     assert torch.equal(drawn.terminal_states(), drawn.states.gather(2, end)[:, :, 0])
-    assert memory.mean_age(300) == pytest.approx(300 - (5 * 100 + 5 * 200) / 10)
+    assert memory.mean_age(300).tolist() == pytest.approx([300 - (5 * 100 + 5 * 200) / 10] * 2)
 
 
 def test_a_batch_larger_than_the_memory_leaves_its_newest() -> None:
     sampler = make_sampler(make_target("grid3x3"), n_replicas=2)
-    memory, (batch,) = Memory(3, "uniform", 1.0), drawn_batches(sampler, [9])
+    memory, (batch,) = TrajectoryMemory(3, "uniform", 1.0, 0.01), drawn_batches(sampler, [9])
     memory.add(batch, 0)
     for r, row in enumerate(identity(memory.draw(100, generators(0, 2)))):
         assert set(row) == set(identity(batch)[r][-3:])
 
 
-@pytest.mark.parametrize(("priority", "exponent"), [("uniform", 5.0), ("reward", 1.0), ("reward", 0.5), ("reward", -1.0)])
+# Priority, exponent, rank weight.
+PRIORITIES = [
+    *(("uniform", 5.0, 0.1), ("reward", 1.0, 0.1), ("reward", 0.5, 0.1), ("reward", -1.0, 0.1)),
+    *(("rank", 1.0, 0.1), ("rank", 1.0, 1.0)),
+]
+
+
+@pytest.mark.parametrize(("priority", "exponent", "rank_weight"), PRIORITIES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_memory_draws_in_proportion_to_the_power_of_the_reward(priority: str, exponent: float, dtype: torch.dtype) -> None:
+def test_memory_draws_in_proportion_to_its_weights(
+    priority: str, exponent: float, rank_weight: float, dtype: torch.dtype
+) -> None:
+    """Equal, the power of the reward, or 1 / (k n + rank); the memory is not full, and what it has no item for is never drawn."""
     sampler = make_sampler(make_target("grid3x3"), n_replicas=2)
-    memory, (batch,) = Memory(12, priority, exponent), drawn_batches(sampler, [12])
+    memory, (batch,) = TrajectoryMemory(20, priority, exponent, rank_weight), drawn_batches(sampler, [12])
     distinct = replace(batch, log_reward=torch.linspace(-1, 2, 12).expand(2, -1).to(dtype))
     memory.add(distinct, 0)
     drawn = memory.draw(N_DRAWN, generators(2, 2, dtype=dtype))
     weights = (distinct.log_reward[0].double() * (exponent if priority == "reward" else 0)).exp()
+    if priority == "rank":
+        weights = 1 / (rank_weight * 12 + torch.arange(12).flip(0).double())  # rewards rise: the last has rank 0
     for r in range(2):
         place = torch.bucketize(drawn.log_reward[r], distinct.log_reward[0].contiguous())
         counts = torch.bincount(place, minlength=12)
@@ -241,13 +253,13 @@ def test_replay_mixes_fresh_and_remembered(fraction: float) -> None:
     replay = Replay(OnPolicy(), fraction, capacity=1000, priority="uniform", exponent=1.0)
     rng = generators(1, 2)
     first = replay.collect(sampler, 8, rng, 0)
-    assert replay.memory.size == 8
+    assert replay.memory.size.tolist() == [8, 8]
     stored = [set(row) for row in identity(first)]
     for step in range(1, 5):
         calls = sampler.reward_calls.clone()
         batch = replay.collect(sampler, 8, rng, 8 * step)
         n_fresh = 8 - round(8 * fraction)
-        assert replay.memory.size == 8 + n_fresh * step
+        assert replay.memory.size.tolist() == [8 + n_fresh * step] * 2
         assert (sampler.reward_calls - calls).tolist() == [n_fresh, n_fresh]  # replayed rewards are not asked for again
         for r, row in enumerate(identity(batch)):
             assert set(row[n_fresh:]) <= stored[r]
@@ -258,13 +270,34 @@ def test_replay_mixes_fresh_and_remembered(fraction: float) -> None:
     assert statistics["replay_age"].tolist() == pytest.approx([sum(ages) / len(ages)] * 2)
 
 
+def test_object_memory_keeps_what_each_replica_wants() -> None:
+    """Replicas store different numbers of objects; each holds its own newest, with their rewards and ages."""
+    memory, stored = ObjectMemory(5, "uniform", 1.0, 0.01), [[], []]
+    rng = generators(4, 2)
+    for step, share in enumerate((0.0, 0.3, 0.9, 0.6)):
+        objects = rng.normal(7, 3)
+        keep = rng.uniform(7) < share
+        keep[0, 2] = keep[1, 2:4] = True
+        memory.add(objects, objects.sum(-1), 10 * step, keep)
+        for r in range(2):
+            stored[r] = [*stored[r], *((tuple(x), 10 * step) for x in objects[r, keep[r]].tolist())][-5:]
+        assert memory.size.tolist() == [len(stored[0]), len(stored[1])]
+        assert memory.mean_age(40).tolist() == pytest.approx([40 - sum(age for _, age in row) / len(row) for row in stored])
+        drawn, log_reward = memory.draw(200, rng)
+        torch.testing.assert_close(log_reward, drawn.sum(-1), **EXACT)
+        for r in range(2):
+            assert set(map(tuple, drawn[r].tolist())) == {x for x, _ in stored[r]}
+
+
 @torch.no_grad()
 def test_backward_rollouts_reach_the_remembered_objects_by_new_paths() -> None:
     sampler = make_sampler(make_target("grid3x3"), n_replicas=2)
     exploration = BackwardRollout(OnPolicy(), 0.5, capacity=1000, priority="uniform", exponent=1.0)
-    rng = generators(1, 2)
+    rng = generators(2, 2)
     first = exploration.collect(sampler, 40, rng, 0)
+    calls = sampler.reward_calls.clone()
     batch = exploration.collect(sampler, 40, rng, 40)
+    assert (sampler.reward_calls - calls).tolist() == [20, 20]  # remembered rewards are not asked for again
     known = [set(map(tuple, row)) for row in first.terminal_states().tolist()]
     paths = [set(row) for row in path_keys(first)]
     recalled = batch.select(torch.arange(20, 40).expand(2, -1))

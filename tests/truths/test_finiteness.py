@@ -24,7 +24,7 @@ from torch import Tensor
 
 from gfn_vi.core.protocols import Objective
 from gfn_vi.core.types import Evaluation, Need, Trajectories, pad_steps
-from gfn_vi.exploration.memory import Memory
+from gfn_vi.exploration.memory import TrajectoryMemory
 from gfn_vi.objectives.penalties import Huber, LogCosh, Penalty, Square
 from gfn_vi.objectives.variational import Variational
 
@@ -196,10 +196,10 @@ def test_memory_returns_padding_as_it_was() -> None:
     """Storing batches of different lengths pads them; what comes back evaluates the same."""
     target = make_target("tiny_dag")
     sampler = make_sampler(target, n_replicas=2)
-    memory, rng = Memory(40, "uniform", 1.0), generators(3, 2)
+    memory, rng = TrajectoryMemory(40, "uniform", 1.0, 0.01), generators(3, 2)
     batches = [sampler.rollout(n, rng) for n in (1, 20, 3)]
     for batch in batches:
         memory.add(batch, 0)
-    stored = memory.stored.select(torch.arange(24).expand(2, -1))
+    stored = Trajectories(**memory.stored, log_behavior=None).select(torch.arange(24).expand(2, -1))
     expected = torch.cat([sampler.evaluate(b).log_ratio() for b in batches], 1)
     torch.testing.assert_close(sampler.evaluate(stored).log_ratio(), expected, rtol=1e-13, atol=0)

@@ -159,7 +159,7 @@ def optimal(name: str) -> tuple[ContinuousSampler, float]:
     return make(name, *overrides, target=GaussianDensity(torch.zeros(2), std**2 * torch.eye(2).double(), LOG_Z)), LOG_Z
 
 
-@pytest.mark.parametrize("name", ["diffusion", "variance_preserving", "gaussian_chain", "mean_field", "full_rank"])
+@pytest.mark.parametrize("name", ["diffusion", "variance_preserving", "gaussian_chain", "mean_field", "full_rank", "flow"])
 def test_sticking_the_landing_has_no_variance_at_the_optimum(name: str) -> None:
     """Every trajectory gives gradient 0 then, and l is -log Z on each; the gradient along the noise still varies."""
     sampler, log_Z = optimal(name)

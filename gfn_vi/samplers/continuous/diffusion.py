@@ -22,6 +22,7 @@ from gfn_vi.samplers.continuous.networks import StepNetwork, TimeNetwork, check_
 from gfn_vi.samplers.continuous.processes import Process
 from gfn_vi.samplers.continuous.reference import LinearReference
 from gfn_vi.samplers.continuous.sampler import ContinuousSampler, Kernels, LogFlows
+from gfn_vi.samplers.continuous.training_grid import TrainingGrid
 
 # What a grid makes of the process, besides the reference.
 TABLES = ("gain", "moves", "times")
@@ -50,6 +51,8 @@ class DiffusionSampler(ContinuousSampler):
         start_std: float | None,
         end_time: float,
         grid: str | Sequence[float],
+        training_grid: str | None,
+        training_steps: int | None,
         noise: str,
         sigma: float,
         sigma_end: float | None,
@@ -77,6 +80,11 @@ class DiffusionSampler(ContinuousSampler):
         self.log_variance_range = log_variance_range
         self.process = Process(process, start_std, end_time, noise, sigma, sigma_end)
         self._discretize(n_steps, grid)
+        self.training_grid = None
+        if training_grid is not None or training_steps is not None:
+            steps = n_steps if training_steps is None else training_steps
+            self.training_grid = TrainingGrid(training_grid, steps, self.process, self.process.times(n_steps, grid))
+            self.has_changing_steps = self.training_grid.kind == "random"
         for name in ("drift_scores", "clipped_scores"):
             self.register_buffer(name, torch.zeros(len(rng), dtype=torch.long))
 
@@ -95,6 +103,12 @@ class DiffusionSampler(ContinuousSampler):
         self.reference = LinearReference(steps.shrinkage, steps.noise)
         for name in TABLES:
             self.register_buffer(name, torch.tensor(getattr(steps, name), dtype=torch.float64), persistent=False)
+
+    def in_training(self, seen: int) -> Self:
+        """Return the sampler on the times of this batch, where training has times of its own."""
+        if self.training_grid is None:
+            return self
+        return self.on_grid(self.training_grid.n_steps, self.training_grid.times(seen))
 
     def on_grid(self, n_steps: int, grid: str | Sequence[float]) -> Self:
         """Return a sampler of the same process on other times: parameters and counters are those of this one, not copies."""

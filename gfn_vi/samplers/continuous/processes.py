@@ -55,10 +55,8 @@ class Process:
 
     def on_grid(self, n_steps: int, grid: str | Sequence[float]) -> Discretization:
         """Return the steps; raise ConfigError for a grid that is not increasing or not of n_steps, a start included."""
-        n_intervals = n_steps - (self.start_std is not None)
-        enough = is_whole(n_steps) and n_intervals >= 1
-        require(enough, "sampler.n_steps", n_steps, "expected a whole number >= 1, or >= 2 with sampler.start_std")
-        times = self._times(n_intervals, grid)
+        times = self.times(n_steps, grid)
+        n_intervals = len(times) - 1
         progress = [(time - times[0]) / (times[-1] - times[0]) for time in times]
         steps = [b - a for a, b in pairwise(times)]
         levels = [self._sigma(passed) for passed in progress[:-1]]
@@ -76,7 +74,11 @@ class Process:
             return Discretization(shrinkage, stds, gain, moves, progress)
         return Discretization([1.0, *shrinkage], [self.start_std, *stds], [0.0, *gain], [0.0, *moves], [0.0, *progress])
 
-    def _times(self, n_intervals: int, grid: str | Sequence[float]) -> list[float]:
+    def times(self, n_steps: int, grid: str | Sequence[float]) -> list[float]:
+        """Return the times between which the process moves, one less where n_steps has a start; errors are those of on_grid."""
+        n_intervals = n_steps - (self.start_std is not None)
+        enough = is_whole(n_steps) and n_intervals >= 1
+        require(enough, "sampler.n_steps", n_steps, "expected a whole number >= 1, or >= 2 with sampler.start_std")
         if isinstance(grid, str):
             require(grid == "uniform", "sampler.grid", grid, "expected uniform, or a list of increasing times")
             return [self.end_time * i / n_intervals for i in range(n_intervals + 1)]

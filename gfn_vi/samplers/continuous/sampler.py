@@ -121,7 +121,7 @@ class ContinuousSampler(BaseSampler):
         return self._trajectories(states, torch.cat(log_probs, 2).sum(-1))
 
     @torch.no_grad()
-    def backward_rollout(self, terminals: Tensor, rng: ReplicaGenerators) -> Trajectories:
+    def backward_rollout(self, terminals: Tensor, rng: ReplicaGenerators, log_reward: Tensor | None = None) -> Trajectories:
         """Draw tau from P_B(. | x) for terminals [R, B, d]; log_behavior is None: who chose x is not known here."""
         batch = terminals.shape[1]
         states = terminals.new_zeros(self.n_replicas, batch, self.n_steps + 1, self.dim)
@@ -131,14 +131,15 @@ class ContinuousSampler(BaseSampler):
             for k in range(self.n_steps - 1, 0, -1):
                 kernel = kernels(slice(k, k + 1), states[:, :, k + 1 : k + 2], None)
                 states[:, :, k] = kernel.draw(noise[:, k - 1, :, None])[0][:, :, 0]
-        return self._trajectories(states, None)
+        return self._trajectories(states, None, log_reward)
 
-    def _trajectories(self, states: Tensor, log_behavior: Tensor | None) -> Trajectories:
+    def _trajectories(self, states: Tensor, log_behavior: Tensor | None, log_reward: Tensor | None = None) -> Trajectories:
         n_replicas, batch, _, _ = states.shape
         # the states say everything that was done: an action has no numbers of its own
         actions = states.new_zeros(n_replicas, batch, self.n_steps, 0)
         mask = torch.ones(n_replicas, batch, self.n_steps, dtype=torch.bool, device=states.device)
-        return Trajectories(states, actions, mask, self.log_reward(states[:, :, -1]), log_behavior)
+        log_reward = self.log_reward(states[:, :, -1]) if log_reward is None else log_reward
+        return Trajectories(states, actions, mask, log_reward, log_behavior)
 
     @torch.no_grad()
     def log_density(self, trajectories: Trajectories, tilt: GaussianTilt | None = None) -> Tensor:

@@ -106,13 +106,13 @@ class DiscreteSampler(BaseSampler):
         return self._trajectories(path, path.log_prob)
 
     @torch.no_grad()
-    def backward_rollout(self, terminals: Tensor, rng: ReplicaGenerators) -> Trajectories:
+    def backward_rollout(self, terminals: Tensor, rng: ReplicaGenerators, log_reward: Tensor | None = None) -> Trajectories:
         """Draw trajectories [R, B] from P_B(. | x) for x [R, B, *state]; log_behavior is None: x was chosen elsewhere."""
         path = backward_path(self.target, self.backward_log_probs, terminals, self.dtype, rng)
-        return self._trajectories(path, None)
+        return self._trajectories(path, None, log_reward)
 
-    def _trajectories(self, path: Path, log_behavior: Tensor | None) -> Trajectories:
-        log_reward = self.log_reward(path.states[:, :, -1])
+    def _trajectories(self, path: Path, log_behavior: Tensor | None, log_reward: Tensor | None = None) -> Trajectories:
+        log_reward = self.log_reward(path.states[:, :, -1]) if log_reward is None else log_reward
         return Trajectories(path.states, path.actions, path.mask, log_reward, log_behavior)
 
     @torch.no_grad()
