@@ -44,7 +44,7 @@ def _built(config: Any, key: str, supplied: Mapping[str, Any] | None = None) -> 
     plain: Any = OmegaConf.to_container(config) if OmegaConf.is_config(config) else config
     is_node = isinstance(plain, dict) and plain.get("_target_") is not None
     require(is_node, key, plain, "expected a config with a _target_: choose one of its group, see --help")
-    check_signatures(plain, key, tuple(supplied or ()))
+    check_signatures(plain, key, tuple(supplied or ()), _choices())
     try:
         if supplied is None:
             return instantiate(config, _convert_="all")
@@ -56,6 +56,13 @@ def _built(config: Any, key: str, supplied: Mapping[str, Any] | None = None) -> 
         if isinstance(cause, ValueError):
             raise ConfigError(key, plain["_target_"], f"cannot be built: {str(cause).splitlines()[0]}") from error
         raise cause from None
+
+
+def _choices() -> list[str]:
+    """Return "group@place" of each choice that Hydra made for this process; none in a program that composes by itself."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return list(map(str, HydraConfig.get().runtime.choices)) if HydraConfig.initialized() else []
 
 
 def _cause(error: BaseException) -> BaseException:
