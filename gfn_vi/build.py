@@ -105,6 +105,9 @@ def check_numbers(config: DictConfig) -> None:
         node = OmegaConf.select(config, key)
         expected = "a group of keys; give each of its keys its own value" if key in ("trainer", "checkpoint") else "a choice"
         require(OmegaConf.is_dict(node), key, node, f"expected {expected}, see --help")
+    for key in ("evaluation.metrics", "evaluation.observers", "evaluation.reports"):
+        node = OmegaConf.select(config, key)
+        require(OmegaConf.is_dict(node), key, node, f"expected a group of keys; one less is {key}.NAME=null")
     require(config.progress in (None, True, False), "progress", config.progress, "expected true, false or null")
     whole = {
         "replicas": 1,
@@ -170,14 +173,27 @@ def build_target(config: DictConfig, device: torch.device, key: str = "target") 
     return moved
 
 
-def _require_members(part: object, protocol: type, key: str, found: object) -> None:
-    """ConfigError that lists the members of the protocol that `part` lacks."""
+def _lacking(part: object, protocol: type) -> list[str]:
+    """Return the members of the protocol that `part` lacks."""
     # Not isinstance(part, protocol): it would compute every property, and say nothing of what is missing.
     wanted = [name for base in protocol.__mro__ for name in (*vars(base).get("__annotations__", ()), *vars(base))]
     absent = object()
     public = sorted({name for name in wanted if not name.startswith("_")})
-    lacking = [name for name in public if inspect.getattr_static(part, name, absent) is absent]
+    return [name for name in public if inspect.getattr_static(part, name, absent) is absent]
+
+
+def _require_members(part: object, protocol: type, key: str, found: object) -> None:
+    """Raise ConfigError, which lists what is missing, unless `part` has all members of the protocol."""
+    lacking = _lacking(part, protocol)
     require(not lacking, key, found, f"lacks {', '.join(lacking)} of {protocol.__name__} (gfn_vi/core/protocols.py)")
+
+
+def _require_family(metric: BaseMetric, target: DiscreteTarget, key: str) -> None:
+    """Raise ConfigError unless the target is of the family that the metric measures."""
+    lacking = [] if metric.family is None else _lacking(target, metric.family)
+    missing = f"{type(target).__name__} lacks {', '.join(lacking)} of {getattr(metric.family, '__name__', '')}"
+    instead = f"{metric.family_choice}, or " if metric.family_choice else ""
+    require(not lacking, key, type(metric).__name__, f"{missing}; use {instead}an evaluation without this metric")
 
 
 def build_metrics(config: DictConfig, target: DiscreteTarget, sampler: Any) -> tuple[list[BaseMetric], list[str]]:
@@ -193,6 +209,7 @@ def build_metrics(config: DictConfig, target: DiscreteTarget, sampler: Any) -> t
         key = f"evaluation.metrics.{name}"
         metric = _built(entry, key)
         require(isinstance(metric, BaseMetric), key, entry.get("_target_"), "expected a gfn_vi.evaluation.base.BaseMetric")
+        _require_family(metric, target, key)
         # asked for here and not above: listing takes a while
         if metric.kind == "exact" and state_graph_of(target) is None:
             remarks.append(

@@ -79,7 +79,16 @@ REFUSED = {
         "expected one of elbo, ess, eubo, jsd",
     ),
     "evaluation.headline.metric=jsd": ("evaluation.headline.metric: ", "has no keys", "evaluation.headline=..."),
+    "evaluation.metrics=null": ("evaluation.metrics=None", "group of keys", "evaluation.metrics.NAME=null"),
+    "evaluation.observers=null": ("evaluation.observers=None", "group of keys"),
+    "evaluation.reports=null": ("evaluation.reports=None", "group of keys"),
     # parts that do not fit
+    "+metric@evaluation.metrics.edges=graphs": (
+        "evaluation.metrics.edges=GraphMetrics",
+        "Hypergrid lacks adjacency, held_out_log_likelihood, ",
+        "of GraphTarget",
+        "use target=dag",
+    ),
     "objective=detailed_balance sampler.flow=false": ("sampler.flow=False", "sampler.flow=null"),
     "objective=wake_sleep baseline@objective.baseline=leave_one_out": ("objective.baseline", "baseline=none"),
     "objective=chi_square baseline@objective.baseline=global_log_z": ("objective.baseline", "baseline=leave_one_out"),
