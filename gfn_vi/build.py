@@ -213,7 +213,7 @@ def build_metrics(config: DictConfig, target: DiscreteTarget, sampler: Any) -> t
         # asked for here and not above: listing takes a while
         if metric.kind == "exact" and state_graph_of(target) is None:
             remarks.append(
-                f"exact metrics are off ({name}): the target is not enumerable within target.max_enumerated_states; "
+                f"{key} is off: the target is not enumerable within target.max_enumerated_states; "
                 f"using {config.evaluation.n_samples} samples per evaluation instead"
             )
             metric = _built(config.evaluation.fallback, "evaluation.fallback")
