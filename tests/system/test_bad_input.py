@@ -78,7 +78,10 @@ REFUSED = {
         "evaluation.headline.metric=sampled_elbo",
         "expected one of elbo, ess, eubo, jsd",
     ),
-    "evaluation.headline.metric=jsd": ("evaluation.headline.metric: ", "has no keys", "evaluation.headline=..."),
+    "evaluation.headline.metric=jsd": (
+        "evaluation.headline.metric: ",
+        "as a whole, evaluation.headline={metric:...,direction:...,worst:...,words:...}",
+    ),
     "evaluation.metrics=null": ("evaluation.metrics=None", "group of keys", "evaluation.metrics.NAME=null"),
     "evaluation.observers=null": ("evaluation.observers=None", "group of keys"),
     "evaluation.reports=null": ("evaluation.reports=None", "group of keys"),
