@@ -365,16 +365,19 @@ def build_trainer(config: DictConfig) -> tuple[Trainer, list[str]]:
     return Trainer(parts, build_budget(config), config.seed, config.replicas, device, dtype), remarks
 
 
-def find_recorded(config: DictConfig, name: str, key: str) -> Headline | None:
+def find_recorded(config: DictConfig, name: str | None, key: str) -> Headline | None:
     """Refuse a name under which no run of `config` records numbers; return the headline that declares it, None without one.
 
-    key: where the name was given. Nothing is measured: metrics say what they record, one update on the CPU what training does.
+    name: None for the headline of the run itself; key: where the name was given. Nothing is measured: metrics say what they
+    record, one update on the CPU what training does.
     """
     from gfn_vi.evaluation.base import recorded_names
 
     config = config.copy()
     config.device = "cpu"  # a sweep may be started where its jobs' devices are not
     trainer, _ = build_trainer(config)
+    if name is None:
+        return trainer.parts.headline
     metrics: Any = trainer.parts.metrics
     known = recorded_names(metrics, trainer.parts.target)
     if known is not None and name not in known:

@@ -248,8 +248,10 @@ REFUSED = {
     "hydra.sweeper.storage=foo://bar": ("foo://bar", "hydra.sweeper.storage"),
     "evaluation=sampled": ("hydra.sweeper.metric=jsd: these runs do not record it", "expected one of"),
     "hydra.sweeper.metric=los": ("hydra.sweeper.metric=los", "did you mean loss"),
-    "hydra.sweeper.metric=loss hydra.sweeper.direction=null": ("hydra.sweeper.direction=None", "loss is no headline"),
-    "hydra.sweeper.direction=up": ("hydra.sweeper.direction=up", "minimize, maximize"),
+    "hydra.sweeper.metric=loss hydra.sweeper.direction=null": ("hydra.sweeper.direction=null", "loss is no headline"),
+    "hydra.sweeper.direction=up": ("error: hydra.sweeper.direction=up", "minimize, maximize"),
+    "hydra.sweeper.direction=maximize": ("error: hydra.sweeper.direction=maximize", "a lower jsd is better"),
+    "hydra.sweeper.direction=maximize hydra.sweeper.metric=null": ("error: hydra.sweeper.direction=maximize", "a lower jsd"),
     "+target.foo=1,2": ("target.foo", "no such key"),
 }
 
@@ -262,5 +264,5 @@ def test_what_cannot_be_searched_is_refused_in_one_line(arguments: str, tmp_path
     assert "Traceback" not in done.err
     for words in REFUSED[arguments]:
         assert words in done.err
-    if "metric" in arguments or "evaluation" in arguments:  # before any trial
+    if any(word in arguments for word in ("metric", "evaluation", "direction")):  # before any trial
         assert not (tmp_path / "outputs").exists()
