@@ -46,7 +46,7 @@ def _built(config: Any, key: str, supplied: Mapping[str, Any] | None = None) -> 
     plain: Any = OmegaConf.to_container(config) if OmegaConf.is_config(config) else config
     is_node = isinstance(plain, dict) and plain.get("_target_") is not None
     require(is_node, key, plain, "expected a config with a _target_: choose one of its group, see --help")
-    check_signatures(plain, key, tuple(supplied or ()))
+    check_signatures(plain, key, tuple(supplied or ()), _choices())
     try:
         if supplied is None:
             return instantiate(config, _convert_="all")
@@ -58,6 +58,13 @@ def _built(config: Any, key: str, supplied: Mapping[str, Any] | None = None) -> 
         if isinstance(cause, ValueError):
             raise ConfigError(key, plain["_target_"], f"cannot be built: {str(cause).splitlines()[0]}") from error
         raise cause from None
+
+
+def _choices() -> list[str]:
+    """Return "group@place" of each choice that Hydra made for this process; none in a program that composes by itself."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return list(map(str, HydraConfig.get().runtime.choices)) if HydraConfig.initialized() else []
 
 
 def _cause(error: BaseException) -> BaseException:
@@ -100,6 +107,9 @@ def check_numbers(config: DictConfig) -> None:
         node = OmegaConf.select(config, key)
         expected = "a group of keys; give each of its keys its own value" if key in ("trainer", "checkpoint") else "a choice"
         require(OmegaConf.is_dict(node), key, node, f"expected {expected}, see --help")
+    for key in ("evaluation.metrics", "evaluation.observers", "evaluation.reports"):
+        node = OmegaConf.select(config, key)
+        require(OmegaConf.is_dict(node), key, node, f"expected a group of keys; one less is {key}.NAME=null")
     require(config.progress in (None, True, False), "progress", config.progress, "expected true, false or null")
     whole = {
         "replicas": 1,
@@ -205,14 +215,27 @@ def check_tilts(config: DictConfig, sampler: Any, exploration: Exploration) -> N
         raise ConfigError("exploration", name, f"{found}; use {use}, or exploration=on_policy")
 
 
-def _require_members(part: object, protocol: type, key: str, found: object) -> None:
-    """ConfigError that lists the members of the protocol that `part` lacks."""
+def _lacking(part: object, protocol: type) -> list[str]:
+    """Return the members of the protocol that `part` lacks."""
     # Not isinstance(part, protocol): it would compute every property, and say nothing of what is missing.
     wanted = [name for base in protocol.__mro__ for name in (*vars(base).get("__annotations__", ()), *vars(base))]
     absent = object()
     public = sorted({name for name in wanted if not name.startswith("_")})
-    lacking = [name for name in public if inspect.getattr_static(part, name, absent) is absent]
+    return [name for name in public if inspect.getattr_static(part, name, absent) is absent]
+
+
+def _require_members(part: object, protocol: type, key: str, found: object) -> None:
+    """Raise ConfigError, which lists what is missing, unless `part` has all members of the protocol."""
+    lacking = _lacking(part, protocol)
     require(not lacking, key, found, f"lacks {', '.join(lacking)} of {protocol.__name__} (gfn_vi/core/protocols.py)")
+
+
+def _require_family(metric: BaseMetric, target: Target, key: str) -> None:
+    """Raise ConfigError unless the target is of the family that the metric measures."""
+    lacking = [] if metric.family is None else _lacking(target, metric.family)
+    missing = f"{type(target).__name__} lacks {', '.join(lacking)} of {getattr(metric.family, '__name__', '')}"
+    instead = f"{metric.family_choice}, or " if metric.family_choice else ""
+    require(not lacking, key, type(metric).__name__, f"{missing}; use {instead}an evaluation without this metric")
 
 
 def build_quadrature(config: Any, key: str) -> Any:
@@ -234,18 +257,16 @@ def build_metrics(config: DictConfig, target: Target, sampler: Any, quadrature: 
         key = f"evaluation.metrics.{name}"
         metric = _built(entry, key)
         require(isinstance(metric, BaseMetric), key, entry.get("_target_"), "expected a gfn_vi.evaluation.base.BaseMetric")
+        _require_family(metric, target, key)
         if metric.kind == "reference" and not getattr(target, "has_exact_samples", False):
-            remarks.append(f"{name} is off: it compares with exact samples, and nobody can draw them from this target")
+            remarks.append(f"{key} is off: it compares with exact samples, and nobody can draw them from this target")
             continue
         # asked for here and not above: listing takes a while
         if metric.kind == "exact" and obstacle is unknown:
             obstacle = why_not_exact(target, sampler, quadrature)
         if metric.kind == "exact" and obstacle is not None:
             if obstacle:
-                remarks.append(
-                    f"exact metrics are off ({name}): {obstacle}; "
-                    f"using {config.evaluation.n_samples} samples per evaluation instead"
-                )
+                remarks.append(f"{key} is off: {obstacle}; using {config.evaluation.n_samples} samples per evaluation instead")
             metric = _built(config.evaluation.fallback, "evaluation.fallback")
             if any(type(other) is type(metric) for other in metrics):
                 continue
@@ -405,16 +426,19 @@ def build_trainer(config: DictConfig) -> tuple[Trainer, list[str]]:
     return Trainer(parts, build_budget(config), config.seed, config.replicas, device, dtype), remarks
 
 
-def find_recorded(config: DictConfig, name: str, key: str) -> Headline | None:
+def find_recorded(config: DictConfig, name: str | None, key: str) -> Headline | None:
     """Refuse a name under which no run of `config` records numbers; return the headline that declares it, None without one.
 
-    key: where the name was given. Nothing is measured: metrics say what they record, one update on the CPU what training does.
+    name: None for the headline of the run itself; key: where the name was given. Nothing is measured: metrics say what they
+    record, one update on the CPU what training does.
     """
     from gfn_vi.evaluation.base import recorded_names
 
     config = config.copy()
     config.device = "cpu"  # a sweep may be started where its jobs' devices are not
     trainer, _ = build_trainer(config)
+    if name is None:
+        return trainer.parts.headline
     metrics: Any = trainer.parts.metrics
     known = recorded_names(metrics, trainer.parts.target)
     if known is not None and name not in known:

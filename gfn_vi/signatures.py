@@ -7,6 +7,7 @@ own classes too. Annotations that say more than plain numbers, texts, lists and 
 from __future__ import annotations
 
 import collections.abc
+import dataclasses
 import difflib
 import importlib
 import inspect
@@ -40,20 +41,21 @@ def nearest(word: str, choices: Collection[str]) -> str:
     return f"; expected one of {', '.join(shown)}{', ...' if len(shown) < len(choices) else ''}" if shown else ""
 
 
-def check_signatures(config: object, key: str, supplied: Sequence[str] = ()) -> None:
+def check_signatures(config: object, key: str, supplied: Sequence[str] = (), choices: Collection[str] = ()) -> None:
     """Compare each `_target_` node at or below `config` (plain containers) with the signature of what it names.
 
-    key: dotted config key of the node; supplied: arguments that the program adds to the outermost one.
+    key: dotted config key of the node; supplied: arguments that the program adds to the outermost one; choices: "group@place" of
+    each choice that the configuration is made of, for the advice where the name of a choice was given as a value.
     Raises ConfigError for an unknown class, an unknown or missing argument, or a value of another type.
     """
     if isinstance(config, Mapping):
         if config.get("_target_") is not None:
-            _check_node(config, key, supplied)
+            _check_node(config, key, supplied, choices)
         for name, value in config.items():
-            check_signatures(value, f"{key}.{name}")
+            check_signatures(value, f"{key}.{name}", (), choices)
     elif isinstance(config, list):
         for i, value in enumerate(config):
-            check_signatures(value, f"{key}[{i}]")
+            check_signatures(value, f"{key}[{i}]", (), choices)
 
 
 def located(path: object, key: str) -> Any:
@@ -85,7 +87,7 @@ def _deepest_module(parts: list[str], key: str) -> tuple[Any, int]:
     return found, len(parts)
 
 
-def _check_node(config: Mapping[Any, Any], key: str, supplied: Sequence[str]) -> None:
+def _check_node(config: Mapping[Any, Any], key: str, supplied: Sequence[str], choices: Collection[str]) -> None:
     factory = located(config["_target_"], f"{key}._target_")
     open_methods = ", ".join(sorted(getattr(factory, "__abstractmethods__", ()))) if inspect.isclass(factory) else ""
     require(not open_methods, f"{key}._target_", config["_target_"], f"the class does not define {open_methods}")
@@ -113,7 +115,8 @@ def _check_node(config: Mapping[Any, Any], key: str, supplied: Sequence[str]) ->
             continue
         if argument in given:
             value, hint = given[argument], hints.get(argument, Any)
-            require(fits(value, hint), f"{key}.{argument}", value, f"expected {in_words(hint)}")
+            place = f"{key}.{argument}"
+            require(fits(value, hint), place, value, f"expected {in_words(hint)}{_as_choice(place, value, choices)}")
         elif parameter.default is inspect.Parameter.empty and argument not in supplied:
             hint = hints.get(argument, Any)
             raise ConfigError(f"{key}.{argument}", "nothing", f"{name} needs {in_words(hint)}: set {key}.{argument}=...")
@@ -137,8 +140,21 @@ def fits(value: object, hint: Any) -> bool:  # noqa: PLR0911 - one line per kind
     if (origin or hint) in MAPPINGS:
         entries = inner if len(inner) == 2 else (Any, Any)
         return isinstance(value, Mapping) and all(fits(k, entries[0]) and fits(v, entries[1]) for k, v in value.items())
-    # An object: built from a node of its own, or by the constructor from a text or a list.
-    return isinstance(value, (str, list, Mapping))
+    # An object: built from a node of its own, or by the constructor from a list, or from a text unless it is a part.
+    return isinstance(value, (list, Mapping)) or (isinstance(value, str) and not _is_part(origin or hint))
+
+
+def _is_part(kind: Any) -> bool:
+    """Return whether the class is an interface or a record, whose objects have choices of their own and are made of no text."""
+    if getattr(kind, "_is_protocol", False) or dataclasses.is_dataclass(kind):
+        return True
+    return inspect.isabstract(kind) and not issubclass(str, kind)
+
+
+def _as_choice(key: str, value: object, choices: Collection[str]) -> str:
+    """Return how a choice is made for the key where a text was given as its value; "" where nothing is chosen there."""
+    made = next((choice for choice in choices if choice.partition("@")[2] == key), None)
+    return f"; a choice is made with {made}={value}" if isinstance(value, str) and made is not None else ""
 
 
 def _fits_plain(value: object, hint: type) -> bool:
@@ -172,4 +188,5 @@ def in_words(hint: Any) -> str:  # noqa: PLR0911 - one line per kind of annotati
         return f"a list [...]{entries}"
     if (origin or hint) in MAPPINGS:
         return "a mapping {...}"
-    return f"a config with a _target_ for {getattr(hint, '__name__', 'a callable')}"
+    is_callable = origin is collections.abc.Callable
+    return f"a config with a _target_ for {'a function' if is_callable else getattr(hint, '__name__', 'an object')}"

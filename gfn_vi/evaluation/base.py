@@ -20,12 +20,15 @@ class BaseMetric(ABC):
     trajectories of P_F), or "any". headline: the number that a run is judged by where this metric is the first of the strongest
     kind that has one. summary: the names that a run's last line shows. every: trajectories per replica between measurements,
     None: at every evaluation. roles: at least one of them has to have parameters.
-    needs: what it asks of sampler and target, by the key below the metric's own.
+    needs: what it asks of sampler and target, by the key below the metric's own. family: the protocol of
+    gfn_vi.core.protocols that a target has to have, None for any; family_choice: an override that chooses a target of the family.
     """
 
     kind: ClassVar[str] = "any"
     headline: ClassVar[Headline | None] = None
     summary: ClassVar[tuple[str, ...]] = ()
+    family: ClassVar[type | None] = None
+    family_choice: ClassVar[str] = ""
     n_samples: int | None = None
     every: int | None = None
     roles: Sequence[Role] = ()

@@ -13,6 +13,8 @@ from gfn_vi.signatures import suggestion
 
 # Launcher that a preset of ours builds on -> the extra of this package that installs its plugin.
 EXTRAS = {"joblib": "local", "submitit_slurm": "slurm", "submitit_local": "slurm", "ray_plugin": "ray"}
+# A key that is null until it is given a value as a whole -> the form of that value.
+FORMS = {"evaluation.headline": "{metric:...,direction:...,worst:...,words:...}"}
 
 
 def in_one_line(error: BaseException) -> str:
@@ -74,5 +76,5 @@ def _unknown_key(cause: OmegaConfBaseException) -> str | None:
     names = [str(name) for name in node]
     place = key.rpartition(".")[0] or "the top level"
     if not names:
-        return f"{key}: {place} has no keys: give it a value as a whole, {place}=..."
+        return f"{key}: {place} has no keys: give it a value as a whole, {place}={FORMS.get(place, '...')}"
     return f"{key}: no such key{suggestion(str(cause.key), names)}; keys of {place}: {', '.join(names)} (one more: +{key}=...)"

@@ -22,7 +22,8 @@ def result_line(trainer: Trainer, label: str) -> str:
             parts.append(f"{name} {statistics.median(values):.3g}{spread}")
     n = trainer.n_replicas
     replicas = f", {n} replicas: median (range)" if n > 1 else ""
-    return f"{label}: {', '.join(parts)}; {trainer.seen} trajectories in {trainer.wall_seconds:.1f} s{replicas}"
+    reached = f"{', '.join(parts)}; " if parts else ""
+    return f"{label}: {reached}{trainer.seen} trajectories in {trainer.wall_seconds:.1f} s{replicas}"
 
 
 def frozen_replicas(trainer: Trainer) -> str | None:

@@ -92,6 +92,11 @@ def metric_of(trial: FrozenTrial) -> str:
     return str(trial.user_attrs.get("metric", "headline"))
 
 
+def metrics_of(study: Study) -> set[str]:
+    """Return the names of the metrics that the complete trials are judged by: one, since other trials fail."""
+    return {metric_of(trial) for trial in complete(study)}
+
+
 def measured(trial: FrozenTrial) -> float | None:
     """The trial's value in the metric's own units and sign; the study holds the negative of what is to be maximized."""
     return None if trial.value is None else trial.user_attrs.get("sign", 1) * trial.value

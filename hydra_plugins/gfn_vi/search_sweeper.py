@@ -25,7 +25,7 @@ from gfn_vi.sweeps.launching import Launches, Outcome, say
 from gfn_vi.sweeps.summary import command
 from gfn_vi.sweeps.sweeper import JobSweeper
 from gfn_vi.terminal.exit_status import EXIT_FAILED, EXIT_INTERRUPTED
-from hydra_plugins.gfn_vi.judging import Judge
+from hydra_plugins.gfn_vi.judging import METRIC, Judge
 from hydra_plugins.gfn_vi.parallelism import jobs_at_a_time
 from hydra_plugins.gfn_vi.search_results import (
     Finalist,
@@ -33,6 +33,7 @@ from hydra_plugins.gfn_vi.search_results import (
     best_settings,
     complete,
     distinct,
+    metrics_of,
     overrides_of,
     ranked,
     write_results,
@@ -207,17 +208,27 @@ def _study_name(first: Job, space: Space, judge: Judge) -> str:
 def _tell(study: Study, trial: Trial, outcome: Outcome, judge: Judge) -> bool:
     """Tell the study how a trial ended: its value, infinity where it diverged, or that it failed (False)."""
     if outcome.state not in ("done", "diverged"):
-        trial.set_user_attr("error", _why(outcome))
-        say(f"trial {trial.number} failed: {outcome.job.directory}\n    {_why(outcome)}")
-        record(study, trial, None)
-        return False
-    headline, loss = judge.headline(outcome.job.directory), judge.loss(outcome.job.directory)
+        return _failed(study, trial, outcome, _why(outcome))
+    headline, compared_by = judge.headline(outcome.job.directory), metrics_of(study)
+    if not compared_by <= {headline.metric}:
+        before = " and ".join(sorted(compared_by))
+        why = f"it is judged by {headline.metric}, the trials before it by {before}: name one with {METRIC}"
+        return _failed(study, trial, outcome, why)
+    loss = judge.loss(outcome.job.directory)
     trial.set_user_attr("metric", headline.metric)
     trial.set_user_attr("sign", headline.sign)
     if outcome.error:
         trial.set_user_attr("error", outcome.error)
     record(study, trial, loss)
     return True
+
+
+def _failed(study: Study, trial: Trial, outcome: Outcome, why: str) -> bool:
+    """Record and say that the trial failed, and why; return False."""
+    trial.set_user_attr("error", why)
+    say(f"trial {trial.number} failed: {outcome.job.directory}\n    {why}")
+    record(study, trial, None)
+    return False
 
 
 def _why(outcome: Outcome) -> str:

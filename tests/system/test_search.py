@@ -165,6 +165,23 @@ def test_a_trial_that_diverges_has_the_worst_value_and_the_search_goes_on(tmp_pa
     assert [f["parameters"]["optimizer.lr_log_Z"] for f in results(tmp_path)["finalists"]] == ["0.1"]
 
 
+def test_a_trial_that_is_judged_by_another_metric_fails(tmp_path: Path) -> None:
+    """A space in which the headline changes, with a sampler that tries each choice once: numbers of two metrics never compare."""
+    changing = ("evaluation=exact,sampled", "hydra.sweeper.metric=null", "hydra.sweeper.direction=null")
+    one_point = ("optimizer.lr_forward=0.01", "optimizer.lr_log_Z=0.1", "hydra.sweeper.sampler=BruteForceSampler")
+    counts = ("hydra.sweeper.n_trials=2", "hydra.sweeper.finalists=0", "hydra.sweeper.max_failures=1")
+    done = search(tmp_path, *changing, *one_point, *counts)
+    assert done.code == 1, done
+    first, second = trials(tmp_path)
+    assert (first["state"], second["state"]) == ("complete", "fail")
+    words = {"exact": "jsd", "sampled": "sampled_elbo"}
+    own, other = words[second["evaluation"]], words[first["evaluation"]]
+    assert second["error"] == f"it is judged by {own}, the trials before it by {other}: name one with hydra.sweeper.metric"
+    assert second["error"] in done.err
+    named = search(tmp_path, *changing, *one_point, *counts, "hydra.sweeper.metric=loss", "hydra.sweeper.direction=minimize")
+    assert named.code == 0, named.err
+
+
 MY_CODE = """
 import math
 from gfn_vi.objectives.trajectory_balance import TrajectoryBalance
@@ -248,8 +265,10 @@ REFUSED = {
     "hydra.sweeper.storage=foo://bar": ("foo://bar", "hydra.sweeper.storage"),
     "evaluation=sampled": ("hydra.sweeper.metric=jsd: these runs do not record it", "expected one of"),
     "hydra.sweeper.metric=los": ("hydra.sweeper.metric=los", "did you mean loss"),
-    "hydra.sweeper.metric=loss hydra.sweeper.direction=null": ("hydra.sweeper.direction=None", "loss is no headline"),
-    "hydra.sweeper.direction=up": ("hydra.sweeper.direction=up", "minimize, maximize"),
+    "hydra.sweeper.metric=loss hydra.sweeper.direction=null": ("hydra.sweeper.direction=null", "loss is no headline"),
+    "hydra.sweeper.direction=up": ("error: hydra.sweeper.direction=up", "minimize, maximize"),
+    "hydra.sweeper.direction=maximize": ("error: hydra.sweeper.direction=maximize", "a lower jsd is better"),
+    "hydra.sweeper.direction=maximize hydra.sweeper.metric=null": ("error: hydra.sweeper.direction=maximize", "a lower jsd"),
     "+target.foo=1,2": ("target.foo", "no such key"),
 }
 
@@ -262,5 +281,5 @@ def test_what_cannot_be_searched_is_refused_in_one_line(arguments: str, tmp_path
     assert "Traceback" not in done.err
     for words in REFUSED[arguments]:
         assert words in done.err
-    if "metric" in arguments or "evaluation" in arguments:  # before any trial
+    if any(word in arguments for word in ("metric", "evaluation", "direction")):  # before any trial
         assert not (tmp_path / "outputs").exists()

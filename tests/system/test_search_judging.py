@@ -32,7 +32,13 @@ def test_the_headline_of_the_run_counts_with_its_direction(tmp_path: Path) -> No
     run = write(tmp_path, ROWS)
     assert headline_value(run) == -2.5
     assert Judge(None, None).loss(run) == 2.5
-    assert Judge(None, "minimize").loss(run) == -2.5
+    assert Judge(None, "maximize").loss(run) == 2.5
+
+
+@pytest.mark.parametrize("metric", [None, "sampled_elbo"])
+def test_a_direction_against_that_of_the_headline_is_refused(metric: str | None, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^hydra\.sweeper\.direction=minimize: a higher sampled_elbo is better"):
+        Judge(metric, "minimize").loss(write(tmp_path, ROWS))
 
 
 @pytest.mark.parametrize("row", [(64, 1, "frozen", 1.0), (64, 1, "sampled_elbo", math.nan)])
@@ -47,10 +53,10 @@ def test_any_recorded_metric_can_be_named(tmp_path: Path) -> None:
     run = write(tmp_path, ROWS)
     assert Judge("loss", "minimize").loss(run) == 8.0
     assert Judge("sampled_elbo", None).loss(run) == 2.5
-    with pytest.raises(ConfigError, match=r"^hydra\.sweeper\.direction=None: loss is no headline"):
+    with pytest.raises(ConfigError, match=r"^hydra\.sweeper\.direction=null: loss is no headline"):
         Judge("loss", None).loss(run)
     with pytest.raises(ConfigError, match=r"^hydra\.sweeper\.direction=up: .*minimize, maximize"):
-        Judge("loss", "up")
+        Judge("loss", "up").check({})
 
 
 def test_what_was_not_recorded_is_said(tmp_path: Path) -> None:

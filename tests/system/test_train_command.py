@@ -83,13 +83,18 @@ def test_the_result_line_says_what_was_reached(tmp_path: Path) -> None:
     assert outcome.err == ""
 
 
+def test_the_result_line_of_a_run_without_metrics_says_what_was_trained(tmp_path: Path) -> None:
+    outcome = train([*TINY, "evaluation.metrics.exact=null"], tmp_path)
+    assert re.match(r"trajectory_balance-on_policy-hypergrid-mlp-seed0: 32 trajectories in \d", outcome.out), outcome
+
+
 def test_too_large_to_enumerate_is_said_in_one_line(tmp_path: Path) -> None:
     outcome = train([*TINY, "target.max_enumerated_states=10", "evaluation.n_samples=32"], tmp_path)
     assert outcome.code == 0
     assert len(outcome.err.splitlines()) == 1
-    assert "exact metrics are off" in outcome.err
+    assert "evaluation.metrics.exact is off: the target is not enumerable" in outcome.err
     assert "sampled_elbo" in outcome.out
-    assert "exact metrics are off" in (tmp_path / outcome.directory / "run.log").read_text()
+    assert "evaluation.metrics.exact is off" in (tmp_path / outcome.directory / "run.log").read_text()
 
 
 def test_a_replica_that_becomes_non_finite_is_reported(tmp_path: Path) -> None:

@@ -36,6 +36,9 @@ LARGEST_CHUNK = 2**19
 class GraphMetrics(BaseMetric):
     """Metrics of edges, paths and Markov blankets, and of the distance to the true graph and to held-out rows."""
 
+    family = GraphTarget
+    family_choice = "target=dag"
+
     @torch.no_grad()
     def __call__(self, moment: Measurement) -> dict[str, Tensor]:
         """Return name -> [R] float64: X of an exact evaluation, sampled_X and sampled_X_se of a sampled one."""

@@ -58,6 +58,10 @@ class CarriedGaussian(Kernel):
         """Return what the tilted Gaussian becomes."""
         return CarriedGaussian(self.gaussian.tilted(steps, tilt), self.carry)
 
+    def smallest_std(self) -> Tensor:
+        """Refuse: it is asked for where densities are summed on a line, and couplings need two dimensions or more."""
+        raise NotImplementedError("a flow has no smallest standard deviation")
+
 
 class Couplings(nn.Module):
     """zuko's transform, which maps objects to points of the Gaussian, as a module whose call does the whole work."""
