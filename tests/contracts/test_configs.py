@@ -32,7 +32,7 @@ SMALL_DIFFUSION = ["sampler=diffusion", "sampler.n_steps=3", "sampler.hidden=[8]
 # Choice -> what makes its sampler small, where that is no MLP; and those whose sampler is small as it comes.
 SIZES = {
     "dag_transformer": ["sampler.width=8"],
-    **dict.fromkeys(("diffusion", "variance_preserving"), ["sampler.n_steps=3", "sampler.hidden=[8]"]),
+    **{name: ["sampler.n_steps=3", "sampler.hidden=[8]"] for name in ("diffusion", "variance_preserving")},
     "flow": ["sampler.n_couplings=2", "sampler.hidden=[8]"],
 }
 UNSIZED = {"tabular", "tabular_random", "tiny_exact", "mean_field", "full_rank", "gaussian_mixture_family"}
