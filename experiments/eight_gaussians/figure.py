@@ -1,8 +1,8 @@
 """Eight Gaussians (appendix of arXiv 2210.00580): squared MMD of five objectives, on-policy and widened, at each number of steps.
 
 (a) Squared MMD to exact samples. Lines are a statistic over replicas (median by default), broken on-policy and whole with widened
-steps; bands are 95% bootstrap intervals. The gray band is the floor: the squared MMD of two sets of exact samples, all replicas of
-all settings. It is about 0 and half of its values are below, so the axis is linear below the largest floor. (b) Samples of one
+steps; bands are 95% bootstrap intervals. The gray band is the floor, the squared MMD of two sets of exact samples: 95% of its
+values over all replicas and settings. They lie around 0, so the axis is linear up to the largest of them. (b) Samples of one
 replica, the first, over the contours of the target. Beside the figure: mmd.csv, the numbers at the end and when replicas failed.
 """
 
@@ -40,7 +40,7 @@ Settings = Mapping[tuple[str, int], Setting]
 
 
 def figure(table: pd.DataFrame, arrays: Arrays, x: str = "trajectories", statistic: str = "median") -> Figure:
-    """Draw the finished runs of the table; arrays: by run name, `samples` [R, n, 2] and the target on a grid; none: no pictures."""
+    """Draw the finished runs of the table; arrays: by run name, `samples` [R, n, 2], the target on a grid; without any no (b)."""
     from matplotlib.figure import Figure
 
     found = settings(table, x)
@@ -55,15 +55,18 @@ def figure(table: pd.DataFrame, arrays: Arrays, x: str = "trajectories", statist
 
 
 def tables(table: pd.DataFrame, arrays: Arrays) -> dict[str, str]:
-    """Return file name -> text: squared MMD at the end beside its floor, and the replicas that became non-finite."""
+    """Return file name -> text: distances at the end, squared MMD beside its floor, and the replicas that became non-finite."""
     rows = []
     for (arm, n_steps), setting in sorted(settings(table).items(), key=lambda item: (item[0][1], ARMS.index(item[0][0]))):
         objective, side = parts(arm)
         row: dict[str, object] = {"n_steps": n_steps, "objective": objective, "steps": SIDES[side].lower()}
         row["replicas"] = len(setting.failed_after)
-        for name, curve in {"squared_mmd": setting.mmd, "floor": setting.floor}.items():
+        intervals = {"squared_mmd": setting.mmd, "floor": setting.floor, "mode_mass_error": setting.mode_mass_error}
+        for name, curve in intervals.items():
             low, estimate, high = map(float, interval(curve.final, "median"))
             row |= {f"{name}_median": estimate, f"{name}_low": low, f"{name}_high": high}
+        gap = setting.gap.final  # of a replica that failed it is infinite, so that it has no bootstrap interval
+        row |= {"bound_gap_median": np.median(gap), "bound_gap_smallest": gap.min(), "bound_gap_largest": gap.max()}
         failed = np.isfinite(setting.failed_after)
         row |= {"non_finite": int(failed.sum()), "first_after": float(setting.failed_after.min()) if failed.any() else math.nan}
         rows.append(row)

@@ -1,10 +1,11 @@
-"""The settings of the experiment and what was measured of each: squared MMD, its floor, and when replicas became non-finite.
+"""The settings of the experiment and what was measured of each: distances to the target, and when replicas became non-finite.
 
 A setting is an arm at a number of steps T. An arm is the name of an objective, with a suffix where every step is widened.
 """
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -27,22 +28,29 @@ TRAINS_BACKWARD_BY_FORWARD_KL = ("forward_kl", "reverse_wake_sleep")
 
 
 class Setting(NamedTuple):
-    """Replicas of one arm at one T: squared MMD and its floor along training, and trajectories until non-finite (inf: never)."""
+    """Replicas of one arm at one T along training.
+
+    mmd: squared, and floor: of two sets of exact samples. mode_mass_error: total variation between shares and masses of modes.
+    gap: EUBO - ELBO in nats. failed_after: trajectories until a replica became non-finite (inf: never), [R].
+    """
 
     mmd: Curve
     floor: Curve
+    mode_mass_error: Curve
+    gap: Curve
     failed_after: np.ndarray
 
 
 def settings(table: pd.DataFrame, x: str = "trajectories") -> dict[tuple[str, int], Setting]:
-    """(arm, T) -> what its finished runs have measured; a frozen replica has the worst squared MMD from then on."""
+    """(arm, T) -> what its finished runs have measured; a frozen replica has the worst value of each distance from then on."""
     by = ["arm", N_STEPS]
     mmd = curves(table, SQUARED_MMD.metric, by, x, SQUARED_MMD.worst)
     floor = curves(table, f"{SQUARED_MMD.metric}_floor", by, x)
+    error = curves(table, "mode_mass_error", by, x, 1.0)
+    gap = curves(table, "bound_gap", by, x, math.inf)
     frozen = curves(table, "frozen", by)
     return {
-        (str(arm), int(n_steps)): Setting(curve, floor[arm, n_steps], _first_frozen(frozen[arm, n_steps]))
-        for (arm, n_steps), curve in mmd.items()
+        (str(key[0]), int(key[1])): Setting(mmd[key], floor[key], error[key], gap[key], _first_frozen(frozen[key])) for key in mmd
     }
 
 

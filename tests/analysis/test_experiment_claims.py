@@ -237,6 +237,7 @@ def density_table(final: Mapping[str, float], frozen: Mapping[str, Sequence[bool
             failed = np.array(frozen.get(arm, [False] * R), dtype=float)
             mmd = np.stack([np.full(R, 0.08), final.get(arm, 0.1) * SPREAD], 1)
             metrics = {"squared_mmd": mmd, "squared_mmd_floor": constant(1e-3), "frozen": np.stack([0 * failed, failed], 1)}
+            metrics |= {"mode_mass_error": constant(0.25), "bound_gap": constant(7.0)}
             rows += rows_of(arm, metrics, **{"sampler.n_steps": n_steps}) if name != "modified_detailed_balance" else []
     return pd.DataFrame(rows)
 
@@ -254,6 +255,7 @@ def test_widened_steps_help_trajectory_balance(widened: float, agrees: bool | No
 
 
 KL, SLEEP = ("forward_kl", "forward_kl_off_policy"), ("reverse_wake_sleep", "reverse_wake_sleep_off_policy")
+SIDE = ("on-policy", "widened by 0.1")
 ALL, SOME, NONE = [True] * R, [True] + [False] * (R - 1), [False] * R
 
 
@@ -279,8 +281,8 @@ def test_numbers_of_densities_beside_the_figure() -> None:
     text = density_tables(density_table({"wake_sleep": 0.2}, {"wake_sleep": ALL, "reverse_kl": SOME}), {})["mmd.csv"]
     rows = {tuple(row[1:3]): row for row in (line.split(",") for line in text.splitlines()[1:])}
     assert len(rows) == 10
-    assert rows["wake_sleep", "on-policy"][3:7] == ["5", "2", "2", "2"]
-    assert rows["wake_sleep", "on-policy"][-2:] == ["5", "10"]
-    assert rows["reverse_kl", "on-policy"][6] == "2"
-    assert rows["wake_sleep", "widened by 0.1"][3:7] == ["5", "0.102", "0.1", "0.104"]
-    assert rows["wake_sleep", "widened by 0.1"][-2:] == ["0", ""]
+    failed, some, none = (rows[key] for key in (("wake_sleep", SIDE[0]), ("reverse_kl", SIDE[0]), ("wake_sleep", SIDE[1])))
+    assert failed[3:] == ["5", *["2"] * 3, "0.00102", "0.001", "0.00104", *["1"] * 3, *["inf"] * 3, "5", "10"]
+    assert (some[6], some[12], some[15:]) == ("2", "1", ["inf", "1", "10"])
+    gap = ["7.14", "7", "7.28"]
+    assert none[3:] == ["5", "0.102", "0.1", "0.104", "0.00102", "0.001", "0.00104", "0.255", "0.25", "0.26", *gap, "0", ""]
