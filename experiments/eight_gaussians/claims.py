@@ -17,6 +17,7 @@ from gfn_vi.analysis.statistics.claims import FEWEST_REPLICAS, Claim, Groups, be
 
 TB = "trajectory_balance"
 STEPS_OF_THE_PAPER = 10
+RUNAWAY = 1000.0  # nats of EUBO - ELBO; before training it is about 35
 
 Told = tuple[str, bool | None]
 AtOneT = Groups[str]  # arm -> Setting
@@ -35,6 +36,10 @@ def _at(n_steps: int, found: Mapping[tuple[str, int], Setting]) -> list[Claim]:
     return [
         judged(f"{start} widened by 0.1, TB ends with a lower squared MMD than on-policy.", lambda: _widened_is_better(at)),
         judged(f"{start} forward KL and reverse wake-sleep, which train P_B by forward KL, become NaN.", lambda: _fail(at)),
+        judged(
+            f"(Not in the paper) T = {n_steps}: P_B of these two runs away, EUBO - ELBO ends above {RUNAWAY:,.0f} nats.",
+            lambda: _run_away(at),
+        ),
         judged(f"{start} the other objectives stay finite.", lambda: _stay_finite(at, others)),
         judged(
             f"(Not in the paper) T = {n_steps}: widened by 0.1, TB ends with the lowest squared MMD of the objectives.",
@@ -52,14 +57,21 @@ def _widened_is_better(at: AtOneT) -> Told:
 def _fail(at: AtOneT) -> Told:
     """Yes where all replicas of all four arms fail, no where those of one of them do not."""
     after = {name + side: at[name + side].failed_after for name in TRAINS_BACKWARD_BY_FORWARD_KL for side in SIDES}
-    return _failures(after), together(_all_or_none(times) for times in after.values())
+    return _failures(after), together(_all_or_none(np.isfinite(times)) for times in after.values())
 
 
-def _all_or_none(after: np.ndarray) -> bool | None:
-    failed = np.isfinite(after)
-    if len(failed) < FEWEST_REPLICAS or failed.any() != failed.all():
+def _run_away(at: AtOneT) -> Told:
+    """Judge as for NaN."""
+    gaps = {name + side: at[name + side].gap.final for name in TRAINS_BACKWARD_BY_FORWARD_KL for side in SIDES}
+    told = (f"{arm} {(gap > RUNAWAY).sum()} of {len(gap)} (median {np.median(gap):.3g})" for arm, gap in gaps.items())
+    return f"replicas: {', '.join(told)}", together(_all_or_none(gap > RUNAWAY) for gap in gaps.values())
+
+
+def _all_or_none(replicas: np.ndarray) -> bool | None:
+    """Return True or False where it is true or false of every replica [R], of enough of them."""
+    if len(replicas) < FEWEST_REPLICAS or replicas.any() != replicas.all():
         return None
-    return bool(failed.all())
+    return bool(replicas.all())
 
 
 def _stay_finite(at: AtOneT, names: list[str]) -> Told:

@@ -229,15 +229,20 @@ def test_the_order_of_settings() -> None:
     assert told(deviations.claims(deviating(correct, near)), "The order of all settings").agrees is None
 
 
-def density_table(final: Mapping[str, float], frozen: Mapping[str, Sequence[bool]], n_steps: int = 10) -> pd.DataFrame:
-    """Squared MMD at the end of each arm (others: 0.1), and which of its replicas were frozen at the second evaluation."""
+def density_table(
+    final: Mapping[str, float], frozen: Mapping[str, Sequence[bool]], n_steps: int = 10, gap: Mapping[str, float] | None = None
+) -> pd.DataFrame:
+    """Squared MMD at the end of each arm (others: 0.1), and which of its replicas were frozen at the second evaluation.
+
+    gap: EUBO - ELBO (others: 7).
+    """
     rows = []
     for name in OBJECTIVES:
         for arm in (name, f"{name}_off_policy"):
             failed = np.array(frozen.get(arm, [False] * R), dtype=float)
             mmd = np.stack([np.full(R, 0.08), final.get(arm, 0.1) * SPREAD], 1)
             metrics = {"squared_mmd": mmd, "squared_mmd_floor": constant(1e-3), "frozen": np.stack([0 * failed, failed], 1)}
-            metrics |= {"mode_mass_error": constant(0.25), "bound_gap": constant(7.0)}
+            metrics |= {"mode_mass_error": constant(0.25), "bound_gap": constant((gap or {}).get(arm, 7.0))}
             rows += rows_of(arm, metrics, **{"sampler.n_steps": n_steps}) if name != "modified_detailed_balance" else []
     return pd.DataFrame(rows)
 
@@ -274,6 +279,18 @@ def test_which_objectives_become_non_finite(forward_kl: list[bool], reverse_wake
     assert told(found, "T = 10: the other objectives stay finite").agrees is True
     other = densities.claims(density_table({}, frozen | {"wake_sleep": SOME}))
     assert told(other, "T = 10: the other objectives stay finite").agrees is False
+
+
+@pytest.mark.parametrize(("height", "agrees"), [(2000.0, True), (980.0, None), (900.0, False)])
+def test_a_backward_kernel_that_runs_away(height: float, agrees: bool | None) -> None:
+    """All replicas of both objectives are above 1,000 nats, some, none."""
+    found = densities.claims(density_table({}, {}, gap=dict.fromkeys((*KL, *SLEEP), height)))
+    claim = told(found, "(Not in the paper) T = 10: P_B of these two runs away")
+    assert claim.agrees is agrees
+    above = sum(height * spread > 1000 for spread in SPREAD)
+    assert claim.measured.startswith(f"replicas: forward_kl {above} of 5 (median {1.02 * height:.3g}), ")
+    only_one = densities.claims(density_table({}, {}, gap=dict.fromkeys(KL, height)))
+    assert told(only_one, "(Not in the paper) T = 10: P_B of these two runs away").agrees is False
 
 
 def test_numbers_of_densities_beside_the_figure() -> None:
