@@ -116,7 +116,9 @@ def _samples(page: SubFigure, table: pd.DataFrame, arrays: Arrays, every_t: list
                 if row == 0:
                     axes.set_title(label.replace(" ", "\n", 1), fontsize=6, pad=2, linespacing=0.9)
                 content = _arrays_of(table, arrays, objective + side, n_steps)
-                if content is not None:
+                if content is None:
+                    axes.set_axis_off()
+                else:
                     _cloud(axes, content, COLORS[objective])
             every[row, 0].set_ylabel(how, fontsize=6)
     page.text(0.005, 0.99, "(b)", va="top")
