@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ class RateSchedule(ABC):
     watches: the metric that it has to be told of ("loss" after every update, a metric's name after every evaluation), or None.
     """
 
-    watches: ClassVar[str | None] = None
+    watches: str | None = None
 
     @abstractmethod
     def factor(self, seen: int) -> float | Tensor:
@@ -145,6 +145,11 @@ class PlateauOnLoss(_Plateau):
 
 
 class PlateauOnExactJsd(_Plateau):
-    """The schedule of arXiv 2210.00580: it watches the exact JSD. An oracle, since the target leaks into training."""
+    """The schedule of arXiv 2210.00580: it watches the exact JSD. An oracle, since the target leaks into training.
 
-    watches = "jsd"
+    With gamma = 1 the rates stay whatever the JSD is, so nothing is watched: targets that have no exact JSD can be trained.
+    """
+
+    def __init__(self, gamma: float, patience: float, threshold: float) -> None:
+        super().__init__(gamma, patience, threshold)
+        self.watches = None if gamma == 1 else "jsd"

@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 from gfn_vi.experiments.deviations import claims as deviations
 from gfn_vi.experiments.deviations.ranking import kendall_tau
+from gfn_vi.experiments.eight_gaussians import claims as densities
+from gfn_vi.experiments.eight_gaussians.figure import tables as density_tables
 from gfn_vi.experiments.hypergrid_baselines import claims as baselines
 from gfn_vi.experiments.hypergrid_objectives import claims as objectives
 from gfn_vi.experiments.hypergrid_small import claims as small
@@ -225,3 +227,79 @@ def test_the_order_of_settings() -> None:
     assert told(found, "The order of the off-policy settings").measured.endswith(f"{arms[-2]} before {arms[-1]}")
     near = correct | {arms[-1]: correct[arms[-2]] * 0.999}  # another order of the medians, and not decided
     assert told(deviations.claims(deviating(correct, near)), "The order of all settings").agrees is None
+
+
+def density_table(
+    final: Mapping[str, float], frozen: Mapping[str, Sequence[bool]], n_steps: int = 10, gap: Mapping[str, float] | None = None
+) -> pd.DataFrame:
+    """Squared MMD at the end of each arm (others: 0.1), and which of its replicas were frozen at the second evaluation.
+
+    gap: EUBO - ELBO (others: 7).
+    """
+    rows = []
+    for name in OBJECTIVES:
+        for arm in (name, f"{name}_off_policy"):
+            failed = np.array(frozen.get(arm, [False] * R), dtype=float)
+            mmd = np.stack([np.full(R, 0.08), final.get(arm, 0.1) * SPREAD], 1)
+            metrics = {"squared_mmd": mmd, "squared_mmd_floor": constant(1e-3), "frozen": np.stack([0 * failed, failed], 1)}
+            metrics |= {"mode_mass_error": constant(0.25), "bound_gap": constant((gap or {}).get(arm, 7.0))}
+            rows += rows_of(arm, metrics, **{"sampler.n_steps": n_steps}) if name != "modified_detailed_balance" else []
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(("widened", "agrees"), [(0.01, True), (0.1, None), (0.3, False)])
+def test_widened_steps_help_trajectory_balance(widened: float, agrees: bool | None) -> None:
+    """A lower squared MMD is better; the paper speaks of ten steps."""
+    tb = "trajectory_balance_off_policy"
+    found = densities.claims(density_table({tb: widened}, {}))
+    claim = told(found, "T = 10: widened by 0.1, TB ends with a lower")
+    assert claim.measured.startswith(f"median squared MMD at the end: widened {1.02 * widened:.3g} (")
+    assert claim.agrees is agrees
+    assert told(found, "(Not in the paper) T = 10: widened by 0.1, TB ends with the lowest").agrees is agrees
+    assert all(claim.claim.startswith("(Not in the paper) T = 100") for claim in densities.claims(density_table({}, {}, 100)))
+
+
+KL, SLEEP = ("forward_kl", "forward_kl_off_policy"), ("reverse_wake_sleep", "reverse_wake_sleep_off_policy")
+SIDE = ("on-policy", "widened by 0.1")
+ALL, SOME, NONE = [True] * R, [True] + [False] * (R - 1), [False] * R
+
+
+@pytest.mark.parametrize(
+    ("forward_kl", "reverse_wake_sleep", "agrees"),
+    [(ALL, ALL, True), (ALL, NONE, False), (NONE, NONE, False), (ALL, SOME, None), (SOME, NONE, False)],
+)
+def test_which_objectives_become_non_finite(forward_kl: list[bool], reverse_wake_sleep: list[bool], agrees: bool | None) -> None:
+    """All replicas of both: yes; none of one: no; some: undecided. A failed replica of another objective is a no."""
+    frozen = dict.fromkeys(KL, forward_kl) | dict.fromkeys(SLEEP, reverse_wake_sleep)
+    found = densities.claims(density_table({}, frozen))
+    claim = told(found, "T = 10: forward KL and reverse wake-sleep")
+    assert claim.agrees is agrees
+    first = " (first after 10 trajectories)" if any(forward_kl) else ""
+    assert claim.measured.startswith(f"replicas that became non-finite: forward_kl {sum(forward_kl)} of {R}{first}, ")
+    assert told(found, "T = 10: the other objectives stay finite").agrees is True
+    other = densities.claims(density_table({}, frozen | {"wake_sleep": SOME}))
+    assert told(other, "T = 10: the other objectives stay finite").agrees is False
+
+
+@pytest.mark.parametrize(("height", "agrees"), [(2000.0, True), (980.0, None), (900.0, False)])
+def test_a_backward_kernel_that_runs_away(height: float, agrees: bool | None) -> None:
+    """All replicas of both objectives are above 1,000 nats, some, none."""
+    found = densities.claims(density_table({}, {}, gap=dict.fromkeys((*KL, *SLEEP), height)))
+    claim = told(found, "(Not in the paper) T = 10: P_B of these two runs away")
+    assert claim.agrees is agrees
+    above = sum(height * spread > 1000 for spread in SPREAD)
+    assert claim.measured.startswith(f"replicas: forward_kl {above} of 5 (median {1.02 * height:.3g}), ")
+    only_one = densities.claims(density_table({}, {}, gap=dict.fromkeys(KL, height)))
+    assert told(only_one, "(Not in the paper) T = 10: P_B of these two runs away").agrees is False
+
+
+def test_numbers_of_densities_beside_the_figure() -> None:
+    """A row for each setting; a frozen replica has the largest squared MMD that there is."""
+    text = density_tables(density_table({"wake_sleep": 0.2}, {"wake_sleep": ALL, "reverse_kl": SOME}), {})["mmd.csv"]
+    rows = {tuple(row[1:3]): row for row in (line.split(",") for line in text.splitlines()[1:])}
+    assert len(rows) == 10
+    failed, some, none = (rows[key] for key in (("wake_sleep", SIDE[0]), ("reverse_kl", SIDE[0]), ("wake_sleep", SIDE[1])))
+    assert failed[3:] == ["5", *["2"] * 3, "0.00102", "0.001", "0.00104", *["1"] * 3, *["inf"] * 3, "5", "10"]
+    assert (some[6], some[12], some[15:]) == ("2", "1", ["inf", "1", "10"])
+    gap = ["7.14", "7", "7.28"]
+    assert none[3:] == ["5", "0.102", "0.1", "0.104", "0.00102", "0.001", "0.00104", "0.255", "0.25", "0.26", *gap, "0", ""]

@@ -22,6 +22,8 @@ TARGET_OF = {
     **dict.fromkeys(("data", "score", "graph_prior", "arm/dag_posterior", "experiment_preset/dag_posterior"), "dag"),
     **dict.fromkeys(("arm=structure_learning", "experiment=dag_posterior", "sampler=dag_transformer"), "dag"),
     **dict.fromkeys(("metric=graphs", "report"), "dag"),
+    **dict.fromkeys(("arm/eight_gaussians", "experiment_preset/eight_gaussians"), "eight_gaussians"),
+    "experiment=eight_gaussians": "eight_gaussians",
     "arm/proposition_1=tiny_dag": "tiny_dag",
     **{f"sampler={name}": "gaussian" for name in samplers("continuous")},
     **{f"metric={name}": "gaussian" for name in ("target_bounds", "distances", "density_samples")},
@@ -39,7 +41,7 @@ UNSIZED = {"tabular", "tabular_random", "tiny_exact", "mean_field", "full_rank",
 # Group -> how a choice is made on the command line, and what else it takes to run.
 TOP = (
     *("target", "sampler", "exploration", "objective", "optimizer", "evaluation", "logger"),
-    *("arm", "arm/paper", "arm/proposition_1", "arm/gradient_variance", "arm/dag_posterior"),
+    *("arm", "arm/paper", "arm/proposition_1", "arm/gradient_variance", "arm/dag_posterior", "arm/eight_gaussians"),
     *("experiment", "preset", "deviation", "sweep", "debug"),
     *(f"experiment_preset/{p.name}" for p in sorted((CONFIGS / "experiment_preset").iterdir())),
 )
@@ -92,7 +94,7 @@ def overrides(group: str, choice: str) -> list[str]:
         key, *parent = NESTED[group]
         return [*size, *parent, f"{key}={choice}", *NEEDED.get(group, []), *NEEDED.get(choice, [])]
     if folder == "experiment_preset":
-        arm = "dag_posterior" if rest == "dag_posterior" else "paper"
+        arm = rest if (CONFIGS / "arm" / rest).is_dir() else "paper"
         return [f"experiment={rest}", f"preset={choice}", f"arm={arm}/trajectory_balance", *size]
     chosen = f"{folder}={rest}/{choice}" if rest else f"{group}={choice}"
     return [chosen, *NEEDED.get(folder, []), *NEEDED.get(choice, []), *size]

@@ -142,6 +142,13 @@ def test_rate_schedules_are_their_formulas() -> None:
     assert [schedule("multi_step").factor(n) for n in (0, 499, 500, 750, 1000)] == pytest.approx([1.0, 1.0, 0.1, 0.01, 0.01])
 
 
+def test_a_plateau_that_keeps_its_rates_watches_nothing() -> None:
+    """gamma = 1 is a run on a target without an exact JSD, too."""
+    published = make(groups(), "sgd", "plateau_on_exact_jsd").schedule
+    constant = type(published)(1.0, published.patience, published.threshold)
+    assert (published.watches, constant.watches, constant.factor(10**6)) == ("jsd", None, 1.0)
+
+
 def test_a_plateau_waits_for_its_patience_in_each_replica() -> None:
     """Replica 0 improves all the time, 1 never, 2 by less than the threshold; NaN is no improvement."""
     schedule = make(groups(), "sgd", "plateau_on_exact_jsd").schedule
