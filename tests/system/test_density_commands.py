@@ -32,6 +32,9 @@ REFUSED = {
         "objective.estimator",
         "ForwardKL",
     ),
+    "target=gmm25 sampler=diffusion sampler.training_grid=random exploration=replay": ("exploration=Replay", "other times"),
+    "target=gmm25 sampler=diffusion sampler.training_steps=5": ("sampler.training_grid", "uniform, random"),
+    "target=funnel target.dim=1 sampler=flow": ("target.dim=1",),
     "target=gmm25 sampler=diffusion sampler.n_steps=0": ("sampler.n_steps=0", "whole number >= 1"),
     "target=gmm25 sampler=diffusion sampler.sigma=0": ("sampler.sigma=0", "positive"),
     "target=gmm25 sampler=diffusion sampler.n_steps=2 sampler.grid=[0,1,0.5]": ("sampler.grid", "increasing"),
@@ -55,6 +58,8 @@ def test_one_line_and_nothing_on_disk(arguments: str, tmp_path: Path) -> None:
     [
         "target=gmm25 exploration=widened_steps replicas=2",
         "target=many_well target.dim=4 objective=detailed_balance sampler.forward_looking=true sampler.langevin=scalar",
+        "target=gmm25 exploration=local_search exploration.every=64 exploration.n_chains=4 exploration.n_steps=6 "
+        "exploration.burn_in=3 sampler.training_grid=random",
         f"target=funnel {PATHWISE} sampler.backward=learned sampler.learn_noise=true",
         "target=eight_gaussians objective=reverse_wake_sleep exploration=replay weighting@objective.weighting=unweighted "
         "baseline@objective.baseline=none sampler.backward=learned",
