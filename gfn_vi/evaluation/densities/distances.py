@@ -1,4 +1,4 @@
-"""Distances between samples of P_T and exact samples of the target, each beside the distance of two exact sample sets.
+"""Distances are measured between samples of P_T and exact samples of the target, beside those of two exact sample sets.
 
 Samples are cut into blocks of equal size. A distance is computed on each block, so that the blocks are independent: the mean over
 blocks has an honest standard error, and its floor is the same mean for blocks of exact samples (what a perfect sampler reaches).

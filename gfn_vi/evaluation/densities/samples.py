@@ -33,7 +33,7 @@ class DensitySamples(BaseMetric):
 
     @torch.no_grad()
     def __call__(self, moment: Measurement) -> dict[str, Tensor]:
-        """Return name -> [R] float64."""
+        """Return the shares and errors of this moment: name -> [R] float64."""
         trajectories, _ = moment.samples
         states, target = trajectories.terminal_states(), moment.target
         finite = states.isfinite().all(-1) & trajectories.log_reward.isfinite()

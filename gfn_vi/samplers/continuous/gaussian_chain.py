@@ -65,7 +65,7 @@ class GaussianChain(ContinuousSampler):
         return groups
 
     def forward_kernels(self) -> Kernels:
-        """z_{k+1} given z_k."""
+        """Return the conditional Gaussians of z_{k+1} given z_k."""
         first_mean, first_std = self.mean[:, None, None], self.log_std.exp()[:, None, None]
         noise, dim = self.reference.noise[:, None], self.dim
 
@@ -85,7 +85,7 @@ class GaussianChain(ContinuousSampler):
         return kernels
 
     def backward_kernels(self) -> Kernels:
-        """z_k given z_{k+1}."""
+        """Return the conditional Gaussians of z_k given z_{k+1}."""
         network, dim = self.backward_net, self.dim
         shrinkage, std = self.reference.backward_shrinkage[:, None], self.reference.backward_std[:, None]
 

@@ -65,7 +65,7 @@ class Gaussian(Kernel):
         return self.states_of(noise), self._log_density_of(noise)
 
     def log_density(self, states: Tensor) -> Tensor:
-        """Return log N(states)."""
+        """Return the log-density of N(mean, diag(std^2)) at the states: [R, N, K]."""
         return self._log_density_of(self.noise_of(states))
 
     def redraw(self, states: Tensor) -> tuple[Tensor, Tensor]:
@@ -84,11 +84,11 @@ class DiagonalGaussian(Gaussian):
     std: Tensor
 
     def noise_of(self, states: Tensor) -> Tensor:
-        """(states - mean) / std."""
+        """Return the noise (states - mean) / std: [R, N, K, d]."""
         return (states - self.mean) / self.std
 
     def states_of(self, noise: Tensor) -> Tensor:
-        """Mean + std * noise."""
+        """Return the states mean + std * noise: [R, N, K, d]."""
         return self.mean + self.std * noise
 
     def log_volume(self) -> Tensor:
@@ -114,13 +114,13 @@ class FullGaussian(Gaussian):
     tril: Tensor
 
     def noise_of(self, states: Tensor) -> Tensor:
-        """L^-1 (states - mean)."""
+        """Return the noise L^-1 (states - mean): [R, N, K, d]."""
         columns = (states - self.mean).flatten(1, 2).transpose(1, 2)
         solved = torch.linalg.solve_triangular(self.tril, columns, upper=False)
         return solved.transpose(1, 2).view_as(states)
 
     def states_of(self, noise: Tensor) -> Tensor:
-        """Mean + L noise."""
+        """Return the states mean + L noise: [R, N, K, d]."""
         return self.mean + torch.bmm(noise.flatten(1, 2), self.tril.transpose(1, 2)).view_as(noise)
 
     def log_volume(self) -> Tensor:

@@ -56,7 +56,7 @@ class TimeNetwork(nn.Module):
         self.out = ReplicaLinear(rng, width, n_out)
 
     def forward(self, times: Tensor) -> Tensor:
-        """[T] -> [R, T, n_out]."""
+        """Return what the network says of each time: [T] -> [R, T, n_out]."""
         angle = times[:, None] * self.frequencies + self.phase
         return self.out(nn.functional.gelu(self.hidden(torch.cat([angle.sin(), angle.cos()], -1))))
 

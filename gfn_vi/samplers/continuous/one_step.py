@@ -41,7 +41,7 @@ class OneStepFamily(ContinuousSampler):
 
 
 class MeanField(OneStepFamily):
-    """N(mean, diag(std^2))."""
+    """A Gaussian with independent dimensions, N(mean, diag(std^2))."""
 
     def __init__(self, target: DensityTarget, rng: ReplicaGenerators, init_std: float, log_Z: float) -> None:
         """init_std: initial standard deviation around 0; log_Z: initial value."""
@@ -51,7 +51,7 @@ class MeanField(OneStepFamily):
         self.to(rng.dtype)
 
     def family(self) -> DiagonalGaussian:
-        """Independent dimensions."""
+        """Return the Gaussian with the parameters of each replica."""
         return DiagonalGaussian(self.mean[:, None, None], self.log_std.exp()[:, None, None])
 
 
@@ -77,7 +77,7 @@ class FullRank(OneStepFamily):
         return below + self.log_diagonal.exp().diag_embed()
 
     def family(self) -> FullGaussian:
-        """Correlated dimensions."""
+        """Return the Gaussian with the parameters of each replica."""
         return FullGaussian(self.mean[:, None, None], self.tril())
 
 
@@ -101,5 +101,5 @@ class GaussianMixtureFamily(OneStepFamily):
         self.to(rng.dtype)
 
     def family(self) -> DiagonalMixture:
-        """Return the mixture."""
+        """Return the mixture with the parameters of each replica."""
         return DiagonalMixture(self.logits.log_softmax(-1), self.means, self.log_stds.exp())
