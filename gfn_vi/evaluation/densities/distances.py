@@ -6,7 +6,7 @@ blocks has an honest standard error, and its floor is the same mean for blocks o
     MMD^2       unbiased U-statistic without the diagonal, Gaussian kernel exp(-|x - y|^2 / (2 h^2)), h the median distance
                 between different exact samples of that block (Gretton et al. 2012; the mean over blocks: Zaremba et al. 2013)
     sliced W2   mean over random directions of the one-dimensional Wasserstein distance (Bonneel et al. 2015); by POT
-    W2          the Wasserstein distance of the two blocks, by exact optimal transport; by POT
+    W2          the Wasserstein distance of the two blocks, by exact optimal transport; by POT.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ class Gaussian(Kernel):
         return self.states_of(noise), self._log_density_of(noise)
 
     def log_density(self, states: Tensor) -> Tensor:
-        """Return the log-density of N(mean, diag(std^2)) at the states: [R, N, K]."""
+        """Return the log-density of the Gaussian at the states: [R, N, K]."""
         return self._log_density_of(self.noise_of(states))
 
     def redraw(self, states: Tensor) -> tuple[Tensor, Tensor]:
