@@ -27,6 +27,25 @@ def fused(loader: ConfigLoader, config: DictConfig, jobs: Sequence[Job]) -> list
     return [_one_run(loader, config, group) if len(group) > 1 else group[0] for group in groups.values()]
 
 
+def separated(job: Job) -> dict[tuple[str, ...], list[int]]:
+    """Return the overrides, without the seed, of the run that each combination of rates would be, with its replicas in `job`.
+
+    A run without lists of rates is one such run; no replicas are named then.
+    """
+    optimizer = job.config.get("optimizer") or {}
+    rates = {key: rate for key, name in zip(KEYS, RATES, strict=True) if isinstance(rate := optimizer.get(name), list)}
+    found: dict[tuple[str, ...], list[int]] = {} if rates else {(): []}
+    for replica, own in enumerate(zip(*rates.values(), strict=False)):  # a mistake in their lengths is the run's to tell
+        found.setdefault(tuple(map(str, own)), []).append(replica)
+    separate = {}
+    for own, replicas in found.items():
+        given = dict(zip(rates, own, strict=True)) | ({"replicas": str(len(replicas))} if rates else {})
+        separate[tuple(f"{k}={given[k]}" if (k := _key(o)) in given else o for o in job.overrides if _key(o) != "seed")] = (
+            replicas
+        )
+    return separate
+
+
 def _one_run(loader: ConfigLoader, config: DictConfig, jobs: Sequence[Job]) -> Job:
     first = jobs[0].config
     replicas = first["replicas"]

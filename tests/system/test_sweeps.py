@@ -144,6 +144,7 @@ def test_the_command_of_one_run_runs_it_alone(tmp_path: Path) -> None:
 def test_mistakes_in_all_failing_jobs_end_with_the_status_of_bad_input(tmp_path: Path) -> None:
     outcome = train(["-m", *SHORT[1:], "target.side=4,-3"], tmp_path)
     assert outcome.code == 2
+    assert outcome.out.splitlines()[-3].endswith("  target.side=4"), "what went well is told apart from what did not"
 
 
 @pytest.mark.slow
