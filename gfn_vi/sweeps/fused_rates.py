@@ -28,22 +28,15 @@ def fused(loader: ConfigLoader, config: DictConfig, jobs: Sequence[Job]) -> list
 
 
 def separated(job: Job) -> dict[tuple[str, ...], list[int]]:
-    """Return the overrides, without the seed, of the run that each combination of rates would be, with its replicas in `job`.
-
-    A run without lists of rates is one such run; no replicas are named then.
-    """
+    """Return overrides -> replicas for each combination of the run's rates; without the seed, of a joint run without replicas."""
     optimizer = job.config.get("optimizer") or {}
     rates = {key: rate for key, name in zip(KEYS, RATES, strict=True) if isinstance(rate := optimizer.get(name), list)}
-    found: dict[tuple[str, ...], list[int]] = {} if rates else {(): []}
-    for replica, own in enumerate(zip(*rates.values(), strict=False)):  # a mistake in their lengths is the run's to tell
-        found.setdefault(tuple(map(str, own)), []).append(replica)
-    separate = {}
-    for own, replicas in found.items():
-        given = dict(zip(rates, own, strict=True)) | ({"replicas": str(len(replicas))} if rates else {})
-        separate[tuple(f"{k}={given[k]}" if (k := _key(o)) in given else o for o in job.overrides if _key(o) != "seed")] = (
-            replicas
-        )
-    return separate
+    aside, found = ("seed", "replicas") if rates else ("seed",), dict[tuple[str, ...], list[int]]()
+    for replica, own in enumerate(zip(*rates.values(), strict=False) if rates else [()]):  # the run refuses unequal lengths
+        given = dict(zip(rates, own, strict=True))
+        words = (f"{key}={given[key]}" if (key := _key(o)) in given else o for o in job.overrides if _key(o) not in aside)
+        found.setdefault(tuple(words), []).append(replica)
+    return found
 
 
 def _one_run(loader: ConfigLoader, config: DictConfig, jobs: Sequence[Job]) -> Job:
