@@ -208,6 +208,7 @@ def test_plain_columns_stay_where_they_are(make_run: MakeRun) -> None:
     head, names, *rows, about = plain(snapshot(SweepStates(done.parent), 50)).splitlines()
     assert head == "quickstart: 2 runs: 1 done, 1 failed"
     assert names.split() == ["state", "share", "trajectories", "of", "jsd", "spent", "left", "run", "error"]
+    assert f"\n{names}\n" in (CLONE / "docs/looking.md").read_text(), "the sample is as the command prints it"
     assert [row.split()[0] for row in rows] == ["failed", "done"]
     assert rows[0].split()[5] == "1:05"
     assert rows[0].split()[7:] == [failed.name, "ValueError:", "no"]
