@@ -77,16 +77,14 @@ def results(outcomes: Sequence[Outcome]) -> list[str]:
     Runs that differ in nothing but their seed share a row, with the median over runs and the range; a run with a rate for each
     replica counts as one run of each rate.
     """
-    separate = [(outcome, separated(outcome.job)) for outcome in outcomes]
-    settings = [words for _, replicas_of in separate for words in replicas_of]
+    settings = [words for outcome in outcomes for words in separated(outcome.job)]
     labels = dict(zip(settings, differences(settings) if len(settings) > 1 else [""], strict=True))
     found: dict[Headline, dict[str, list[float]]] = {}
-    for outcome, replicas_of in separate:
+    for outcome in outcomes:
         headline = look(outcome.job.directory).headline
         if headline is not None and outcome.state in FINISHED:
-            for words, value in zip(replicas_of, _values(outcome, headline, list(replicas_of.values())), strict=True):
-                if value is not None:
-                    found.setdefault(headline, {}).setdefault(labels[words], []).append(value)
+            for words, value in _values(outcome, headline).items():
+                found.setdefault(headline, {}).setdefault(labels[words], []).append(value)
     lines, most = [], max(MOST_ROWS // max(len(found), 1), 3)
     for headline, by_label in found.items():
         over = ", median over runs (range)" if any(len(values) > 1 for values in by_label.values()) else ""
@@ -97,15 +95,17 @@ def results(outcomes: Sequence[Outcome]) -> list[str]:
     return lines
 
 
-def _values(outcome: Outcome, headline: Headline, groups: Sequence[Sequence[int]]) -> list[float | None]:
-    """Return the median over each group of replicas, the worst where one of them diverged; a single group is the whole run."""
-    if len(groups) == 1:  # the end of the file is enough
+def _values(outcome: Outcome, headline: Headline) -> dict[tuple[str, ...], float]:
+    """Return setting -> median over its replicas, the worst where one of them diverged; settings without a value are left out."""
+    replicas_of = separated(outcome.job)
+    if len(replicas_of) == 1:  # the end of the file is enough
         tail = MetricsTail(outcome.job.directory / METRICS, headline)
         tail.read()
-        return [headline.worst if outcome.state == "diverged" else tail.value]
-    values = last_values(outcome.job.directory, headline.metric)
-    found = [[values[replica] for replica in group if replica in values] for group in groups]
-    return [(statistics.median(own) if all(map(math.isfinite, own)) else headline.worst) if own else None for own in found]
+        value = headline.worst if outcome.state == "diverged" else tail.value
+        return {} if value is None else dict.fromkeys(replicas_of, value)
+    last = last_values(outcome.job.directory, headline.metric)
+    found = {words: [last[replica] for replica in replicas if replica in last] for words, replicas in replicas_of.items()}
+    return {o: statistics.median(v) if all(map(math.isfinite, v)) else headline.worst for o, v in found.items() if v}
 
 
 def _rows(headline: Headline, by_label: dict[str, list[float]]) -> list[str]:
