@@ -19,11 +19,7 @@ from gfn_vi.runs.folders import TableError
 from gfn_vi.terminal.arguments import answers_in_one_line, parser_of
 
 KEYS = {"experiment": None, "preset": None, "output_root": "outputs", "x": None, "statistic": None}
-VALUES = {
-    "preset": PRESETS,
-    "x": ("trajectories", "reward_calls", "seconds"),
-    "statistic": ("median", "mean", "iqm"),
-}
+VALUES = {"preset": PRESETS, "x": ("trajectories", "reward_calls", "seconds"), "statistic": ("median", "mean", "iqm")}
 
 
 @answers_in_one_line

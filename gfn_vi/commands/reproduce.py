@@ -88,7 +88,3 @@ def _value(overrides: Sequence[str], key: str) -> str | None:
     """Return the value that an override gives to a key; None without one."""
     found = [text.partition("=")[2] for text in overrides if text.partition("=")[0].lstrip("+") == key]
     return found[-1] if found else None
-
-
-if __name__ == "__main__":
-    sys.exit(main())

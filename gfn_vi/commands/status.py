@@ -37,15 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not 0.1 <= given.every <= 3600:
         parser.error(f"--every {given.every:g}: expected seconds between 0.1 and 3600")
     states = SweepStates(given.folder)
-    seen = look_once(states) if given.once or not sys.stdout.isatty() else watch(states, given.every)
+    if given.once or not sys.stdout.isatty():
+        print(plain(seen := snapshot(states, PLAIN_ROWS)), flush=True)
+    else:
+        seen = watch(states, given.every)
     return 0 if seen.all_done else 1
-
-
-def look_once(states: SweepStates) -> Snapshot:
-    """Print one snapshot."""
-    seen = snapshot(states, PLAIN_ROWS)
-    print(plain(seen), flush=True)
-    return seen
 
 
 def watch(states: SweepStates, every: float) -> Snapshot:

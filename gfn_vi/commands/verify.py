@@ -181,7 +181,3 @@ def trained_sampler(
 def main() -> None:
     """Entry point: what Hydra refuses is one line, too."""
     guarded(task)
-
-
-if __name__ == "__main__":
-    main()

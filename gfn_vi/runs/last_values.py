@@ -21,18 +21,24 @@ def headline_value(path: Path, headline: Headline | None = None) -> float | None
     judged_by = headline or headline_of(RunDirectory(path).status())
     if judged_by is None:
         return None
-    values: dict[str, float] = {}
-    is_frozen = False
-    try:
-        with open(path / METRICS, newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                if row["metric"] == judged_by.metric:
-                    values[row["replica"]] = float(row["value"])
-                elif row["metric"] == "frozen":
-                    is_frozen = is_frozen or float(row["value"]) != 0
-    except FileNotFoundError:
-        return None
+    values = last_values(path, judged_by.metric)
     if not values:
         return None
     mean = sum(values.values()) / len(values)
-    return judged_by.worst if is_frozen or not math.isfinite(mean) else mean
+    return mean if math.isfinite(mean) else judged_by.worst
+
+
+def last_values(path: Path, metric: str) -> dict[int, float]:
+    """Return replica -> last recorded value of the metric, NaN for a replica that was frozen; {} where nothing is recorded."""
+    values: dict[int, float] = {}
+    frozen: set[int] = set()
+    try:
+        with open(path / METRICS, newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                if row["metric"] == metric:
+                    values[int(row["replica"])] = float(row["value"])
+                elif row["metric"] == "frozen" and float(row["value"]) != 0:
+                    frozen.add(int(row["replica"]))
+    except FileNotFoundError:
+        return {}
+    return {replica: math.nan if replica in frozen else value for replica, value in values.items()}

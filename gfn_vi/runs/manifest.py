@@ -1,18 +1,19 @@
-"""sweep.json says which runs a folder was asked to hold, so that those that never started are known to be missing."""
+"""sweep.json says which runs a folder was asked to hold, so that those that never started are known to be missing or refused."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import filelock
 
 from gfn_vi.runs.durable_files import disk_error, replace_durably
 from gfn_vi.runs.files import MANIFEST
 
-Runs = dict[str, Any]  # run name -> {"overrides": [...]}
+Runs = dict[str, dict[str, Any]]  # run name -> {"overrides": [...]}, and "refused": "..." of one that can never run
+REFUSED = "refused"
 
 
 class Planned(Protocol):
@@ -27,35 +28,47 @@ class Planned(Protocol):
         """Return the overrides from which the run is composed."""
 
 
+class Plan(NamedTuple):
+    """What the manifest says of a run; refused: why it can never run, since what it asks for is a mistake."""
+
+    overrides: tuple[str, ...]
+    refused: str | None
+
+
 def plan(jobs: Iterable[Planned]) -> None:
-    """Add the jobs to the manifest of the folder that each lies in. Raises RunError where that cannot be written."""
-    _change(jobs, lambda runs, names: runs | names)
+    """Add the jobs to the manifest of the folder that each lies in, which forgets what was refused there before.
+
+    Raises RunError where that cannot be written.
+    """
+    _change(((job, {}) for job in jobs), lambda known: {n: r for n, r in known.items() if REFUSED not in r})
 
 
-def forget(jobs: Iterable[Planned]) -> None:
-    """Remove jobs that can never run, since what they asked for was a mistake. Raises RunError where that cannot be written."""
-    _change(jobs, lambda runs, names: {name: run for name, run in runs.items() if name not in names})
+def refuse(errors: Iterable[tuple[Planned, str]]) -> None:
+    """Note of jobs why they can never run. Raises RunError where that cannot be written."""
+    _change(((job, {REFUSED: error}) for job, error in errors), lambda known: known)
 
 
-def read_manifest(folder: Path) -> dict[str, tuple[str, ...]]:
-    """Return run name -> its overrides, as the sweep wrote them; {} without a manifest or with a damaged one."""
+def read_manifest(folder: Path) -> dict[str, Plan]:
+    """Return run name -> what the sweep wrote of it; {} without a manifest or with a damaged one."""
     try:
-        return {str(name): tuple(map(str, run["overrides"])) for name, run in _known(folder).items()}
+        known = _known(folder).items()
+        return {n: Plan(tuple(map(str, r["overrides"])), str(r[REFUSED]) if REFUSED in r else None) for n, r in known}
     except (KeyError, TypeError):
         return {}
 
 
-def _change(jobs: Iterable[Planned], change: Callable[[Runs, Runs], Runs]) -> None:
+def _change(jobs: Iterable[tuple[Planned, dict[str, str]]], kept: Callable[[Runs], Runs]) -> None:
+    """Write to the manifest of each folder what is `kept` of it, and the overrides of the jobs with these further entries."""
     by_folder: dict[Path, Runs] = {}
-    for job in jobs:
-        by_folder.setdefault(job.directory.parent, {})[job.directory.name] = {"overrides": list(job.overrides)}
-    for folder, names in by_folder.items():
+    for job, more in jobs:
+        by_folder.setdefault(job.directory.parent, {})[job.directory.name] = {"overrides": list(job.overrides)} | more
+    for folder, added in by_folder.items():
         path = folder / MANIFEST
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with filelock.FileLock(folder / f"{MANIFEST}.lock"):  # sweeps of the same folder plan one after the other
                 known = _known(folder)
-                changed = change(known, names)
+                changed = kept(known) | added
                 if changed != known:
                     _write(path, changed)
         except OSError as error:
@@ -73,4 +86,4 @@ def _known(folder: Path) -> Runs:
         runs = json.loads((folder / MANIFEST).read_bytes())["runs"]
     except (OSError, ValueError, KeyError, TypeError):
         return {}
-    return runs if isinstance(runs, dict) else {}
+    return runs if isinstance(runs, dict) and all(isinstance(run, dict) for run in runs.values()) else {}

@@ -23,7 +23,6 @@ import pyarrow as pa
 import pyarrow.csv
 import yaml
 
-from gfn_vi.core.headline import Headline
 from gfn_vi.runs.files import ARRAYS, COLUMNS, CONFIG, METRICS, RUN_FILES
 from gfn_vi.runs.folders import TableError
 from gfn_vi.runs.state import look_tolerantly
@@ -43,7 +42,6 @@ class Run:
     error: str | None = None  # the error that the run itself reported
     config: dict[str, Any] = field(default_factory=dict)  # flat, dotted keys
     metrics: pa.Table | None = None  # columns of METRIC_TYPES
-    headline: Headline | None = None  # what the run is judged by
 
 
 def read_run(path: Path) -> Run:
@@ -68,7 +66,6 @@ def read_run(path: Path) -> Run:
         found.error,
         config,
         metrics if CONFIG in parts else None,
-        found.headline,
     )
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from gfn_vi.core.headline import Headline
 from gfn_vi.runs.files import CONFIG, METRICS, RUN_FILES
 from gfn_vi.runs.folders import NoRunsError, require_folder
-from gfn_vi.runs.manifest import read_manifest
+from gfn_vi.runs.manifest import Plan, read_manifest
 from gfn_vi.runs.metrics_tail import MetricsTail
 from gfn_vi.runs.state import STATES, RunState, look_tolerantly, version_of
 
@@ -29,7 +29,7 @@ class Progress:
 
     trajectories: int
     total: int | None
-    value: float | None  # of the headline, median over replicas
+    value: float | None  # of the headline, median over replicas; its worst for a run that diverged
     seconds: float | None  # spent on it
     seconds_left: float | None
     standard_error: float | None = None  # of a headline that is sampled, median over replicas
@@ -67,27 +67,33 @@ class SweepStates:
         tail = self._tails.setdefault((run.name, run.headline), MetricsTail(self.folder / run.name / METRICS, run.headline))
         tail.read()
         seen = max(tail.trajectories, run.step * batch)
+        value, error = tail.value, tail.standard_error
+        if run.state == "diverged" and run.headline is not None:  # what is recorded is of its last finite parameters
+            value, error = run.headline.worst, None
         if run.state != "running":
             spent = [seconds for seconds in (run.wall_seconds, tail.wall_seconds) if seconds is not None]
-            return Progress(seen, total or None, tail.value, max(spent, default=None), None, tail.standard_error)
+            return Progress(seen, total or None, value, max(spent, default=None), None, error)
         since = max(time.time() - tail.changed, 0.0) if tail.changed else 0.0
         left = None
         if tail.trajectories and tail.wall_seconds and total:
             speed = tail.trajectories / tail.wall_seconds
             left = max((total - tail.trajectories) / speed - since, 0.0)
         spent_so_far = (tail.wall_seconds or 0.0) + since
-        return Progress(seen, total or None, tail.value, spent_so_far, left, tail.standard_error)
+        return Progress(seen, total or None, value, spent_so_far, left, error)
 
-    def _state(self, name: str, planned: Mapping[str, tuple[str, ...]]) -> RunState | None:
+    def _state(self, name: str, planned: Mapping[str, Plan]) -> RunState | None:
         """Return the state of the run; None for a folder that is no run."""
         path, known = self.folder / name, self._finished.get(name)
         if known is None or known.version != version_of(path):
             known = look_tolerantly(path)
             if known.is_finished:
                 self._finished[name] = known
-        if known.state == "missing" and name not in planned:
-            return None
-        return replace(known, overrides=planned.get(name, ()))
+        if name not in planned:
+            return None if known.state == "missing" else known
+        overrides, refused = planned[name]
+        if known.state == "missing" and refused is not None:
+            known = replace(known, state="failed", error=refused)
+        return replace(known, overrides=overrides)
 
     def _total(self, name: str) -> tuple[int, int]:
         """Return (trajectories per replica in whole batches, batch size); zeros if config.yaml does not tell."""

@@ -27,6 +27,18 @@ def fused(loader: ConfigLoader, config: DictConfig, jobs: Sequence[Job]) -> list
     return [_one_run(loader, config, group) if len(group) > 1 else group[0] for group in groups.values()]
 
 
+def separated(job: Job) -> dict[tuple[str, ...], list[int]]:
+    """Return overrides -> replicas for each combination of the run's rates; without the seed, of a joint run without replicas."""
+    optimizer = job.config.get("optimizer") or {}
+    rates = {key: rate for key, name in zip(KEYS, RATES, strict=True) if isinstance(rate := optimizer.get(name), list)}
+    aside, found = ("seed", "replicas") if rates else ("seed",), dict[tuple[str, ...], list[int]]()
+    for replica, own in enumerate(zip(*rates.values(), strict=False) if rates else [()]):  # the run refuses unequal lengths
+        given = dict(zip(rates, own, strict=True))
+        words = (f"{key}={given[key]}" if (key := _key(o)) in given else o for o in job.overrides if _key(o) not in aside)
+        found.setdefault(tuple(words), []).append(replica)
+    return found
+
+
 def _one_run(loader: ConfigLoader, config: DictConfig, jobs: Sequence[Job]) -> Job:
     first = jobs[0].config
     replicas = first["replicas"]

@@ -70,9 +70,8 @@ def _check_ray(address: str | None) -> None:
     if address is None or address in NOT_AN_ADDRESS:
         return
     host, _, port = address.removeprefix("ray://").rpartition(":")
-    require(
-        host != "" and port.isdigit(), ADDRESS, address, "expected host:port of a running cluster, auto, or null: this machine"
-    )
+    expected = "expected host:port of a running cluster, auto, or null: this machine"
+    require(host != "" and port.isdigit(), ADDRESS, address, expected)
     try:
         socket.create_connection((host, int(port)), timeout=RAY_SECONDS).close()
     except (OSError, OverflowError) as error:

@@ -24,7 +24,7 @@ from hydra.plugins.launcher import Launcher
 
 from gfn_vi.core.errors import RunError
 from gfn_vi.runs.directory import HeldError, RunDirectory
-from gfn_vi.runs.manifest import forget
+from gfn_vi.runs.manifest import refuse
 from gfn_vi.runs.state import RunState, give_up, look
 from gfn_vi.sweeps.interrupts import workers_save_first
 from gfn_vi.sweeps.jobs import Job
@@ -80,7 +80,7 @@ class Launches:
             for outcome in self._round(list(todo.values())):
                 outcomes[outcome.job.directory] = outcome
                 del todo[outcome.job.directory]
-        forget(o.job for o in outcomes.values() if o.is_input and not o.job.directory.exists())
+        refuse((o.job, o.error or "") for o in outcomes.values() if o.is_input and not o.job.directory.exists())
         return [outcomes[job.directory] for job in jobs]
 
     def _round(self, todo: list[Job]) -> list[Outcome]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import statistics
 from collections import Counter
@@ -12,8 +13,10 @@ from hydra.core.config_loader import ConfigLoader
 from gfn_vi.core import command_line
 from gfn_vi.core.headline import Headline
 from gfn_vi.runs.files import METRICS
+from gfn_vi.runs.last_values import last_values
 from gfn_vi.runs.metrics_tail import MetricsTail
-from gfn_vi.runs.state import look
+from gfn_vi.runs.state import FINISHED, look
+from gfn_vi.sweeps.fused_rates import separated
 from gfn_vi.sweeps.jobs import Job, differences
 from gfn_vi.sweeps.launching import Outcome, say
 from gfn_vi.terminal.exit_status import EXIT_BAD_INPUT, EXIT_FAILED
@@ -71,30 +74,38 @@ def conclude(outcomes: Sequence[Outcome], loader: ConfigLoader) -> int:
 def results(outcomes: Sequence[Outcome]) -> list[str]:
     """Return the lines of a table: for each headline its words, then a row for each setting that has finished runs.
 
-    Runs that differ in nothing but their seed share a row, with the median over runs and the range; the value of a run is its
-    median over replicas. One that diverged counts as the headline's worst.
+    Runs that differ in nothing but their seed share a row, with the median over runs and the range; a run with a rate for each
+    replica counts as one run of each rate.
     """
-    finished = [outcome for outcome in outcomes if outcome.state in ("done", "diverged")]
-    settings = [[word for word in outcome.job.overrides if not word.startswith("seed=")] for outcome in finished]
-    labels = differences(settings) if len(finished) > 1 else [""] * len(finished)
+    settings = [words for outcome in outcomes for words in separated(outcome.job)]
+    labels = dict(zip(settings, differences(settings) if len(settings) > 1 else [""], strict=True))
     found: dict[Headline, dict[str, list[float]]] = {}
-    for outcome, label in zip(finished, labels, strict=True):
+    for outcome in outcomes:
         headline = look(outcome.job.directory).headline
-        if headline is None:
-            continue
-        tail = MetricsTail(outcome.job.directory / METRICS, headline)
-        tail.read()
-        value = headline.worst if outcome.state == "diverged" else tail.value
-        if value is not None:
-            found.setdefault(headline, {}).setdefault(label, []).append(value)
+        if headline is not None and outcome.state in FINISHED:
+            for words, value in _values(outcome, headline).items():
+                found.setdefault(headline, {}).setdefault(labels[words], []).append(value)
     lines, most = [], max(MOST_ROWS // max(len(found), 1), 3)
     for headline, by_label in found.items():
         over = ", median over runs (range)" if any(len(values) > 1 for values in by_label.values()) else ""
         rows = _rows(headline, by_label)
-        more = f"  and {len(rows) - most} more: {command_line.command('status')} {finished[0].job.directory.parent} --once"
+        more = f"  and {len(rows) - most} more: {command_line.command('status')} {outcomes[0].job.directory.parent} --once"
         lines.append(f"{headline.metric} ({headline.words}, {headline.better_is} is better){over}:")
         lines += rows if len(rows) <= most else [*rows[:most], more]
     return lines
+
+
+def _values(outcome: Outcome, headline: Headline) -> dict[tuple[str, ...], float]:
+    """Return setting -> median over its replicas, the worst where one of them diverged; settings without a value are left out."""
+    replicas_of = separated(outcome.job)
+    if len(replicas_of) == 1:  # the end of the file is enough
+        tail = MetricsTail(outcome.job.directory / METRICS, headline)
+        tail.read()
+        value = headline.worst if outcome.state == "diverged" else tail.value
+        return {} if value is None else dict.fromkeys(replicas_of, value)
+    last = last_values(outcome.job.directory, headline.metric)
+    found = {words: [last[replica] for replica in replicas if replica in last] for words, replicas in replicas_of.items()}
+    return {o: statistics.median(v) if all(map(math.isfinite, v)) else headline.worst for o, v in found.items() if v}
 
 
 def _rows(headline: Headline, by_label: dict[str, list[float]]) -> list[str]:

@@ -61,13 +61,3 @@ def test_a_run_without_a_curve_is_refused(tmp_path: Path) -> None:
     """One point is none."""
     with pytest.raises(TableError, match="no curve of the exact JSD"):
         headline_area(write(tmp_path, CURVE[:1]), JSD)
-
-
-def test_a_run_says_itself_what_it_is_judged_by(tmp_path: Path) -> None:
-    """The metric and its worst value; a run that does not say has no area."""
-    rows = [(0, 0, "ess", 0.25), (10, 0, "ess", math.nan)]
-    with pytest.raises(TableError, match="does not say which metric it is judged by"):
-        headline_area(write(tmp_path, rows))
-    judged_by = Headline("ess", "maximize", 0.05, "effective sample size").as_dict()
-    (tmp_path / "status.json").write_text(json.dumps({"state": "done", "headline": judged_by}))
-    assert headline_area(tmp_path) == pytest.approx(0.15, rel=1e-12)

@@ -120,7 +120,18 @@ def test_labels_hold_no_choice_that_others_tell(make_run: MakeRun) -> None:
 def test_runs_that_differ_in_seeds_only_are_all_runs(make_run: MakeRun) -> None:
     for seed in (0, 5):
         folder = make_run(ARM, n_points=2, seed=seed, arm_name=None).parent
-    assert differences(table_of(folder)).to_dict() == {"all runs": {"seed": "0, 5"}}
+    table = table_of(folder)
+    assert differences(table).to_dict() == {"all runs": {"seed": "0, 5"}}
+    assert set(final_values(table, "jsd", 1.0)) == set(grouped_curves(table, JSD)) == {"all runs"}
+
+
+def test_a_setting_keeps_its_name_where_others_have_recorded_something_else(make_run: MakeRun) -> None:
+    """One that is not finished counts as another, too."""
+    for name, state in (("reverse_kl", "done"), ("forward_kl", "done"), ("wake_sleep", "interrupted")):
+        folder = make_run(ARM, state, n_points=2, **variational(name)).parent
+    table = table_of(folder)
+    table = table[(table["metric"] != "jsd") | (table["objective"] == "reverse_kl")]
+    assert set(final_values(table, "jsd", 1.0)) == set(grouped_curves(table, JSD)) == {"objective=reverse_kl"}
 
 
 def test_two_names_of_one_configuration_are_one_run(make_run: MakeRun, tmp_path: Path) -> None:

@@ -71,6 +71,13 @@ def test_runs_on_tuning_seeds_of_any_run_are_refused_by_name(make_run: MakeRun) 
         check_seeds(collect(folder, say=silent))
 
 
+def test_a_run_without_an_arm_is_refused_by_its_name_alone(make_run: MakeRun) -> None:
+    make_run("wake_sleep", seed=100, n_points=1, tuning_seeds=[5], arm_name=None)
+    run = make_run("reverse_kl", seed=3, n_points=1, arm_name=None)
+    with pytest.raises(TableError, match=rf"\({run.name}, seeds 5\): report"):
+        check_seeds(collect(run.parent, say=silent))
+
+
 def test_a_figure_refuses_tuning_seeds(make_quickstart: Callable[[], Path], make_run: MakeRun) -> None:
     """Through the command, as one line; without the tuned run it is drawn."""
     folder = make_quickstart()

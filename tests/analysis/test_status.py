@@ -144,7 +144,7 @@ def test_a_sampled_headline_has_its_error(make_run: MakeRun) -> None:
     _, names, row, about = plain(snapshot(SweepStates(path.parent), 50)).splitlines()
     assert names.split()[4] == "sampled_elbo"
     assert row.split()[4] == "-3+-0.2"
-    assert about == "sampled_elbo: sampled ELBO (nats), higher is better; a replica that is not finite counts as -inf"
+    assert about == "sampled_elbo: sampled ELBO (nats), higher is better; what diverged counts as -inf"
     other = make_run("forward_kl")
     assert plain(snapshot(SweepStates(other.parent), 50)).splitlines()[1].split()[4] == "headline"
 
@@ -208,12 +208,25 @@ def test_plain_columns_stay_where_they_are(make_run: MakeRun) -> None:
     head, names, *rows, about = plain(snapshot(SweepStates(done.parent), 50)).splitlines()
     assert head == "quickstart: 2 runs: 1 done, 1 failed"
     assert names.split() == ["state", "share", "trajectories", "of", "jsd", "spent", "left", "run", "error"]
+    assert f"\n{names}\n" in (CLONE / "docs/looking.md").read_text(), "the sample is as the command prints it"
     assert [row.split()[0] for row in rows] == ["failed", "done"]
     assert rows[0].split()[5] == "1:05"
     assert rows[0].split()[7:] == [failed.name, "ValueError:", "no"]
     assert rows[1].split()[7:] == [done.name]
     assert rows[0].index(failed.name) == rows[1].index(done.name)
-    assert about == "jsd: exact Jensen-Shannon divergence (nats), lower is better; a replica that is not finite counts as 0.693"
+    assert about == "jsd: exact Jensen-Shannon divergence (nats), lower is better; what diverged counts as 0.693"
+
+
+def test_a_run_that_diverged_is_shown_at_the_worst(make_run: MakeRun) -> None:
+    """As the table at the end of its sweep has it, whatever the last finite parameters gave."""
+    path = make_run("reverse_kl", n_points=2)
+    with open(path / "metrics.csv", "a") as file:
+        file.write(record(50_000, "jsd", 0.392, 0.392) + record(50_000, "jsd_se", 0.1, 0.1))
+    states = SweepStates(path.parent)
+    (run,) = states.look()
+    assert states.progress(run).value == 0.392
+    say(path, error="replicas [0, 1] became non-finite")
+    assert plain(snapshot(states, 50)).splitlines()[2].split()[:5:4] == ["diverged", "0.693"]
 
 
 def test_table_fits_the_screen_with_many_runs_and_errors(make_run: MakeRun) -> None:

@@ -49,3 +49,14 @@ def test_the_same_command_finds_its_joint_runs_done(tmp_path: Path) -> None:
     done = train(words, tmp_path / "other")
     assert "2 runs: 2 done" in done.out
     assert {p.name.split("-")[-2] for p in (tmp_path / "other/outputs/default").glob("*/")} == {"seed0", "seed7"}
+
+
+def test_the_end_has_the_rows_of_separate_runs(tmp_path: Path) -> None:
+    """A row for each rate, with the worst value for the rate that diverged and no other."""
+    sweep = ("-m", *SMALL, "trainer.n_trajectories=64", "dtype=float64", "replicas=2", "optimizer=sgd", "seed=0,5")
+    rates = ("optimizer.lr_forward=0.001,0.01", "optimizer.lr_log_Z=0.1,1e+300")
+    separate = train([*sweep, *rates], tmp_path / "separate").out.splitlines()
+    joint = train([*sweep, *rates, "hydra.sweeper.rates_in_replicas=true"], tmp_path / "joint").out.splitlines()
+    assert separate[-7].startswith("jsd (")
+    assert [row.split()[0] for row in separate[-4:-2]] == ["0.693", "0.693"]
+    assert joint[-7:-2] == separate[-7:-2]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hydra.errors import MissingConfigException
 
+from gfn_vi.runs.sweep_states import SweepStates
 from gfn_vi.terminal.hydra_errors import in_one_line
 from system.command import SMALL, ended, files_below, records, spawn, train, wait_until
 
@@ -121,7 +122,8 @@ def test_what_fails_or_diverges_is_told_and_only_failures_run_again(launcher: st
     assert alone.strip().startswith("alone: python ")
     assert "replicas [0] became non-finite" in report
     assert "target.side=-3: expected a whole number >= 2" in report
-    assert len(json.loads((tmp_path / "outputs/default/sweep.json").read_text())["runs"]) == 3
+    found = SweepStates(tmp_path / "outputs/default").look()
+    assert sorted(run.state for run in found) == ["diverged", "done", *["failed"] * 4], "status counts what the sweep counts"
 
     (tmp_path / "mended").touch()
     again = ended(spawn(sweep[:-1], tmp_path))
@@ -144,6 +146,13 @@ def test_the_command_of_one_run_runs_it_alone(tmp_path: Path) -> None:
 def test_mistakes_in_all_failing_jobs_end_with_the_status_of_bad_input(tmp_path: Path) -> None:
     outcome = train(["-m", *SHORT[1:], "target.side=4,-3"], tmp_path)
     assert outcome.code == 2
+    assert outcome.out.splitlines()[-3].endswith("  target.side=4"), "what went well is told apart from what did not"
+    seen = SweepStates(tmp_path / "outputs/default")
+    assert sorted((run.state, run.error_line) for run in seen.look()) == [
+        *(("done", ""), ("failed", "target.side=-3: expected a whole number >= 2")),
+    ]
+    assert train(["-m", *SHORT[1:], "target.side=4,5"], tmp_path).code == 0
+    assert [run.state for run in seen.look()] == ["done", "done"], "what was a mistake is no longer asked for"
 
 
 @pytest.mark.slow

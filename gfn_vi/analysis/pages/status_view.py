@@ -142,13 +142,13 @@ def cells(seen: Snapshot, run: RunState, unknown: str, thousands: str = "") -> d
 def notes(seen: Snapshot) -> list[str]:
     """Return lines below the rows: how many runs have none, and what each metric says.
 
-    "jsd: exact JSD, lower is better; a replica that is not finite counts as 0.693".
+    "jsd: exact JSD, lower is better; what diverged counts as 0.693".
     """
     shown = {run.name for run in seen.shown}
     rest = count([run for run in seen.runs if run.name not in shown])
     lines = ["not shown: " + ", ".join(f"{n} {state}" for state, n in rest.items())] if rest else []
     for h in headlines(seen):
-        lines.append(f"{h.metric}: {h.words}, {h.better_is} is better; a replica that is not finite counts as {h.worst:.3g}")
+        lines.append(f"{h.metric}: {h.words}, {h.better_is} is better; what diverged counts as {h.worst:.3g}")
     return lines
 
 

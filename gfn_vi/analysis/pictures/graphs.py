@@ -57,15 +57,13 @@ def edge_lines(graphs: Graphs, with_pictures: bool) -> str:
     return "\n".join([*lines, f"files of the directory below: {TABLE} (all edges){pictures}"])
 
 
-def draw(graphs: Graphs, directory: Path) -> list[Path]:
-    """edge_probabilities and top_graphs, each as .pdf and .png; both name arrays.npz and the command that draws them again."""
+def draw(graphs: Graphs, directory: Path) -> None:
+    """Draw edge_probabilities and top_graphs, as .pdf and .png; each names arrays.npz and the command that draws it again."""
     from gfn_vi.analysis.pictures import style
     from gfn_vi.analysis.pictures.edge_pictures import edge_figure
     from gfn_vi.analysis.pictures.graph_pictures import top_figure
 
     drawn_by = f"{command('graphs')} {shlex.quote(str(directory))}"
-    paths: list[Path] = []
     with style.paper():
         for stem, figure in zip(PICTURES, (edge_figure, top_figure), strict=True):
-            paths += style.save(figure(graphs), directory / stem, graphs.digest, drawn_by, source=ARRAYS)
-    return paths
+            style.save(figure(graphs), directory / stem, graphs.digest, drawn_by, source=ARRAYS)

@@ -35,7 +35,7 @@ def group_labels(rows: pd.DataFrame) -> pd.Series:
         for name in telling_columns(of_arm.drop(columns="arm").drop_duplicates()):
             labels[of_arm.index] += (f" {key_in_words(name)}=" + of_arm[name]).where(of_arm[name] != NOT_SET, "")
         labels[of_arm.index] = ("" if arm == NOT_SET else str(arm)) + labels[of_arm.index]
-    return pd.Series(labels.str.strip().replace("", NO_ARM).to_numpy()[codes], rows.index)
+    return pd.Series(labels.str.strip().replace("", NO_ARM if len(labels) > 1 else ALL_RUNS).to_numpy()[codes], rows.index)
 
 
 def telling_columns(distinct: pd.DataFrame) -> list[str]:
@@ -63,7 +63,7 @@ def differences(table: pd.DataFrame) -> pd.DataFrame:
     columns = config_columns(table)
     configs = table[["run", "arm", *columns]].drop_duplicates(ignore_index=True)  # several of a run with a rate per replica
     arms = configs["arm"].astype(object).where(configs["arm"].notna())
-    groups = arms.fillna(NO_ARM) if arms.notna().any() else group_labels(configs).replace(NO_ARM, ALL_RUNS)
+    groups = arms.fillna(NO_ARM) if arms.notna().any() else group_labels(configs)
     if groups.nunique() > MOST_COLUMNS:
         groups = pd.Series(ALL_RUNS, configs.index)
     keys = [name for name in columns if configs[name].nunique(dropna=False) > 1]

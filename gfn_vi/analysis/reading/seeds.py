@@ -29,7 +29,7 @@ def check_seeds(table: pd.DataFrame) -> None:
     if found.empty:
         return
     runs = [
-        f"{run} of {arm}, seeds {', '.join(f'{seed:.0f}' for seed in sorted(rows['seed']))}"
+        f"{run}{f' of {arm}' if isinstance(arm, str) else ''}, seeds {', '.join(f'{seed:.0f}' for seed in sorted(rows['seed']))}"
         for (arm, run), rows in found.groupby(["arm", "run"], observed=True, dropna=False, sort=True)
     ]
     rest = f" and {len(runs) - MOST_RUNS} more" if len(runs) > MOST_RUNS else ""

@@ -11,19 +11,16 @@ from gfn_vi.runs.folders import TableError
 from gfn_vi.runs.reading import read_run
 
 
-def headline_area(path: Path, headline: Headline | None = None) -> float:
+def headline_area(path: Path, headline: Headline) -> float:
     """Return the mean of a metric over the training of the run at `path` and over its replicas, in the units of the metric.
 
-    headline: the metric, by default what the run itself is judged by. A replica counts as the headline's worst from the
-    evaluation on at which it was frozen, and where it is not finite. Raises TableError for a run without a headline or a curve.
+    A replica counts as the headline's worst from the evaluation on at which it was frozen, and where it is not finite. Raises
+    TableError for a run without a curve of the metric.
     """
     run = read_run(path)
-    judged_by = headline or run.headline
-    if judged_by is None:
-        raise TableError(f"{path} does not say which metric it is judged by: name one")
     table = None if run.metrics is None else run.metrics.to_pandas()
-    if table is None or table.loc[table["metric"] == judged_by.metric, "trajectories"].nunique() < 2:
-        raise TableError(f"{path} has no curve of the {judged_by.words}: choose an evaluation that records {judged_by.metric}")
+    if table is None or table.loc[table["metric"] == headline.metric, "trajectories"].nunique() < 2:
+        raise TableError(f"{path} has no curve of the {headline.words}: choose an evaluation that records {headline.metric}")
     table = table.assign(run=run.name, state="done", seed=table["replica"])
-    (curve,) = curves(table, judged_by.metric, by="run", worst=judged_by.worst).values()
+    (curve,) = curves(table, headline.metric, by="run", worst=headline.worst).values()
     return float(area_under_curve(curve.x, curve.values).mean())

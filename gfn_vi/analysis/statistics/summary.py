@@ -29,21 +29,20 @@ def measures(headlines: Iterable[Headline]) -> list[Headline]:
 
 def final_values(table: pd.DataFrame, metric: str, worst: float) -> dict[str, np.ndarray]:
     """Group -> the last recorded value of each of its replicas; `worst` for one that is not finite or has been frozen."""
-    done = table[table["state"] == "done"]
+    done = table.assign(group=group_labels(table))[table["state"] == "done"]  # groups are called as they are among all runs
     rows = done[done["metric"] == metric]
     if rows.empty:
         return {}
     last = rows[rows["step"] == rows.groupby("run", observed=True)["step"].transform("max")]
     values = with_worst(np.where(np.isfinite(frozen_since(done, last)), np.nan, last["value"]), worst)
-    grouped = pd.Series(values, last.index).groupby(group_labels(last))
-    return {str(name): of_group.to_numpy() for name, of_group in grouped}
+    return {str(name): of_group.to_numpy() for name, of_group in pd.Series(values, last.index).groupby(last["group"])}
 
 
 def grouped_curves(table: pd.DataFrame, measure: Headline) -> dict[str, Curve]:
     """Return group -> curve of the measure over its finished runs, the worst value in place of what is not finite."""
-    done = table[table["state"] == "done"]
+    done = table.assign(group=group_labels(table))[table["state"] == "done"]
     recorded = done[done["run"].isin(set(done.loc[done["metric"] == measure.metric, "run"]))]
-    return curves(recorded.assign(group=group_labels(recorded)), measure.metric, by="group", worst=measure.worst)
+    return curves(recorded, measure.metric, by="group", worst=measure.worst)
 
 
 def areas(found: Mapping[str, Curve]) -> dict[str, np.ndarray]:
