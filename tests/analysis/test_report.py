@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from gfn_vi.experiments.measures import JSD
 
 from gfn_vi.analysis import experiments
 from gfn_vi.analysis.pages.report import render
@@ -21,7 +22,6 @@ from gfn_vi.analysis.reading.groups import NOT_SET, differences, in_words
 from gfn_vi.analysis.reading.table import collect, table_hash
 from gfn_vi.analysis.statistics.summary import final_values
 from gfn_vi.commands import report as report_command
-from gfn_vi.experiments.measures import JSD
 from gfn_vi.runs.state import RunState
 
 CLONE = Path(__file__).resolve().parents[2]

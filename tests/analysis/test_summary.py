@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from gfn_vi.experiments.measures import JSD
 
 from gfn_vi.analysis.reading.table import collect
 from gfn_vi.analysis.statistics.summary import write_summary
-from gfn_vi.experiments.measures import JSD
 
 MakeRun = Callable[..., Path]
 
