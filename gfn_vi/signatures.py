@@ -139,7 +139,11 @@ def fits(value: object, hint: Any) -> bool:  # noqa: PLR0911 - one line per kind
         return isinstance(value, list) and all(fits(v, t) for v, t in _paired(value, origin, inner))
     if (origin or hint) in MAPPINGS:
         entries = inner if len(inner) == 2 else (Any, Any)
-        return isinstance(value, Mapping) and all(fits(k, entries[0]) and fits(v, entries[1]) for k, v in value.items())
+        # a text in the place of a part is left to the constructor, which knows the group that entries are chosen from
+        named = any(map(_is_part, get_args(entries[1]) or entries[1:]))
+        return isinstance(value, Mapping) and all(
+            fits(k, entries[0]) and (fits(v, entries[1]) or (named and isinstance(v, str))) for k, v in value.items()
+        )
     # An object: built from a node of its own, or by the constructor from a list, or from a text unless it is a part.
     return isinstance(value, (list, Mapping)) or (isinstance(value, str) and not _is_part(origin or hint))
 

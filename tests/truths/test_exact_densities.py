@@ -10,7 +10,7 @@ from building import composed, generators, make_trainer
 
 from gfn_vi.build import build_trainer
 from gfn_vi.core.errors import ConfigError
-from gfn_vi.run import final_arrays
+from gfn_vi.training.result import final_arrays
 
 LINE = ("target=gaussian_mixture", "target.dim=1", "target.means=[[-2.0],[1.5]]", "target.covariance=[0.3,0.5]")
 SMALL = ("target.log_weights=[-0.4,-1.1]", "sampler=diffusion", "sampler.n_steps=4", "sampler.hidden=[8]", "dtype=float64")

@@ -67,7 +67,8 @@ class Paths:
         return forward, backward
 
 
-@pytest.mark.parametrize(("name", "variant"), CASES)
+# couplings need two coordinates
+@pytest.mark.parametrize(("name", "variant"), [(name, variant) for name, variant in CASES if name != "flow"])
 def test_bounds_and_ends_are_those_of_all_paths(name: str, variant: str) -> None:
     sampler = sampler_of(name, variant)
     policies = line_of(sampler).policies

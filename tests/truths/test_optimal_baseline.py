@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gfn_vi.core.types import Need, Role
 from gfn_vi.objectives.baselines import Optimal, leave_one_out_mean
-from gfn_vi.samplers.discrete import score_norms
+from gfn_vi.samplers import score_norms
 from gfn_vi.samplers.discrete.mlp import MlpSampler
 from gfn_vi.samplers.discrete.sampler import DiscreteSampler
 from gfn_vi.targets.grids.hypergrid import Hypergrid
