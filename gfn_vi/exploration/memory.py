@@ -33,6 +33,7 @@ class Ring:
         # Field -> [R, capacity + 1, ...]: what is not to be kept is written to the last place, which nothing reads.
         self.stored: dict[str, Tensor] | None = None
         self.age = self.n_added = torch.empty(0, dtype=torch.long)
+        self.common_size: int | None = 0  # items held by every replica; None once replicas keep different items
 
     @property
     def size(self) -> Tensor:
@@ -49,6 +50,10 @@ class Ring:
             self.stored = {name: x.new_zeros(x.shape[0], self.capacity + 1, *x.shape[2:]) for name, x in new.items()}
             self.n_added = torch.zeros(len(log_reward), dtype=torch.long, device=log_reward.device)
             self.age = torch.zeros_like(self.stored["log_reward"], dtype=torch.long)
+        if keep is not None:
+            self.common_size = None
+        elif self.common_size is not None:
+            self.common_size = min(self.common_size + log_reward.shape[1], self.capacity)
         if keep is None:
             keep = torch.ones_like(log_reward, dtype=torch.bool)
         number = keep.cumsum(1)
@@ -67,6 +72,9 @@ class Ring:
         held = torch.arange(self.capacity, device=size.device) < size
         if self.priority == "uniform":
             return held.double()
+        if self.priority == "reward" and self.common_size is not None:
+            weights = (self.exponent * self.stored["log_reward"][:, : self.common_size]).softmax(-1).double()
+            return torch.nn.functional.pad(weights, (0, self.capacity - self.common_size))
         if self.priority == "reward":
             return (self.exponent * log_reward).masked_fill(~held, -torch.inf).softmax(-1)
         rank = log_reward.masked_fill(~held, -torch.inf).argsort(dim=-1, descending=True, stable=True).argsort(dim=-1)
@@ -75,9 +83,12 @@ class Ring:
     def take(self, batch: int, rng: ReplicaGenerators) -> dict[str, Tensor]:
         """Return `batch` items per replica, drawn with replacement: field -> [R, batch, ...]."""
         assert self.stored is not None
-        cdf = self.weights().cumsum(-1)
-        noise = rng.uniform(batch).double() * cdf[:, -1:]
-        index = torch.searchsorted(cdf, noise, right=True).minimum(self.size[:, None] - 1)
+        if self.common_size is not None and self.priority == "uniform":
+            index = rng.integers(self.common_size, batch)
+        else:
+            cdf = self.weights().cumsum(-1)
+            noise = rng.uniform(batch).double() * cdf[:, -1:]
+            index = torch.searchsorted(cdf, noise, right=True).minimum(self.size[:, None] - 1)
         row = torch.arange(len(index), device=index.device)[:, None]
         return {name: x[row, index] for name, x in self.stored.items()}
 
@@ -90,14 +101,22 @@ class Ring:
         """Return the whole content of the buffer, with unused places; nothing where nothing was ever stored."""
         if self.stored is None:
             return {}
-        return {"n_added": self.n_added, "age": self.age[:, :-1], **{name: x[:, :-1] for name, x in self.stored.items()}}
+        common = torch.tensor(-1 if self.common_size is None else self.common_size)
+        return {
+            "common_size": common,
+            "n_added": self.n_added,
+            "age": self.age[:, :-1],
+            **{name: x[:, :-1] for name, x in self.stored.items()},
+        }
 
     def load_state_dict(self, state: Mapping[str, Tensor], device: torch.device) -> None:
         """Continue where `state` was taken, with tensors on `device`."""
         tensors = {name: x.to(device) for name, x in state.items()}
         if not tensors:
-            self.stored = None
+            self.stored, self.common_size = None, 0
             return
+        common = int(tensors.pop("common_size"))
+        self.common_size = None if common < 0 else common
         self.n_added = tensors.pop("n_added")
         with_spare = {name: torch.cat([x, torch.zeros_like(x[:, :1])], 1) for name, x in tensors.items()}
         self.age = with_spare.pop("age")

@@ -70,7 +70,7 @@ class Remembering(BaseExploration):
         if self.memory.stored is None:
             nothing = torch.zeros(self._n_replicas, dtype=torch.float64)
             return {"replay_age": nothing, "replay_size": nothing}
-        return {"replay_age": self.memory.mean_age(self._seen), "replay_size": self.memory.size.double()}
+        return {"replay_age": self.memory.mean_age(self._seen).float(), "replay_size": self.memory.size.double()}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the states of the memory and of the source."""

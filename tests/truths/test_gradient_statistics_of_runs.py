@@ -10,6 +10,7 @@ from building import make_trainer
 from torch import Tensor
 
 from gfn_vi.core.errors import ConfigError
+from gfn_vi.evaluation.gradients import statistics as gradient_statistics
 from gfn_vi.training.trainer import Trainer
 
 RUN = (
@@ -124,3 +125,14 @@ def test_a_clock_of_its_own() -> None:
             trainer.update()
         seen[trainer.seen] = any(name.startswith("gradients/") for name in trainer.measure())
     assert seen == {0: True, 16: False, 32: True, 48: False, 64: True, 80: True}
+
+
+def test_references_are_exact_in_single_precision_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Policies in float32 sum to 1 up to their rounding: no reason to compare with a sampled reference instead."""
+
+    def sampled(*arguments: object) -> None:
+        raise AssertionError("a reference is sampled where all is known exactly")
+
+    monkeypatch.setattr(gradient_statistics, "large_batch_gradients", sampled)
+    trainer = make_trainer("evaluation=gradients", "target.side=5", "sampler.hidden=[8]", dtype="float32")
+    assert any(name.startswith("gradients/bias/") for name in trainer.measure())

@@ -172,7 +172,8 @@ class _Gradients:
         sampler, graph = moment.sampler, moment.graph
         self.settings, self.sampler, self.rng = settings, sampler, moment.rng
         # a sampler of a density is evaluated at all visited states, however many nodes a line has
-        self.n_states = None if graph is None or moment.line is not None else graph.n_states
+        self.on_a_line = moment.line is not None
+        self.n_states = None if graph is None or self.on_a_line else graph.n_states
         self.horizon: int = moment.target.horizon if hasattr(moment.target, "horizon") else sampler.n_steps
         parameters = [p.detach() for group in sampler.parameter_groups().values() for p in group]
         # replicas that did not diverge: [R]
@@ -245,7 +246,8 @@ class _Gradients:
         tilt = tilt_at(0)
         expectations = exact.under("P_F" if tilt is None else tilt)
         # wider steps may lead off a line that holds those of P_F
-        if not bool(((1 - expectations.visits.stops.sum(0)).abs() < LARGEST_LOSS)[self._sound].all()):
+        lost = (1 - expectations.visits.stops.sum(0)).abs()[self._sound]
+        if self.on_a_line and not bool((lost < LARGEST_LOSS).all()):
             return {}
         found = {}
         for name, objective in self.settings.objectives.items():
