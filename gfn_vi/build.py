@@ -180,8 +180,10 @@ def build_target(config: DictConfig, device: torch.device, key: str = "target") 
 
 
 def is_density(target: object) -> bool:
-    """Whether a target is a density on R^d; all others are graphs of states."""
-    return inspect.getattr_static(target, "dim", None) is not None
+    """Return whether a target is a density on R^d; all others, whatever they call `dim`, have moves between states."""
+    absent = object()
+    has = [inspect.getattr_static(target, name, absent) is not absent for name in ("dim", "forward_mask")]
+    return has == [True, False]
 
 
 def check_moves(config: DictConfig, target: Target) -> None:

@@ -1,10 +1,12 @@
-"""Draw what a run over graphs (target=dag) has learned.
+"""Draw what a run over graphs (target=dag) or over a density (target=gmm25, ...) has learned.
 
     gfn-vi-graphs outputs/default/<run>
 
-Writes into the run's directory, from its arrays.npz: edge_probabilities.csv (every edge by the names of the columns),
+Writes into the run's directory, from its arrays.npz. Of graphs: edge_probabilities.csv (every edge by the names of the columns),
 edge_probabilities.png and .pdf (learned beside exact, or beside the true graph), top_graphs.png and .pdf (the most probable
-graphs). A single run does this at its end; a sweep only writes the CSV, since pictures take seconds for each run.
+graphs). Of a density: samples.png and .pdf (over the target or by coordinates, beside exact samples), trajectories.png and .pdf,
+and coordinates.csv where coordinates have names. A single run does this at its end; a sweep leaves the pictures out, which take
+seconds for each run.
 """
 
 from __future__ import annotations
@@ -22,7 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("run", type=Path, help="the directory of one run, as printed at its end")
     directory = parser.parse_args(arguments).run
 
-    from gfn_vi.analysis.pictures.graphs import report
+    from gfn_vi.analysis.pictures import densities, graphs
+    from gfn_vi.runs.reading import read_arrays
 
-    print(report(directory, with_pictures=True), directory, sep="\n")
+    # by what the run has left, not by its configuration: those of older runs name classes that are gone
+    drawn = densities if densities.SAMPLES in read_arrays(directory)[0] else graphs
+    print(drawn.report(directory, with_pictures=True), directory, sep="\n")
     return 0

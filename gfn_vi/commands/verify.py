@@ -25,7 +25,7 @@ from gfn_vi.terminal.hydra_errors import in_one_line
 if TYPE_CHECKING:
     import torch
 
-    from gfn_vi.core.protocols import EnumerableTarget
+    from gfn_vi.core.replicas import ReplicaGenerators
     from gfn_vi.verification.check import Check
 
 RUN_KEYS = ("sampler", "objective", "replicas")  # of the run that is verified, besides its target
@@ -40,15 +40,14 @@ def task(config: DictConfig) -> None:
         resolved = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
         assert isinstance(resolved, DictConfig)
         check_numbers(resolved)
-        wrong = verify(resolved)
+        wrong, has_controls = verify(resolved)
     except (ConfigError, RunError, OmegaConfBaseException) as error:
         print(f"error: {in_one_line(error)}", file=sys.stderr)
         sys.exit(EXIT_BAD_INPUT)
     if wrong:
         print(f"{wrong} of the lines above are not as they should be", file=sys.stderr)
         sys.exit(EXIT_FAILED)
-    controls = resolved.small is not None if resolved.target.get("dim") is None else resolved.run is None
-    print("all theorems hold" + (", all controls fail as they must" if controls else ""))
+    print("all theorems hold" + (", all controls fail as they must" if has_controls else ""))
 
 
 def check_numbers(config: DictConfig) -> None:
@@ -73,14 +72,12 @@ def config_of_run(run: str) -> DictConfig:
     raise ConfigError("run", run, "its config.yaml is damaged")
 
 
-def verify(config: DictConfig) -> int:
-    """Build everything, then check and print; the number of lines that are not as they should be."""
+def verify(config: DictConfig) -> tuple[int, bool]:
+    """Build everything, check and print; return how many lines are not as they should be, and whether there were controls."""
     import torch
 
-    from gfn_vi.build import build_quadrature, build_sampler, build_target, check_moves, is_density, resolve_device, resolve_dtype
+    from gfn_vi.build import build_sampler, build_target, check_moves, is_density, resolve_device, resolve_dtype
     from gfn_vi.core.replicas import ReplicaGenerators
-    from gfn_vi.verification.junctions import junction_choices
-    from gfn_vi.verification.table import by_dynamic_programming, by_quadrature, line_through, move_away, show
 
     if config.threads > 0:
         torch.set_num_threads(config.threads)
@@ -90,42 +87,60 @@ def verify(config: DictConfig) -> int:
         config.target = saved.target
     target: Any = build_target(config, device)
     check_moves(config if saved is None else saved, target)
-    on_a_line = is_density(target)
-    if on_a_line:
+    checked = on_a_line if is_density(target) else on_a_graph
+    if checked is on_a_line:
         found = "densities are summed on a line: expected a target of one dimension"
         require(target.dim == 1, "target.dim", target.dim, found)
         require(config.junctions is None, "junctions", config.junctions, "theorem 5 is not for densities: expected null")
     else:
-        target = enumerable_target(config, device, "target")
+        require_listed(target, config, "target")
     if saved is None:
         sampler, source = build_sampler(config, target, device, dtype, 1, flow=False), "random parameters"
     else:
         sampler, source = trained_sampler(config, saved, target, device, dtype)
     rng = ReplicaGenerators(config.seed, sampler.n_replicas, "verification", device, dtype)
-    name = f"target: {class_name(config.target)}"
-    if on_a_line:
-        if saved is None:
-            move_away(sampler, config.seed)
-        graph = line_through(sampler, target, build_quadrature(config.evaluation.quadrature, "evaluation.quadrature"))
-        checks = list(by_quadrature(sampler, graph, rng, config.n_updates, saved is None))
-        nodes = f"{graph.n_nodes} nodes from {float(graph.nodes[0]):.4g} to {float(graph.nodes[-1]):.4g}"
-        return show(f"{name}, {nodes}, {source}", checks, config.tolerance)
+    return checked(config, target, sampler, rng, source)
+
+
+def on_a_line(config: DictConfig, target: Any, sampler: Any, rng: ReplicaGenerators, source: str) -> tuple[int, bool]:
+    """Check a density of one dimension; the controls are for random parameters."""
+    from gfn_vi.build import build_quadrature
+    from gfn_vi.verification.table import by_quadrature, line_through, move_away, show
+
+    is_random = config.run is None
+    if is_random:
+        move_away(sampler, config.seed)
+    graph = line_through(sampler, target, build_quadrature(config.evaluation.quadrature, "evaluation.quadrature"))
+    checks = list(by_quadrature(sampler, graph, rng, config.n_updates, is_random))
+    nodes = f"{graph.n_nodes} nodes from {float(graph.nodes[0]):.4g} to {float(graph.nodes[-1]):.4g}"
+    return show(f"target: {class_name(config.target)}, {nodes}, {source}", checks, config.tolerance), is_random
+
+
+def on_a_graph(config: DictConfig, target: Any, sampler: Any, rng: ReplicaGenerators, source: str) -> tuple[int, bool]:
+    """Check a target whose states can be listed; the controls are on the small one, by listing its trajectories."""
+    from gfn_vi.build import resolve_dtype
+    from gfn_vi.verification.junctions import junction_choices
+    from gfn_vi.verification.table import by_dynamic_programming, show
+
     graph = target.state_graph()
     junctions = junction_choices(graph.n_levels, None if config.junctions is None else list(config.junctions), config.seed)
-    wrong = 0 if config.small is None else show(*listed(config, dtype), config.tolerance)
+    has_controls = config.small is not None
+    wrong = show(*listed(config, resolve_dtype(config.dtype)), config.tolerance) if has_controls else 0
     checks = list(by_dynamic_programming(sampler, graph, rng, config.n_updates, junctions))
-    return wrong + show(f"{name}, {graph.n_states} states, {source}", checks, config.tolerance)
+    title = f"target: {class_name(config.target)}, {graph.n_states} states, {source}"
+    return wrong + show(title, checks, config.tolerance), has_controls
 
 
 def listed(config: DictConfig, dtype: torch.dtype) -> tuple[str, list[Check]]:
     """Return the title and the checks of the first table; ConfigError for what cannot be listed."""
     import torch
 
-    from gfn_vi.build import build_exploration, build_sampler
+    from gfn_vi.build import build_exploration, build_sampler, build_target
     from gfn_vi.verification.table import by_enumeration, count_trajectories
 
     cpu = torch.device("cpu")
-    small = enumerable_target(config, cpu, "small")
+    small: Any = build_target(config, cpu, "small")
+    require_listed(small, config, "small")
     n_trajectories = count_trajectories(small.state_graph())
     n_batches = math.comb(n_trajectories + config.batch_size - 1, config.batch_size)
     too_many = (
@@ -147,16 +162,13 @@ def class_name(node: DictConfig) -> str:
     return str(node._target_).rsplit(".", 1)[-1]
 
 
-def enumerable_target(config: DictConfig, device: torch.device, key: str) -> EnumerableTarget:
-    """The target under `key`; ConfigError if its states cannot be listed."""
-    from gfn_vi.build import build_target
+def require_listed(target: object, config: DictConfig, key: str) -> None:
+    """Raise ConfigError, which names `key`, unless the target's states can be listed."""
     from gfn_vi.core.protocols import EnumerableTarget
 
-    target = build_target(config, device, key)
     if not isinstance(target, EnumerableTarget) or not target.enumerable:
         remedy = f"not enumerable within {key}.max_enumerated_states: choose a smaller one"
         raise ConfigError(key, config[key]._target_, remedy)
-    return target
 
 
 def trained_sampler(

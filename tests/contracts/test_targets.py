@@ -247,3 +247,11 @@ def test_modes_without_enumeration_are_those_with(name: str, n_dims: int, side: 
     pairs = set(zip(grid.mode_index(states).tolist(), large.mode_index(states).tolist(), strict=True))
     assert len(pairs) == 2**n_dims + 1
     assert (-1, -1) in pairs
+
+
+def test_a_graph_of_states_may_call_something_dim() -> None:
+    """What makes a density is that it has no moves, not that it has a name that a user may have chosen, too."""
+    target = build.build_target(composed("target=hypergrid_3x3"), CPU)
+    target.dim = 2  # type: ignore[attr-defined]
+    assert not build.is_density(target)
+    assert build.is_density(build.build_target(composed("target=gmm9"), CPU))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from system.command import files_below, only_run, records, train
+from system.command import files_below, only_run, records, run_command, train
 from system.test_bad_input import assert_refused
 from system.test_resume import assert_finished_alike
 
@@ -82,6 +82,9 @@ def test_a_replica_that_is_not_finite_freezes_and_pictures_are_drawn_of_the_othe
     assert "replicas [0] became non-finite and were frozen" in outcome.err
     run = only_run(tmp_path / "outputs")
     assert {"samples.png", "trajectories.pdf", "arrays.npz"} <= {path.name for path in run.iterdir()}
+    (run / "samples.png").unlink()
+    run_command("graphs", [str(run)], tmp_path)  # what a finished run says draws its pictures again
+    assert (run / "samples.png").exists()
     last = {(row["replica"], row["metric"]): float(row["value"]) for row in records(run)}
     assert last["0", "frozen"] == 1
     assert last["1", "frozen"] == 0

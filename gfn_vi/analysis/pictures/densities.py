@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LEARNED = "samples of $P_T$"
+SAMPLES = "samples"  # the array that only runs over densities have
 PICTURES = ("samples", "trajectories")
 INTERVALS = "coordinates.csv"
 MOST_COORDINATES, MOST_ROWS, MOMENTS = 4, 20, 5
@@ -35,7 +36,7 @@ def report(directory: Path, with_pictures: bool) -> str:
     """
     content, digest = read_arrays(directory)
     arrays: dict[str, Any] = dict(content)
-    if "samples" not in arrays:
+    if SAMPLES not in arrays:
         raise TableError(f"{directory / ARRAYS} holds no samples of a density: expected a run with a target like gmm25")
     lines, files = [], []
     if "coordinate_names" in arrays:
