@@ -72,7 +72,7 @@ def _print(line: str, path: Path) -> None:
 
 
 class _Session:
-    """What one process does of a run, from its lock to its release."""
+    """The part of a run that one process does, from its lock to its release."""
 
     def __init__(self, config: DictConfig, trainer: Trainer, directory: RunDirectory) -> None:
         self.config, self.trainer, self.directory, self.path = config, trainer, directory, directory.path

@@ -29,7 +29,7 @@ class Planned(Protocol):
 
 
 class Plan(NamedTuple):
-    """What the manifest says of a run; refused: why it can never run, since what it asks for is a mistake."""
+    """An entry of the manifest for one run; refused: the reason why it can never run, since what it asks for is a mistake."""
 
     overrides: tuple[str, ...]
     refused: str | None

@@ -30,7 +30,7 @@ Carry = Callable[[Tensor, bool], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class CarriedGaussian(Kernel):
-    """What a Gaussian becomes under an invertible map. A tilt is of the Gaussian, so that the density stays exact."""
+    """A Gaussian carried over by an invertible map. A tilt is of the Gaussian, so that the density stays exact."""
 
     gaussian: DiagonalGaussian
     carry: Carry

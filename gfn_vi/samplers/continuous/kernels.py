@@ -43,7 +43,7 @@ class Kernel(ABC):
 
 
 class Gaussian(Kernel):
-    """What Gaussians share: an affine map between noise and states."""
+    """The base of Gaussian kernels: an affine map between noise and states."""
 
     @abstractmethod
     def noise_of(self, states: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ class Table:
 
 
 class Data(Protocol):
-    """Where a table comes from: what a choice of configs/data builds."""
+    """A source of tables: each choice of configs/data builds one."""
 
     def table(self) -> Table:
         """Return the same table at every call. Raises ConfigError."""

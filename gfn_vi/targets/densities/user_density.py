@@ -105,7 +105,7 @@ class UserDensity(BaseDensity):
             self._refuse("has a gradient by autograd that finite differences contradict: does a part of it leave torch?")
 
     def _doubts(self, near: Tensor, far: Tensor) -> list[str]:
-        """What the values around the origin [n] and far from it [n] make one suspect."""
+        """Return what is suspicious in the values around the origin [n] and far from it [n], a sentence each."""
         here = near[near.isfinite()].mean()
         if bool(far.mean() > here):
             return [
