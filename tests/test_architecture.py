@@ -33,8 +33,9 @@ ALLOWED = {
         *("filelock", "wandb", "tensorboard", "numpy", "omegaconf", "pandas", "pyarrow", "yaml"),
     ),
     "training": ("torch", "gfn_vi.core", "gfn_vi.training", "rich"),
+    "fitting": ("hydra", "omegaconf", "gfn_vi.core", "gfn_vi.evaluation.base"),
     "build": (
-        *("torch", "hydra", "omegaconf", "gfn_vi.core", "gfn_vi.training", "gfn_vi.signatures"),
+        *("torch", "hydra", "omegaconf", "gfn_vi.core", "gfn_vi.training", "gfn_vi.signatures", "gfn_vi.fitting"),
         *("gfn_vi.evaluation.base", "gfn_vi.evaluation.measurement"),
     ),
     "verification": (
@@ -50,7 +51,15 @@ ALLOWED = {
 ALLOWED_OF_PACKAGE = {
     "analysis": ("gfn_vi.analysis", "gfn_vi.core.command_line", "gfn_vi.core.errors", "gfn_vi.core.headline", "gfn_vi.runs"),
     "commands": (
-        *("gfn_vi.commands", "gfn_vi.terminal", "gfn_vi.build", "gfn_vi.run", "gfn_vi.signatures", "gfn_vi.resolvers"),
+        *(
+            "gfn_vi.commands",
+            "gfn_vi.terminal",
+            "gfn_vi.build",
+            "gfn_vi.fitting",
+            "gfn_vi.run",
+            "gfn_vi.signatures",
+            "gfn_vi.resolvers",
+        ),
         *("gfn_vi.core", "gfn_vi.runs", "gfn_vi.analysis", "gfn_vi.verification", "gfn_vi.sweeps"),
     ),
     "sweeps": ("gfn_vi.sweeps", "gfn_vi.core", "gfn_vi.runs", "gfn_vi.terminal"),

@@ -76,8 +76,9 @@ def verify(config: DictConfig) -> tuple[int, bool]:
     """Build everything, check and print; return how many lines are not as they should be, and whether there were controls."""
     import torch
 
-    from gfn_vi.build import build_sampler, build_target, check_moves, is_density, resolve_device, resolve_dtype
+    from gfn_vi.build import build_sampler, build_target, resolve_device, resolve_dtype
     from gfn_vi.core.replicas import ReplicaGenerators
+    from gfn_vi.fitting import check_moves, is_density
 
     if config.threads > 0:
         torch.set_num_threads(config.threads)

@@ -14,6 +14,7 @@ from building import TARGET_VARIANTS, choices, composed, discrete_targets, make_
 from gfn_vi import build
 from gfn_vi.core.errors import ConfigError
 from gfn_vi.core.protocols import DiscreteTarget, EnumerableTarget
+from gfn_vi.fitting import is_density
 from gfn_vi.targets.grids.hypergrid import Hypergrid
 
 CPU = torch.device("cpu")
@@ -253,5 +254,5 @@ def test_a_graph_of_states_may_call_something_dim() -> None:
     """What makes a density is that it has no moves, not that it has a name that a user may have chosen, too."""
     target = build.build_target(composed("target=hypergrid_3x3"), CPU)
     target.dim = 2  # type: ignore[attr-defined]
-    assert not build.is_density(target)
-    assert build.is_density(build.build_target(composed("target=gmm9"), CPU))
+    assert not is_density(target)
+    assert is_density(build.build_target(composed("target=gmm9"), CPU))

@@ -1,0 +1,101 @@
+"""Log-densities of a user's own module: how they are asked, which are refused, which are doubted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from known_densities import assert_equal_to, points
+
+from gfn_vi.core.errors import ConfigError
+from gfn_vi.targets.densities.user_density import UserDensity
+
+
+def test_a_users_function_is_asked_with_one_batch_axis_in_double_precision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_densities.py").write_text(
+        "import torch\ndef f(x):\n    assert x.dim() == 2\n    assert x.dtype == torch.float64\n    return -(x**4).sum(1)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    target = UserDensity("my_densities.f", 3, 1.5)
+    x = points(12, 3).view(2, 6, 3)
+    assert_equal_to(target.log_density(x), -(x**4).sum(-1))
+    assert_equal_to(target.score(x), -4 * x**3)
+    assert target.log_density(x.float()).dtype == target.score(x.float()).dtype == torch.float32
+    assert target.log_Z == 1.5
+    assert target.remarks == []
+
+
+FUNCTIONS = """
+import torch
+ONE = torch.ones(2, 1)
+def whole(x): return -x.square().sum() / 2
+def column(x): return -x.square().sum(1, keepdim=True)
+def number(x): return -1.0
+def missing(x): return (x[:, 0] - 1).log() - x.square().sum(1)
+def infinite(x): return 1 / torch.zeros_like(x[:, 0])
+def outside(x): return torch.full_like(x[:, 0], -torch.inf) + 0 * x[:, 0]
+def complex_(x): return -torch.view_as_complex(x).abs() + 0j
+def detached(x): return -x.detach().square().sum(1)
+def constant(x): return torch.zeros(len(x), dtype=x.dtype).requires_grad_(True) + 0
+def partly(x): return -x.detach().square().sum(1) - 1e-3 * x.sum(1)
+def single(x): return -(x.float() @ ONE)[:, 0] ** 2
+def of_the_batch(x): return -(x - x.mean(0)).square().sum(1)
+def cusp(x): return -(x[:, 0] * 0).sqrt() - x.square().sum(1)
+def energy(x): return x.square().sum(1) / 2
+def density(x): return (-x.square().sum(1) / 2).exp()
+def heavy(x): return 30 - 3 * x.square().sum(1).log1p()
+def kinked(x): return -x.abs().sum(1)
+def in_a_disc(x): return torch.where(x.norm(dim=1) < 1.5, -x.square().sum(1), -torch.inf)
+NOT_CALLABLE = 3
+"""
+REFUSED = {
+    "whole": r"returned the shape \[\] for a batch \[16, 2\] \(target.dim=2\): expected \[16\]",
+    "column": r"returned the shape \[16, 1\] for a batch",
+    "number": "returned float: expected a tensor",
+    "missing": "is NaN or infinite at 1[0-9] of 16 points",
+    "infinite": "is NaN or infinite at 16 of 16 points",
+    "outside": "is -inf at 16 of 16 points",
+    "complex_": "returned complex numbers",
+    "detached": "has no gradient: expected operations of torch",
+    "constant": "does not depend on the batch",
+    "partly": "has a gradient by autograd that finite differences contradict",
+    "single": r"returned torch.float32 for a batch in torch.float64",
+    "of_the_batch": "gives a row another value alone than in a batch",
+    "cusp": "has a gradient that is NaN or infinite",
+    "NOT_CALLABLE": "there is no function NOT_CALLABLE in my_functions",
+    "absent": "there is no function absent in my_functions",
+}
+
+
+@pytest.fixture
+def my_functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_functions.py").write_text(FUNCTIONS)
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+@pytest.mark.usefixtures("my_functions")
+@pytest.mark.parametrize("name", REFUSED)
+def test_functions_that_are_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"target.function=my_functions.{name}: {REFUSED[name]}"):
+        UserDensity(f"my_functions.{name}", 2, None)
+
+
+@pytest.mark.usefixtures("my_functions")
+def test_functions_that_are_doubted_and_functions_that_are_not() -> None:
+    """An energy grows outward, a density is never negative; heavy tails, kinks and bounded supports are no reason."""
+    for name, said in (("energy", "if it is an energy, return minus it"), ("density", "if it is a density, return its log")):
+        (remark,) = UserDensity(f"my_functions.{name}", 2, None).remarks
+        assert remark.startswith(f"target.function=my_functions.{name}")
+        assert said in remark
+    for name in ("heavy", "kinked", "in_a_disc"):
+        assert UserDensity(f"my_functions.{name}", 2, None).remarks == []
+
+
+def test_names_that_are_no_functions() -> None:
+    with pytest.raises(ConfigError, match=r"target.function=f: expected my_module.my_log_density"):
+        UserDensity("f", 2, None)
+    with pytest.raises(ConfigError, match=r"no module named not_a_module_of_mine; one of yours is found in the current folder"):
+        UserDensity("not_a_module_of_mine.f", 2, None)
