@@ -346,6 +346,7 @@ REFUSED = {
     ("diffusion", "n_frequencies=0"): "sampler.n_frequencies",
     ("diffusion", "end_time=-1"): "sampler.end_time",
     ("diffusion", "log_variance_range=0"): "sampler.log_variance_range",
+    ("diffusion", "largest_correction=1"): "sampler.largest_correction",
     (*DIFFUSION, "grid=even"): "sampler.grid",
     (*DIFFUSION, "grid=[0,0.2,0.1,0.3,0.4,1]"): "sampler.grid",
     (*DIFFUSION, "grid=[0,0.2,0.2,0.3,0.4,1]"): "sampler.grid",

@@ -28,8 +28,7 @@ from gfn_vi.samplers.continuous.training_grid import TrainingGrid
 TABLES = ("gain", "moves", "times")
 LANGEVINS = ("none", "scalar", "per_dimension")
 BACKWARDS = ("reference", "learned")
-# Initial multiple of the score in the drift, and how far a learned backward kernel can leave the reference.
-INITIAL_SCALE, LARGEST_CORRECTION = 0.01, 0.1
+INITIAL_SCALE = 0.01  # multiple of the score in the drift
 
 
 class DiffusionSampler(ContinuousSampler):
@@ -63,6 +62,7 @@ class DiffusionSampler(ContinuousSampler):
         langevin: str,
         score_clip: float | None,
         backward: str,
+        largest_correction: float,
         flow: bool,
         forward_looking: bool,
         log_Z: float,
@@ -75,9 +75,11 @@ class DiffusionSampler(ContinuousSampler):
         require(clips, "sampler.score_clip", score_clip, "expected a positive number, or null for none")
         found = log_variance_range
         require(found > 0, "sampler.log_variance_range", found, "expected a positive number of nats")
+        share = largest_correction
+        require(0 < share < 1, "sampler.largest_correction", share, "expected a number between 0 and 1, both excluded")
         check_widths(hidden, n_frequencies)
         self.score_clip, self.uses_score, self.forward_looking = score_clip, langevin != "none", forward_looking
-        self.log_variance_range = log_variance_range
+        self.log_variance_range, self.largest_correction = log_variance_range, largest_correction
         self.process = Process(process, start_std, end_time, noise, sigma, sigma_end)
         self._discretize(n_steps, grid)
         self.training_grid = None
@@ -181,7 +183,7 @@ class DiffusionSampler(ContinuousSampler):
         return kernels
 
     def backward_kernels(self) -> Kernels:
-        """x_k given x_{k+1}: the reference reversed, mean and variance corrected by up to a tenth where that is learned."""
+        """x_k given x_{k+1}: the reference reversed, mean and variance corrected by up to a share where that is learned."""
         network, dim = self.backward_net, self.dim
         shrinkage, std = self.reference.backward_shrinkage[:, None], self.reference.backward_std[:, None]
         embedded = None if network is None else network.embed(self.times[1:])
@@ -190,7 +192,7 @@ class DiffusionSampler(ContinuousSampler):
             mean, own_std = shrinkage[steps] * states, std[steps]
             if network is not None:
                 assert embedded is not None
-                correction = 1 + LARGEST_CORRECTION * network(states, embedded[:, :, steps]).tanh()
+                correction = 1 + self.largest_correction * network(states, embedded[:, :, steps]).tanh()
                 mean, own_std = mean * correction[..., :dim], own_std * correction[..., dim:].sqrt()
             return DiagonalGaussian(mean, own_std)
 
