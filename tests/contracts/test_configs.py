@@ -37,7 +37,7 @@ SIZES = {
     **{name: ["sampler.n_steps=3", "sampler.hidden=[8]"] for name in ("diffusion", "variance_preserving")},
     "flow": ["sampler.n_couplings=2", "sampler.hidden=[8]"],
 }
-UNSIZED = {"tabular", "tabular_random", "tiny_exact", "mean_field", "full_rank", "gaussian_mixture_family"}
+UNSIZED = {"tabular", "tabular_random", "tiny_exact", "mean_field", "full_rank", "gaussian_mixture_family", "linear_chain"}
 # Group -> how a choice is made on the command line, and what else it takes to run.
 TOP = (
     *("target", "sampler", "exploration", "objective", "optimizer", "evaluation", "logger"),
