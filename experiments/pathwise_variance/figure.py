@@ -83,7 +83,7 @@ def _gaussians(panel: SubFigure, rows: pd.DataFrame, arm: str, title: str) -> No
         axes.set_xscale("log", base=2)
         axes.set_xticks(sorted(changed[what].unique())[::2], [str(n) for n in sorted(changed[what].unique())[::2]])
         axes.minorticks_off()
-    smallest = distances.loc[distances["kl"] > 0, "kl"].min()
+    smallest = float(distances.loc[distances["kl"] > 0, "kl"].min()) if distances["kl"].gt(0).any() else 1.0
     every[0].set_xscale("symlog", linthresh=smallest, linscale=0.5)
     every[0].set_xlim(-0.15 * smallest)
     every[1].set_xscale("log")
@@ -119,6 +119,9 @@ def _lines(axes: Axes, rows: pd.DataFrame, x: str, y: str) -> None:
 
 
 def _band(axes: Axes, values: pd.DataFrame, color: object, line: object) -> None:
+    """Draw one estimator: values with a row for each place on the x-axis; none where no such run is done yet."""
+    if values.empty:
+        return
     low, estimate, high = interval(values.to_numpy().T)
     axes.plot(values.index, estimate, color=color, linestyle=line, linewidth=1.1)
     axes.fill_between(values.index, low, high, color=color, alpha=style.BAND_ALPHA, linewidth=0)
