@@ -1,10 +1,10 @@
 """Noise of five estimators of the gradient of KL(P_F, P_B), of batches of 64, on the same trajectories.
 
 (a) A chain with numbers of its own for each step and dimension, (b) one network for the drift of all steps: on Gaussian targets
-N(m, v) in each coordinate, before training, where P_F ends in N(0, 1). First panel: noise, with the optimum at 0; then noise /
-gradient as the distance KL(P_F, P_B), the dimension and the number of steps grow, the rest being d = T = 4, m = 0.3 and v = 1.6.
-(c) A network along its training on a mixture. Lines are medians over replicas, bands their 95% bootstrap intervals. Beside the
-figure: noise.csv.
+N(m, v) in each coordinate, v = 1 / (1 + 2 m), before training, where P_F ends in N(0, 1). First panel: noise, with dots at the
+optimum, those of rounding alone at 1e-6; then noise / gradient as the distance KL(P_F, P_B), the dimension and the number of
+steps grow, the rest being d = T = 4 and m = 0.3. (c) A network along its training on a mixture. Lines are medians over replicas,
+bands their 95% bootstrap intervals. Beside the figure: noise.csv.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ def tables(table: pd.DataFrame, arrays: Mapping[str, Mapping[str, np.ndarray]]) 
         }
         for name in ("noise", "relative"):
             values = group[name].to_numpy()
-            low, estimate, high = interval(values) if np.isfinite(values).all() else (np.nan,) * 3
+            # of the optimum there is no relative noise
+            low, estimate, high = map(float, interval(values)) if np.isfinite(values).all() else (np.nan,) * 3
             row |= {f"{name}_median": estimate, f"{name}_low": low, f"{name}_high": high}
         found.append(row)
     text = io.StringIO()
@@ -75,15 +76,19 @@ def tables(table: pd.DataFrame, arrays: Mapping[str, Mapping[str, np.ndarray]]) 
 def _gaussians(panel: SubFigure, rows: pd.DataFrame, arm: str, title: str) -> None:
     every = panel.subplots(1, 4)
     distances = varied(rows, arm, "mean")
-    _lines(every[0], distances.assign(noise=distances["noise"].clip(lower=SMALLEST_NOISE)), "kl", "noise")
-    _lines(every[1], distances[distances["kl"] > 0], "kl", "relative")
+    away = distances[distances["kl"] > 0]
+    _lines(every[0], away, "kl", "noise")
+    for estimator, color in COLORS.items():
+        at = by_setting(distances[distances["kl"] == 0], "kl", estimator, "noise").clip(lower=SMALLEST_NOISE)
+        every[0].plot(at.index, at.median(axis=1), "o", color=color, markersize=3.5)
+    _lines(every[1], away, "kl", "relative")
     for axes, what in zip(every[2:], ("dim", "n_steps"), strict=True):
         changed = varied(rows, arm, what)
         _lines(axes, changed, what, "relative")
         axes.set_xscale("log", base=2)
         axes.set_xticks(sorted(changed[what].unique())[::2], [str(n) for n in sorted(changed[what].unique())[::2]])
         axes.minorticks_off()
-    smallest = float(distances.loc[distances["kl"] > 0, "kl"].min()) if distances["kl"].gt(0).any() else 1.0
+    smallest = 1.0 if away.empty else float(away["kl"].min())
     every[0].set_xscale("symlog", linthresh=smallest, linscale=0.5)
     every[0].set_xlim(-0.15 * smallest)
     every[1].set_xscale("log")

@@ -3,8 +3,8 @@
 Every estimator is shown the same batches, drawn by each behavior in turn from the metric's own generators; its gradients are
 compared with a reference g* and only sums of them are kept. The reference is
 
-    exact         the expected gradient under the behavior, by dynamic programming (expected_gradients.py), or in closed form where
-                  steps are linear and the target Gaussian (closed_form.py)
+    exact         the expected gradient under the behavior, by dynamic programming (expected_gradients.py), or in closed form
+                  where steps are linear and the target is Gaussian (closed_form.py)
     independent   the estimator's own gradient on one large batch that contains none of the small ones
     nested        the published measurement: a large batch that consists of the small ones, so that pure noise scores a cosine of
                   sqrt(b / n_reference) instead of 0 (the published code of arXiv 2210.00580); kept for comparison
