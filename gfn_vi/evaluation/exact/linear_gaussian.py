@@ -63,7 +63,7 @@ class Joint(NamedTuple):
 
     @property
     def log_volume(self) -> Tensor:
-        """Return log |det weight|: [R]."""
+        """Return the log of the absolute determinant of the weight: [R]."""
         return torch.linalg.slogdet(self.weight)[1]
 
     def noise_of(self, other: Joint) -> tuple[Tensor, Tensor]:
@@ -73,7 +73,7 @@ class Joint(NamedTuple):
         return change, _apply(change, other.shift) - self.shift
 
     def divergence_from(self, other: Joint) -> Tensor:
-        """Return KL(other, self): [R]."""
+        """Return the divergence of this one from the other, KL(other, self): [R]."""
         change, offset = self.noise_of(other)
         squares = change.square().sum((1, 2)) + offset.square().sum(1) - offset.shape[1]
         return other.log_volume - self.log_volume + squares / 2
@@ -134,11 +134,11 @@ class LinearGaussianExpectations:
         return self.forward.divergence_from(self.backward)
 
     def elbo(self) -> Tensor:
-        """Return -E_{P_F}[l]: [R]."""
+        """Return the evidence lower bound -E_{P_F}[l] = log Z - KL(P_F, P_B): [R]."""
         return self.log_partition - self.kl_forward_backward()
 
     def eubo(self) -> Tensor:
-        """Return -E_{P_B}[l]: [R]."""
+        """Return the evidence upper bound -E_{P_B}[l] = log Z + KL(P_B, P_F): [R]."""
         return self.log_partition + self.kl_backward_forward()
 
     def log_power(self, alpha: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""Exact expected gradients in closed form: of samplers with linear steps on a Gaussian target, in any dimension.
+"""Exact expected gradients of samplers with linear steps on a Gaussian target, in closed form and in any dimension.
 
 gradients = closed_form_of(sampler, target)                # None for any other pair
 gradients(objective.descends(gradients.under("P_F")))      # {role: [R, P]}
