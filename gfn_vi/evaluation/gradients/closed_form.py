@@ -1,7 +1,9 @@
 """Exact expected gradients of samplers with linear steps on a Gaussian target, in closed form and in any dimension.
 
-gradients = closed_form_of(sampler, target)                # None for any other pair
-gradients(objective.descends(gradients.under("P_F")))      # {role: [R, P]}
+    gradients = closed_form_of(sampler, target)                # None for any other pair
+    gradients(objective.descends(gradients.under("P_F")))      # {role: [R, P]}
+
+Behaviors that tilt P_F have no closed form here.
 """
 
 from __future__ import annotations
