@@ -81,10 +81,13 @@ def _gaussians(panel: SubFigure, rows: pd.DataFrame, arm: str, title: str) -> No
     for estimator, color in COLORS.items():
         at = by_setting(distances[distances["kl"] == 0], "kl", estimator, "noise").clip(lower=SMALLEST_NOISE)
         every[0].plot(at.index, at.median(axis=1), "o", color=color, markersize=3.5)
+    if len(away) < len(distances):
+        every[0].annotate("the others", (0, SMALLEST_NOISE), (5, 0), textcoords="offset points", fontsize=6, va="center")
     _lines(every[1], away, "kl", "relative")
     for axes, what in zip(every[2:], ("dim", "n_steps"), strict=True):
         changed = varied(rows, arm, what)
         _lines(axes, changed, what, "relative")
+        _plain_numbers(axes)
         axes.set_xscale("log", base=2)
         axes.set_xticks(sorted(changed[what].unique())[::2], [str(n) for n in sorted(changed[what].unique())[::2]])
         axes.minorticks_off()
@@ -92,7 +95,7 @@ def _gaussians(panel: SubFigure, rows: pd.DataFrame, arm: str, title: str) -> No
     every[0].set_xscale("symlog", linthresh=smallest, linscale=0.5)
     every[0].set_xlim(-0.15 * smallest)
     every[1].set_xscale("log")
-    ticks = [10.0**k for k in range(-4, 1, 2) if 10.0**k > smallest]
+    ticks = [10.0**k for k in range(-2, 3, 2) if 10.0**k > smallest]
     every[0].set_xticks([0, *ticks], ["0", *(f"$10^{{{int(np.log10(t))}}}$" for t in ticks)])
     every[0].minorticks_off()
     for axes, label in zip(every, (NOISE, RELATIVE, RELATIVE, RELATIVE), strict=True):
@@ -112,8 +115,18 @@ def _mixture(panel: SubFigure, rows: pd.DataFrame) -> None:
     _lines(every[3], rows, "trajectories", "relative")
     for axes, label in zip(every, (TITLES["kl"], "Gradient", NOISE, RELATIVE), strict=True):
         axes.set(xlabel=TITLES["trajectories"], ylabel=label)
+        _plain_numbers(axes)
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     every[0].set_title("(c) Network along training, mixture", loc="left", fontsize=8)
+
+
+def _plain_numbers(axes: Axes) -> None:
+    """Label a logarithmic y-axis of a decade or two with 1, 2, 5, 10."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _lines(axes: Axes, rows: pd.DataFrame, x: str, y: str) -> None:
