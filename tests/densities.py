@@ -36,6 +36,11 @@ VARIANTS: dict[str, dict[str, tuple[str, ...]]] = {
         "reference": ("hidden=[6]", "n_layers=3", "backward=reference", "flow=true"),
         "one_layer": ("hidden=[6]", "n_layers=1"),
     },
+    "linear_chain": {
+        "plain": ("n_steps=4",),
+        "learned": ("n_steps=3", "backward=learned", "init_std=1.3"),
+        "one_step": ("n_steps=1", "backward=learned"),
+    },
     "flow": {"plain": ("hidden=[6,5]", "n_couplings=3")},
     "mean_field": {"plain": ()},
     "full_rank": {"plain": ()},

@@ -24,9 +24,11 @@ TARGET_OF = {
     **dict.fromkeys(("metric=graphs", "report"), "dag"),
     **dict.fromkeys(("arm/eight_gaussians", "experiment_preset/eight_gaussians"), "eight_gaussians"),
     "experiment=eight_gaussians": "eight_gaussians",
+    **dict.fromkeys(("arm/pathwise_variance", "experiment_preset/pathwise_variance", "experiment=pathwise_variance"), "gaussian"),
+    "arm/pathwise_variance=mixture": "gaussian_mixture",
     "arm/proposition_1=tiny_dag": "tiny_dag",
     **{f"sampler={name}": "gaussian" for name in samplers("continuous")},
-    **{f"metric={name}": "gaussian" for name in ("target_bounds", "distances", "density_samples")},
+    **{f"metric={name}": "gaussian" for name in ("target_bounds", "distances", "density_samples", "gradients_along_noise")},
     **dict.fromkeys(("estimator", "exploration=widened_steps", "exploration=local_search", "report=densities"), "gaussian"),
 }
 # What makes the sampler of a density small, where the sampler is not the choice itself.
@@ -37,11 +39,12 @@ SIZES = {
     **{name: ["sampler.n_steps=3", "sampler.hidden=[8]"] for name in ("diffusion", "variance_preserving")},
     "flow": ["sampler.n_couplings=2", "sampler.hidden=[8]"],
 }
-UNSIZED = {"tabular", "tabular_random", "tiny_exact", "mean_field", "full_rank", "gaussian_mixture_family"}
+UNSIZED = {"tabular", "tabular_random", "tiny_exact", "mean_field", "full_rank", "gaussian_mixture_family", "linear_chain"}
 # Group -> how a choice is made on the command line, and what else it takes to run.
 TOP = (
     *("target", "sampler", "exploration", "objective", "optimizer", "evaluation", "logger"),
     *("arm", "arm/paper", "arm/proposition_1", "arm/gradient_variance", "arm/dag_posterior", "arm/eight_gaussians"),
+    "arm/pathwise_variance",
     *("experiment", "preset", "deviation", "sweep", "debug"),
     *(f"experiment_preset/{p.name}" for p in sorted((CONFIGS / "experiment_preset").iterdir())),
 )
@@ -94,8 +97,13 @@ def overrides(group: str, choice: str) -> list[str]:
         key, *parent = NESTED[group]
         return [*size, *parent, f"{key}={choice}", *NEEDED.get(group, []), *NEEDED.get(choice, [])]
     if folder == "experiment_preset":
-        arm = rest if (CONFIGS / "arm" / rest).is_dir() else "paper"
-        return [f"experiment={rest}", f"preset={choice}", f"arm={arm}/trajectory_balance", *size]
+        arms = rest if (CONFIGS / "arm" / rest).is_dir() else "paper"
+        arm = (
+            "trajectory_balance"
+            if (CONFIGS / "arm" / arms / "trajectory_balance.yaml").is_file()
+            else yamls(f"arm/{arms}")[0].stem
+        )
+        return [f"experiment={rest}", f"preset={choice}", f"arm={arms}/{arm}", *size]
     chosen = f"{folder}={rest}/{choice}" if rest else f"{group}={choice}"
     return [chosen, *NEEDED.get(folder, []), *NEEDED.get(choice, []), *size]
 

@@ -26,7 +26,10 @@ from gfn_vi.exploration.widened import WidenedSteps
 from gfn_vi.samplers.continuous.sampler import ContinuousSampler
 from gfn_vi.verification.batches import take_batches
 
-STEPS = {"diffusion": "n_steps=2", "variance_preserving": "n_steps=2", "gaussian_chain": "n_layers=2"}
+STEPS = {
+    **dict.fromkeys(("diffusion", "variance_preserving", "linear_chain"), "n_steps=2"),
+    "gaussian_chain": "n_layers=2",
+}
 SHORT = ("one_step", "one_layer")
 TARGET = Bumps(1)
 

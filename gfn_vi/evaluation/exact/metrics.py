@@ -82,8 +82,11 @@ class ExactMetrics(BaseMetric):
         return divergences(graph.log_target, moment.terminating) | covered | log_Zs | bounds | {"ess": ess}
 
     def records(self, target: object, exact: bool, sampled: bool) -> tuple[str, ...]:
-        """Return the names of all of them, whatever the target."""
-        return NAMES
+        """Return the names of all of them; of a density the gap of the bounds besides, and modes only where it knows some."""
+        if getattr(target, "dim", None) is None:
+            return NAMES
+        known = getattr(target, "n_modes", None) is not None
+        return (*(name for name in NAMES if known or name != "modes_covered"), "bound_gap")
 
     def arrays(self, moment: Measurement) -> Arrays:
         """Return the states, the target's distribution [S] and every replica's P_T [R, S]."""

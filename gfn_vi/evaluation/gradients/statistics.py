@@ -3,7 +3,8 @@
 Every estimator is shown the same batches, drawn by each behavior in turn from the metric's own generators; its gradients are
 compared with a reference g* and only sums of them are kept. The reference is
 
-    exact         the expected gradient under the behavior, by dynamic programming (expected_gradients.py)
+    exact         the expected gradient under the behavior, by dynamic programming (expected_gradients.py), or in closed form
+                  where steps are linear and the target is Gaussian (closed_form.py)
     independent   the estimator's own gradient on one large batch that contains none of the small ones
     nested        the published measurement: a large batch that consists of the small ones, so that pure noise scores a cosine of
                   sqrt(b / n_reference) instead of 0 (the published code of arXiv 2210.00580); kept for comparison
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor
 
 from gfn_vi.core.errors import require
-from gfn_vi.core.protocols import Exploration, Objective
+from gfn_vi.core.protocols import Expectations, Exploration, Objective
 from gfn_vi.core.types import Need, Role, Trajectories, concatenate
 from gfn_vi.evaluation.base import BaseMetric
 from gfn_vi.evaluation.exact.quadrature import LARGEST_LOSS
@@ -31,6 +32,7 @@ from gfn_vi.evaluation.gradients.batch_gradients import (
     Gradients,
     parameters_of,
 )
+from gfn_vi.evaluation.gradients.closed_form import ClosedFormGradients, closed_form_of
 from gfn_vi.evaluation.gradients.expected_gradients import ExactGradients
 from gfn_vi.evaluation.gradients.large_batches import evaluate_in_pieces, large_batch_gradients, pieces_of
 from gfn_vi.evaluation.gradients.moments import GROUPS, STATISTICS, GradientMoments
@@ -180,7 +182,9 @@ class _Gradients:
         self._sound = torch.stack([p.reshape(len(p), -1).isfinite().all(1) for p in parameters]).all(0)
         self._resolved = torch.ones_like(self._sound) if moment.line is None else moment.line.resolved
         self._sound = self._sound & self._resolved
-        exact = ExactGradients(sampler, graph) if graph is not None and settings.reference == "exact" else None
+        exact: ExactGradients | ClosedFormGradients | None = None
+        if settings.reference == "exact":
+            exact = closed_form_of(sampler, moment.target) if graph is None else ExactGradients(sampler, graph)
         # all behaviors first: the evaluation of the networks on the whole graph is then let go
         self.exact = {name: {} if exact is None else self._exact(exact, b) for name, b in settings.behaviors.items()}
         self.engine = BatchGradients(sampler, settings.roles, settings.needs.values(), self.n_states)
@@ -238,17 +242,23 @@ class _Gradients:
 
     # -- references ---------------------------------------------------------------------------------------------------
 
-    def _exact(self, exact: ExactGradients, behavior: Exploration) -> dict[str, Gradients]:
+    def _exact(self, exact: ExactGradients | ClosedFormGradients, behavior: Exploration) -> dict[str, Gradients]:
         """Return the exact gradients of the estimators whose expectation under the behavior can be computed."""
         tilt_at = getattr(behavior, "tilt", None)
         if tilt_at is None:
             return {}
         tilt = tilt_at(0)
-        expectations = exact.under("P_F" if tilt is None else tilt)
-        # wider steps may lead off a line that holds those of P_F
-        lost = (1 - expectations.visits.stops.sum(0)).abs()[self._sound]
-        if self.on_a_line and not bool((lost < LARGEST_LOSS).all()):
-            return {}
+        expectations: Expectations
+        if isinstance(exact, ClosedFormGradients):
+            if tilt is not None:
+                return {}
+            expectations = exact.under("P_F")
+        else:
+            expectations = on_graph = exact.under("P_F" if tilt is None else tilt)
+            # wider steps may lead off a line that holds those of P_F
+            lost = (1 - on_graph.visits.stops.sum(0)).abs()[self._sound]
+            if self.on_a_line and not bool((lost < LARGEST_LOSS).all()):
+                return {}
         found = {}
         for name, objective in self.settings.objectives.items():
             descends = objective.descends(expectations)
