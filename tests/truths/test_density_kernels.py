@@ -143,6 +143,13 @@ def test_a_mixture_family_is_scipys(tilt: Any, factor: float, squared: float, ex
                 assert scipy.stats.kstest(x[r, :, 0], cdf).pvalue > 1e-3
 
 
+def test_a_mixture_family_starts_with_equal_weights_and_means_of_a_given_spread() -> None:
+    sampler = make("gaussian_mixture_family", "n_components=4", "init_spread=3.0", "init_std=0.5")
+    torch.testing.assert_close(sampler.means.detach(), 3 * generators(0, R, "initialization").normal(4, DIM), **CLOSE)
+    assert not bool(sampler.logits.any())
+    torch.testing.assert_close(sampler.log_stds.detach().exp(), torch.full((R, 4, DIM), 0.5).double(), **CLOSE)
+
+
 @pytest.mark.parametrize("variant", ["plain", "learned"])
 @torch.no_grad()
 def test_the_smallest_std_is_that_of_any_row_and_step(variant: str) -> None:

@@ -181,7 +181,9 @@ def test_a_mode_is_covered_from_half_of_its_mass_on() -> None:
 def test_samples_whose_reward_is_not_finite_are_counted() -> None:
     density = GaussianMixture(1, [[-5.0], [5.0]], [0.1, 0.1], [math.log(0.5)] * 2)
     reward = torch.tensor([[0.0, math.inf, 0.0, -math.inf]])
-    assert lying(density, [[[5.0], [-5.0], [5.0], [5.0]]], reward)["non_finite_share"].tolist() == [0.5]
+    found = lying(density, [[[5.0], [-5.0], [5.0], [5.0]]], reward)
+    assert found["non_finite_share"].tolist() == [0.5]
+    assert found["mode_mass_error"].tolist() == pytest.approx([0.5])  # the left mode is empty: half of the samples are in none
 
 
 def test_shares_of_wells_by_hand() -> None:

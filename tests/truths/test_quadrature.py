@@ -27,6 +27,7 @@ from gfn_vi.samplers.continuous.sampler import ContinuousSampler, Kernels
 
 LOG_Z = 1.3
 TARGET = GaussianDensity(torch.tensor([0.7]), torch.tensor([[0.8]]), LOG_Z)
+UNIT = GaussianDensity(torch.zeros(1), torch.eye(1))
 AUTOMATIC = Quadrature(None, None, None)
 EXACT = {"rtol": 1e-9, "atol": 1e-11}
 
@@ -250,19 +251,19 @@ def family(std: float = 1.0, n_replicas: int = 2) -> ContinuousSampler:
 
 
 def test_a_spacing_that_does_not_resolve_the_steps_is_refused_with_one_that_does() -> None:
-    found = problem(Quadrature(-10.0, 10.0, 21), family(0.5), Bumps(1))
+    found = problem(Quadrature(-10.0, 10.0, 21), family(0.5), UNIT)
     assert str(found) == (
         "evaluation.quadrature.nodes=21: a spacing of 1 does not resolve steps of standard deviation 0.5; "
         "expected a spacing of at most 0.25: 81 nodes from -10 to 10, or null"
     )
-    assert Quadrature(-10.0, 10.0, 81).find(family(0.5), Bumps(1)).problem is None
+    assert Quadrature(-10.0, 10.0, 81).find(family(0.5), UNIT).problem is None
 
 
 def test_a_spacing_that_resolves_one_replica_and_not_the_other() -> None:
     sampler = family(n_replicas=2)
     with torch.no_grad():
         sampler.log_std[0] = math.log(0.5)
-    line = Quadrature(-10.0, 10.0, 61).find(sampler, Bumps(1))
+    line = Quadrature(-10.0, 10.0, 61).find(sampler, UNIT)
     assert line.resolved.tolist() == [False, True]
     assert line.policies.log_pf.isnan().all(0).tolist() == [True, False]
     assert line.problem is not None

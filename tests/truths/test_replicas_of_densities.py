@@ -27,13 +27,12 @@ SEARCH = (
     *("exploration=local_search", "exploration.every=24", "exploration.n_chains=4"),
     *("exploration.n_steps=6", "exploration.burn_in=3"),
 )
+FEW = {"variance_preserving": DIFFUSION[1:], "gaussian_chain": ("sampler.hidden=[8]",), "flow": ("sampler.hidden=[8]",)}
 LANGEVIN = ("sampler.langevin=scalar", "sampler.backward=learned", "sampler.learn_noise=true")
 OBJECTIVES = ("trajectory_balance", "detailed_balance", "log_variance", "symmetric_kl", "tsallis_alpha")
 RUNS: dict[str, tuple[str, ...]] = {
     **{name: (PLANE, *DIFFUSION, "sampler.backward=learned", f"objective={name}") for name in OBJECTIVES},
-    **{
-        name: (PLANE, f"sampler={name}", "objective=trajectory_balance") for name in samplers("continuous") if name != "diffusion"
-    },
+    **{name: (PLANE, f"sampler={name}", *FEW.get(name, ())) for name in samplers("continuous") if name != "diffusion"},
     "widened": (PLANE, *DIFFUSION, "exploration=widened_steps", "objective=trajectory_balance"),
     "replay": (PLANE, *DIFFUSION, "exploration=prioritized_replay", "objective=reverse_kl", *UNWEIGHTED),
     "backward_rollout": (PLANE, *DIFFUSION, "exploration=backward_rollout", "objective=trajectory_balance"),
