@@ -92,7 +92,6 @@ def verify(config: DictConfig) -> tuple[int, bool]:
     if checked is on_a_line:
         found = "densities are summed on a line: expected a target of one dimension"
         require(target.dim == 1, "target.dim", target.dim, found)
-        require(config.junctions is None, "junctions", config.junctions, "theorem 5 is not for densities: expected null")
     else:
         require_listed(target, config, "target")
     if saved is None:
@@ -106,13 +105,15 @@ def verify(config: DictConfig) -> tuple[int, bool]:
 def on_a_line(config: DictConfig, target: Any, sampler: Any, rng: ReplicaGenerators, source: str) -> tuple[int, bool]:
     """Check a density of one dimension; the controls are for random parameters."""
     from gfn_vi.build import build_quadrature
+    from gfn_vi.verification.junctions import junction_choices
     from gfn_vi.verification.table import by_quadrature, line_through, move_away, show
 
     is_random = config.run is None
     if is_random:
         move_away(sampler, config.seed)
+    junctions = junction_choices(sampler.n_steps, None if config.junctions is None else list(config.junctions), config.seed)
     graph = line_through(sampler, target, build_quadrature(config.evaluation.quadrature, "evaluation.quadrature"))
-    checks = list(by_quadrature(sampler, graph, rng, config.n_updates, is_random))
+    checks = list(by_quadrature(sampler, graph, rng, config.n_updates, junctions, is_random))
     nodes = f"{graph.n_nodes} nodes from {float(graph.nodes[0]):.4g} to {float(graph.nodes[-1]):.4g}"
     return show(f"target: {class_name(config.target)}, {nodes}, {source}", checks, config.tolerance), is_random
 

@@ -10,6 +10,8 @@ from gfn_vi.core.errors import ConfigError
 def junction_choices(n_layers: int, given: list[int] | None, seed: int) -> dict[str, list[int]]:
     """Return name -> increasing layers from 0 to n_layers: `given`, or both ends, half of them at random, and all of them.
 
+    Where there is no layer between both ends they are all.
+
     Raises ConfigError for layers that do not increase from 0 to n_layers.
     """
     if given is not None:
@@ -19,6 +21,8 @@ def junction_choices(n_layers: int, given: list[int] | None, seed: int) -> dict[
             raise ConfigError("junctions", given, ends)
         return {f"junctions {given}": given}
     inner = range(1, n_layers)
+    if not inner:
+        return {"no inner junction": [0, n_layers]}
     half = sorted(random.Random(seed).sample(inner, len(inner) // 2))
     return {
         "no inner junction": [0, n_layers],

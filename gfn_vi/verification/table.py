@@ -65,13 +65,15 @@ def by_dynamic_programming(
 
 
 def by_quadrature(
-    sampler: KernelSampler, graph: LineGraph, rng: ReplicaGenerators, n_updates: int, controls: bool
+    sampler: KernelSampler,
+    graph: LineGraph,
+    rng: ReplicaGenerators,
+    n_updates: int,
+    junctions: Mapping[str, Sequence[int]],
+    controls: bool,
 ) -> Iterator[Check]:
-    """Yield the checks of theorems 1 to 4 and 6 by sums over a line of nodes, and controls that must fail.
-
-    Theorem 5 is left out: its windows begin at arbitrary flows, which no line holds.
-    """
-    yield from by_dynamic_programming(sampler, graph, rng, n_updates, {})
+    """Yield the checks of theorems 1 to 6 by sums over a line of nodes, and controls that must fail."""
+    yield from by_dynamic_programming(sampler, graph, rng, n_updates, junctions)
     if controls:
         yield from Theorems(ExactGradients(sampler, graph)).controls()
 

@@ -10,6 +10,7 @@ from gfn_vi.evaluation.base import BaseMetric
 from gfn_vi.evaluation.measurement import Measurement
 from gfn_vi.verification.junctions import junction_choices
 from gfn_vi.verification.table import by_dynamic_programming
+from gfn_vi.verification.windows import n_layers
 
 
 class TheoremErrors(BaseMetric):
@@ -30,8 +31,7 @@ class TheoremErrors(BaseMetric):
         """Return the relative error of each theorem: name -> [R] float64; of theorems with several cases the largest."""
         found: dict[str, Tensor] = {}
         with torch.enable_grad():
-            # windows of theorem 5 begin at arbitrary flows, which no line of nodes holds
-            junctions = {} if moment.line else junction_choices(moment.state_graph.n_levels, None, 0)
+            junctions = junction_choices(n_layers(moment.state_graph), None, 0)
             for check in by_dynamic_programming(moment.sampler, moment.state_graph, moment.rng, self.n_updates, junctions):
                 if check.is_empty:
                     continue

@@ -9,6 +9,9 @@ nodes are
     objects x that ended before a      end dummies: edges s -> t with a <= layer(s) < b < layer(t)
 
 so that no chain of dummies has to be written out. Flows F_k on junction states are arbitrary and fixed, F_K = R.
+
+On a line of nodes the last layer is that of the ends, whose stop step is certain, and flows lie where P_F and P_B go: a line has
+ends, and beyond them the steps from the nodes close by are lost.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from gfn_vi.core.state_graph import StateGraph, build_state_graph
 from gfn_vi.core.types import Role
 from gfn_vi.evaluation.exact.dynamic_programming import EdgePolicies, backward_pass, elbo, eubo, forward_pass
 from gfn_vi.evaluation.exact.expectations import GraphExpectations
+from gfn_vi.evaluation.exact.line_graph import LineGraph
 from gfn_vi.evaluation.exact.visits import backward_visits, forward_visits
 
 
@@ -40,14 +44,27 @@ class NodeFlows:
     ended: Tensor
 
 
-def node_flows(graph: StateGraph) -> NodeFlows:
-    """Return arbitrary log-flows of order one, different for every node: the theorem holds for all."""
+def node_flows(policies: EdgePolicies) -> NodeFlows:
+    """Return arbitrary log-flows, different for every node: the theorem holds for all.
+
+    They are of order one; on a line of nodes they are of order one beside the smaller one of the probabilities with which P_F and
+    P_B visit a node, so that windows lose at most a few times what these do. A line is for one replica.
+    """
+    graph = policies.graph
 
     def wave(n: int, phase: float) -> Tensor:
         number = torch.arange(n, dtype=torch.float64, device=graph.source.device)
         return (1.7 * number + phase).sin() + 0.5 * (0.3 * number).cos()
 
-    return NodeFlows(wave(graph.n_states, 0.0), wave(len(graph.source), 1.0), wave(graph.n_states, 2.0))
+    of_states = wave(graph.n_states, 0.0)
+    if isinstance(graph, LineGraph):
+        of_states = of_states + torch.minimum(forward_visits(policies).states, backward_visits(policies).states)[:, 0].log()
+    return NodeFlows(of_states, wave(len(graph.source), 1.0), wave(graph.n_states, 2.0))
+
+
+def n_layers(graph: StateGraph) -> int:
+    """Return the last junction: the layer behind the last state, which trajectories stop in; of a line, its number of steps."""
+    return graph.n_steps if isinstance(graph, LineGraph) else graph.n_levels
 
 
 def layers(graph: StateGraph) -> Tensor:
@@ -57,12 +74,12 @@ def layers(graph: StateGraph) -> Tensor:
 
 
 def windows(policies: EdgePolicies, junctions: Sequence[int], log_flow: NodeFlows) -> Iterator[Window]:
-    """Yield one window for each pair of neighboring junctions 0 = m_0 < ... < m_K = n_levels, a layer behind the last state."""
-    last = policies.graph.n_levels
+    """Yield one window for each pair of neighboring junctions 0 = m_0 < ... < m_K = n_layers(graph)."""
+    last = n_layers(policies.graph)
     if junctions[0] != 0 or junctions[-1] != last or any(a >= b for a, b in pairwise(junctions)):
         raise ValueError(f"junctions {list(junctions)}: expected 0 < ... < {last}, increasing")
     for a, b in pairwise(junctions):
-        yield Window(policies, a, b, log_flow)
+        yield Window(policies, a, policies.graph.n_levels if b == last else b, log_flow)
 
 
 class Window:

@@ -29,10 +29,10 @@ ON_A_LINE = (*DENSITY, "target.log_weights=null", "sampler=diffusion", "sampler.
 
 
 def test_a_density_of_one_dimension(tmp_path: Path) -> None:
-    """Theorems 1 to 4 and 6 on a line, the controls of which those for P_B need a P_B that is learned; and those of a run."""
+    """Theorems 1 to 6 on a line, the controls of which those for P_B need a P_B that is learned; and those of a run."""
     done = run_command("verify", [*ON_A_LINE, "sampler.backward=learned"], tmp_path / "here")
     assert done.code == 0, done.err
-    assert done.out.count("holds") == 8
+    assert done.out.count("holds") == 11
     assert done.out.count("fails, as it must") == 4
     assert "nodes from" in done.out
     assert done.out.splitlines()[-1] == "all theorems hold, all controls fail as they must"
@@ -98,7 +98,7 @@ def test_what_a_run_has_learned(tmp_path: Path) -> None:
         (["junctions=5"], "junctions=5: expected a list of layers, or null"),
         (["target=gaussian", "sampler=diffusion"], "target.dim=2: densities are summed on a line: expected a target of one"),
         (["target=gaussian"], "sampler=TabularSampler: moves between states, and this target is a density on R^d; use"),
-        ([*ON_A_LINE, "junctions=[0,3]"], "junctions=[0, 3]: theorem 5 is not for densities: expected null"),
+        ([*ON_A_LINE, "junctions=[0,4]"], "junctions=[0, 4]: expected increasing layers from 0 to 3"),
         (
             [*ON_A_LINE, "evaluation.quadrature.low=-20", "evaluation.quadrature.high=20", "evaluation.quadrature.nodes=41"],
             "evaluation.quadrature.nodes=41: a spacing of 1 does not resolve steps of standard deviation",

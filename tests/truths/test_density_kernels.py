@@ -27,6 +27,11 @@ def shifted(steps: Tensor, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
     return mean + 0.1 * (steps[:, None] + 1), 0.7 * std
 
 
+def doubled(steps: Tensor, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
+    """A tilt that is the same in all axes, those of a correlated Gaussian among them."""
+    return 2 * mean, 0.7 * std
+
+
 TILTS = {"plain": None, "widened": WidenedSteps(0.4).tilt(0), "shifted": shifted}
 DIAGONAL = [case for case in CASES if case[0] not in ("flow", "full_rank", "gaussian_mixture_family")]
 
@@ -91,41 +96,72 @@ def test_backward_rollouts_have_the_density_that_evaluate_gives_them(case: tuple
         torch.testing.assert_close(log_pb[:, :, k], torch.tensor(own - np.log(stretch).sum(-1)), **CLOSE)
 
 
-def test_a_full_rank_family_is_scipys_multivariate_normal() -> None:
-    """Widened, its covariance has the added variance on its diagonal."""
+# Tilt -> what it makes of a mean, of a variance by a factor, and adds to a variance.
+CHANGES = {"plain": (None, 1, 1, 0.0), "widened": (WidenedSteps(0.4).tilt(0), 1, 1, 0.16), "doubled": (doubled, 2, 0.49, 0.0)}
+every_change = pytest.mark.parametrize(("tilt", "factor", "squared", "extra"), CHANGES.values(), ids=CHANGES)
+
+
+@every_change
+@torch.no_grad()
+def test_a_full_rank_family_is_scipys_multivariate_normal(tilt: Any, factor: float, squared: float, extra: float) -> None:
+    """Widened, its covariance has the added variance on its diagonal; its smallest std is the root of the least eigenvalue."""
     sampler = spread(make("full_rank"))
-    for tilt, extra in ((None, 0.0), (WidenedSteps(0.4).tilt(0), 0.16)):
-        drawn = sampler.rollout(B, generators(0, R), tilt)
-        for r in range(R):
-            tril = np.diag(sampler.log_diagonal[r].detach().exp().numpy())
-            tril[np.tril_indices(DIM, -1)] = sampler.below_diagonal[r].detach().numpy()
-            covariance = tril @ tril.T + extra * np.eye(DIM)
-            density = scipy.stats.multivariate_normal(sampler.mean[r].detach().numpy(), covariance)
-            wanted = torch.tensor(density.logpdf(drawn.terminal_states()[r].numpy()))
-            torch.testing.assert_close(drawn.log_behavior[r], wanted, **CLOSE)
-            torch.testing.assert_close(sampler.log_density(drawn, tilt)[r], wanted, **CLOSE)
+    drawn = sampler.rollout(B, generators(0, R), tilt)
+    family = sampler.family() if tilt is None else sampler.family().tilted(torch.zeros(1), tilt)
+    for r in range(R):
+        tril = np.diag(sampler.log_diagonal[r].detach().exp().numpy())
+        tril[np.tril_indices(DIM, -1)] = sampler.below_diagonal[r].detach().numpy()
+        covariance = squared * tril @ tril.T + extra * np.eye(DIM)
+        density = scipy.stats.multivariate_normal(factor * sampler.mean[r].detach().numpy(), covariance)
+        wanted = torch.tensor(density.logpdf(drawn.terminal_states()[r].numpy()))
+        torch.testing.assert_close(drawn.log_behavior[r], wanted, **CLOSE)
+        torch.testing.assert_close(sampler.log_density(drawn, tilt)[r], wanted, **CLOSE)
+        assert float(family.smallest_std()[r]) == pytest.approx(np.linalg.eigvalsh(covariance)[0] ** 0.5, rel=1e-12)
 
 
-@pytest.mark.parametrize("extra", [0.0, 0.4])
-def test_a_mixture_family_is_scipys(extra: float) -> None:
+@every_change
+@torch.no_grad()
+def test_a_mixture_family_is_scipys(tilt: Any, factor: float, squared: float, extra: float) -> None:
     """Densities; and in one dimension what is drawn has the mixture's distribution function (Kolmogorov and Smirnov)."""
-    tilt = WidenedSteps(extra).tilt(0)
     for dim, batch in ((DIM, B), (1, 20_000)):
         sampler = spread(make("gaussian_mixture_family", "n_components=4", "init_spread=3", target=Bumps(dim)))
         drawn = sampler.rollout(batch, generators(0, R), tilt)
+        family = sampler.family() if tilt is None else sampler.family().tilted(torch.zeros(1), tilt)
         x = drawn.terminal_states().numpy()
         for r in range(R):
             weights = sampler.logits[r].detach().softmax(0).numpy()
-            means = sampler.means[r].detach().numpy()
-            stds = np.sqrt(sampler.log_stds[r].detach().exp().numpy() ** 2 + extra**2)
+            means = factor * sampler.means[r].detach().numpy()
+            stds = np.sqrt(squared * sampler.log_stds[r].detach().exp().numpy() ** 2 + extra)
             each = [w * scipy.stats.norm(m, s).pdf(x[r]).prod(-1) for w, m, s in zip(weights, means, stds, strict=True)]
             torch.testing.assert_close(drawn.log_behavior[r], torch.tensor(np.log(sum(each))), **CLOSE)
+            assert float(family.smallest_std()[r]) == pytest.approx(stds.min(), rel=1e-12)
             if dim == 1:
 
                 def cdf(y: np.ndarray, parts: Any = (weights, means[:, 0], stds[:, 0])) -> np.ndarray:
                     return sum(w * scipy.stats.norm(m, s).cdf(y) for w, m, s in zip(*parts, strict=True))
 
                 assert scipy.stats.kstest(x[r, :, 0], cdf).pvalue > 1e-3
+
+
+def test_a_mixture_family_starts_with_equal_weights_and_means_of_a_given_spread() -> None:
+    sampler = make("gaussian_mixture_family", "n_components=4", "init_spread=3.0", "init_std=0.5")
+    torch.testing.assert_close(sampler.means.detach(), 3 * generators(0, R, "initialization").normal(4, DIM), **CLOSE)
+    assert not bool(sampler.logits.any())
+    torch.testing.assert_close(sampler.log_stds.detach().exp(), torch.full((R, 4, DIM), 0.5).double(), **CLOSE)
+
+
+@pytest.mark.parametrize("variant", ["plain", "learned"])
+@torch.no_grad()
+def test_the_smallest_std_is_that_of_any_row_and_step(variant: str) -> None:
+    """Forward and backward, as a line of nodes asks for it; of the plain bridge it is that of a step back."""
+    sampler = spread(make("diffusion", *VARIANTS["diffusion"][variant], target=Bumps(1)))
+    nodes = torch.linspace(-4, 4, 9, dtype=torch.float64)[:, None]
+    states = nodes.expand(R, 9, 1)[:, :, None].expand(R, 9, sampler.n_steps + 1, 1)
+    stds = [kernel_at(sampler, states, k, forward=True).std for k in range(sampler.n_steps)]
+    stds += [kernel_at(sampler, states, k, forward=False).std for k in range(1, sampler.n_steps)]
+    each = torch.cat([std.expand(R, 9, 1, 1) for std in stds], 2)
+    torch.testing.assert_close(sampler.smallest_std(nodes), each.flatten(1).amin(1), **CLOSE)
+    assert bool((each.amax((1, 2, 3)) > 1.2 * each.amin((1, 2, 3))).all())
 
 
 # -- processes -----------------------------------------------------------------------------------------------------------

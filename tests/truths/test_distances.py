@@ -44,6 +44,14 @@ def test_points_that_coincide_do_not_make_a_bandwidth() -> None:
     assert float(median_distance(x)) == 2.0
 
 
+def test_the_bandwidth_is_that_of_the_exact_samples() -> None:
+    """Whatever the other samples are: a sampler does not choose the scale on which it is judged."""
+    ours, exact = 5 * normal(20, 2, 0), normal(20, 2, 1)
+    pairs = [float((exact[i] - exact[j]).norm()) for i in range(20) for j in range(i)]
+    expected = squared_mmd(ours, exact, ONE * sorted(pairs)[(len(pairs) - 1) // 2])
+    torch.testing.assert_close(_distances()["squared_mmd"](ours, exact, ONE), expected, rtol=1e-12, atol=0)
+
+
 def test_wasserstein_distances_of_a_shift() -> None:
     """A set moved by v: W2 = |v|; sliced, the root of the mean of (v direction)^2."""
     x, v = normal(200, 2, 0), torch.tensor([3.0, 4.0], dtype=torch.float64)

@@ -10,13 +10,14 @@ import math
 
 import pytest
 import torch
-from building import ESTIMATORS, choices, composed, make_objective
+from building import ESTIMATORS, choices, composed, make_exploration, make_objective, make_trainer
 from hydra.utils import instantiate
 from numpy.polynomial.hermite_e import hermegauss
 from torch import Tensor
 
 from gfn_vi.core.errors import ConfigError
 from gfn_vi.core.types import Evaluation
+from gfn_vi.evaluation.gradients.statistics import GradientStatistics
 from gfn_vi.objectives.variational import Variational
 from gfn_vi.objectives.weightings import Weighting
 
@@ -58,6 +59,27 @@ def test_the_gradient_of_kl_is_that_of_the_closed_form(estimator: str) -> None:
     s2, phi = math.exp(2 * LOG_S), 0.05
     expected = [M - phi * 2 * M, s2 - 1 - phi * 2 * s2, -(M**2 + s2 - 1)]
     torch.testing.assert_close(gradients(estimator, M, LOG_S, phi), expected, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_log_Z_follows_the_elbo_whatever_the_estimator(estimator: str) -> None:
+    """Its gradient is that of (log Z - ELBO)^2, 2 (log Z + E l) with log Z = 0, and no part of the divergence's."""
+    m, log_s, phi = (torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in (M, LOG_S, 0.0))
+    evaluated = evaluation(estimator, m, log_s, phi)
+    (found,) = torch.autograd.grad(objective("reverse_kl", estimator)(evaluated).sum(), evaluated.log_Z)
+    kl = -LOG_S + (math.exp(2 * LOG_S) + M**2 - 1) / 2  # R is a density: E l is this
+    torch.testing.assert_close(float(found), 2 * kl, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("estimator", ["pathwise", "sticking_the_landing"])
+def test_a_path_is_that_of_P_Fs_own_noise(estimator: str) -> None:
+    """Trajectories of other policies are refused, in training and where gradients are compared on them."""
+    words = ("target=gmm25", "sampler=diffusion", "objective=reverse_kl", "baseline@objective.baseline=none")
+    with pytest.raises(ConfigError, match=r"objective\.estimator.*exploration=on_policy"):
+        make_trainer(*words, f"estimator@objective.estimator={estimator}", "exploration=widened_steps")
+    made, behavior = objective("reverse_kl", estimator), make_exploration("widened_steps")
+    with pytest.raises(ConfigError, match=r"behaviors"):
+        GradientStatistics({"e": made}, {"b": behavior}, [8], 16, "exact", 64, ["forward"], "gradients", None)
 
 
 def test_sticking_the_landing_has_no_variance_at_the_optimum_and_pathwise_has() -> None:

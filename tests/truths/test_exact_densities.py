@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -110,12 +111,24 @@ def test_what_is_measured_does_not_depend_on_what_was_measured_before() -> None:
 
 
 def test_theorems_as_metrics_of_a_run() -> None:
-    """Relative errors of theorems 1 to 4 and 6 at what has been learned; theorem 5 is not for densities."""
+    """Relative errors of all six theorems at what has been learned."""
     trainer = make_trainer(*LINE, *SMALL, "sampler.backward=learned", *QUIET, "evaluation=theorems")
     for _ in range(5):
         trainer.update()
     found = trainer.measure()
     errors = {name: value for name, value in found.items() if name.startswith("theorem_")}
-    assert sorted(errors) == ["theorem_1", "theorem_2", "theorem_3", "theorem_4", "theorem_6"]
+    assert sorted(errors) == [f"theorem_{number}" for number in range(1, 7)]
     for name, value in errors.items():
         assert bool((value < 1e-9).all()), (name, value)
+
+
+def test_theorems_of_a_replica_that_no_line_resolves_are_nan_and_no_others() -> None:
+    trainer = make_trainer(*LINE, *SMALL, "sampler.backward=learned", "sampler.learn_noise=true", *QUIET, "evaluation=theorems")
+    with torch.no_grad():
+        for parameter in trainer.parts.sampler.parameters():  # type: ignore[attr-defined]
+            parameter[1] = math.nan
+    errors = {name: found for name, found in trainer.measure().items() if name.startswith("theorem_")}
+    assert len(errors) == 6
+    for name, found in errors.items():
+        assert float(found[0]) < 1e-9, name
+        assert math.isnan(float(found[1])), name

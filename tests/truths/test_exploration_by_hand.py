@@ -13,6 +13,7 @@ from torch import Tensor
 from gfn_vi.core.schedules import Schedule
 from gfn_vi.exploration.replay import Replay
 from gfn_vi.exploration.tilted import EpsilonUniform, OnPolicy, StopBias, Tempered
+from gfn_vi.exploration.widened import WidenedSteps
 
 # Three actions, the stop action last; a fourth is illegal.
 P = torch.tensor([0.5, 0.0, 0.3, 0.2], dtype=torch.float64)
@@ -23,6 +24,18 @@ def tilted(exploration: Any, seen: int = 0) -> Tensor:
     """Step probabilities."""
     tilt = exploration.tilt(seen)
     return P if tilt is None else tilt(P.clamp(min=1e-300).log(), MASK).exp()
+
+
+def test_steps_are_widened_as_the_clock_says() -> None:
+    """Variances grow by the square of what is left of the noise after so many trajectories; at 0 nothing is tilted."""
+    widened = WidenedSteps(Schedule(start=0.8, end=0.0, duration=400, shape="linear"))
+    mean, std = torch.tensor([[1.0, -2.0]]).double(), torch.tensor([[0.5, 0.25]]).double()
+    for seen, extra in ((0, 0.8), (100, 0.6), (300, 0.2)):
+        moved, wide = widened.tilt(seen)(torch.zeros(1), mean, std)
+        assert torch.equal(moved, mean)
+        torch.testing.assert_close(wide, torch.tensor([[math.hypot(0.5, extra), math.hypot(0.25, extra)]]).double())
+    assert widened.tilt(400) is None
+    assert widened.tilt(1000) is None
 
 
 def test_tilts_of_one_step() -> None:

@@ -105,6 +105,29 @@ def test_a_search_is_on_the_clock_and_counted() -> None:
     assert bool((accepted > 0).all())
 
 
+def test_multiples_of_the_clock_that_a_batch_passed_are_one_search() -> None:
+    """After 8, 90 and 98 trajectories with a search every 20: one when four multiples were passed at once, none after it."""
+    sampler, exploration, rng = make("diffusion", *NETWORK, target=Bumps(DIM)), searching(), generators(0, R)
+    found = []
+    for seen in (0, 8, 90, 98, 100):
+        before = sampler.score_calls.clone()
+        exploration.collect(sampler, 8, rng, seen)
+        found.append((sampler.score_calls - before).tolist())
+    assert found == [[0] * R, [0] * R, [66] * R, [0] * R, [66] * R]
+
+
+def test_a_search_goes_on_with_the_step_size_of_the_last_one() -> None:
+    """Replica by replica: without a burn-in the second search keeps what the first one was left with."""
+    sampler, exploration, rng = make("diffusion", *NETWORK, target=Bumps(DIM)), searching(), generators(0, R)
+    exploration.collect(sampler, 8, rng, 0)
+    exploration.search(sampler, rng, 8)
+    adapted = exploration.statistics()["search_step_size"]
+    assert bool(((adapted / 0.1).log().abs() > 1e-3).all())
+    exploration.burn_in = 0
+    exploration.search(sampler, rng, 16)
+    torch.testing.assert_close(exploration.statistics()["search_step_size"], adapted, **EXACT)
+
+
 def test_accepted_points_after_the_burn_in_are_remembered() -> None:
     sampler, exploration, rng = make("diffusion", *NETWORK, target=Bumps(DIM)), searching(), generators(0, R)
     exploration.collect(sampler, 8, rng, 0)

@@ -27,6 +27,7 @@ from gfn_vi.samplers.continuous.sampler import ContinuousSampler, Kernels
 
 LOG_Z = 1.3
 TARGET = GaussianDensity(torch.tensor([0.7]), torch.tensor([[0.8]]), LOG_Z)
+UNIT = GaussianDensity(torch.zeros(1), torch.eye(1))
 AUTOMATIC = Quadrature(None, None, None)
 EXACT = {"rtol": 1e-9, "atol": 1e-11}
 
@@ -143,6 +144,32 @@ def test_what_is_measured_of_a_line_is_what_the_passes_over_its_edges_say() -> N
     assert resolution(line.policies).visits.shape == (m, R)
 
 
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+def test_mass_that_leaves_a_line_on_the_way_is_seen(direction: str) -> None:
+    """At the end all of it is inside: x_1 ~ N(0, 4^2), of P_F or of P_B, is beyond 8 with probability 2 (1 - Phi(2)).
+
+    What P_F loses counts twice, at the step and at the end: never less than what is lost.
+    """
+    chain = LinearChain(TARGET, 2)
+    with torch.no_grad():
+        wide_std, narrow = math.log(4.0), 0.05
+        chain.shift.zero_()
+        chain.log_std.zero_()
+        chain.back_log_std.zero_()
+        if direction == "forward":
+            chain.log_std[:, 0], chain.weight[:, 1], chain.back[:] = wide_std, narrow, narrow
+        else:
+            chain.weight[:, 1], chain.back[:], chain.back_log_std[:, 1] = 0.5, narrow, wide_std
+    nodes = torch.linspace(-8, 8, 321, dtype=torch.float64)
+    found = resolution(line_policies(chain, line_graph(nodes, 2, TARGET.log_reward(nodes[:, None]))))
+    expected, at_end = math.erfc(math.sqrt(2)), 0.05 * math.exp(-2.0) / (4 * math.sqrt(2 * math.pi))
+    lost = found.lost.tolist()
+    assert lost == pytest.approx([expected * (2 if direction == "forward" else 1)] * R, rel=0.05)
+    for end in (0, -1):
+        assert found.visits[end].tolist() == pytest.approx([at_end] * R, rel=0.1)
+    assert found.outside.tolist() == [0] * R
+
+
 def test_a_target_far_from_all_of_what_is_drawn() -> None:
     """KL(pi, P_T) of N(5, 1) and N(0, 0.1^2), where P_T underflows: log(s / t) + (t^2 + m^2) / (2 s^2) - 1 / 2."""
     sampler = make("mean_field", "init_std=0.1", target=GaussianDensity(torch.tensor([5.0]).double(), torch.eye(1)))
@@ -224,12 +251,22 @@ def family(std: float = 1.0, n_replicas: int = 2) -> ContinuousSampler:
 
 
 def test_a_spacing_that_does_not_resolve_the_steps_is_refused_with_one_that_does() -> None:
-    found = problem(Quadrature(-10.0, 10.0, 21), family(0.5), Bumps(1))
+    found = problem(Quadrature(-10.0, 10.0, 21), family(0.5), UNIT)
     assert str(found) == (
         "evaluation.quadrature.nodes=21: a spacing of 1 does not resolve steps of standard deviation 0.5; "
         "expected a spacing of at most 0.25: 81 nodes from -10 to 10, or null"
     )
-    assert Quadrature(-10.0, 10.0, 81).find(family(0.5), Bumps(1)).problem is None
+    assert Quadrature(-10.0, 10.0, 81).find(family(0.5), UNIT).problem is None
+
+
+def test_a_spacing_that_resolves_one_replica_and_not_the_other() -> None:
+    sampler = family(n_replicas=2)
+    with torch.no_grad():
+        sampler.log_std[0] = math.log(0.5)
+    line = Quadrature(-10.0, 10.0, 61).find(sampler, UNIT)
+    assert line.resolved.tolist() == [False, True]
+    assert line.policies.log_pf.isnan().all(0).tolist() == [True, False]
+    assert line.problem is not None
 
 
 def test_a_line_that_cuts_off_mass_is_refused() -> None:

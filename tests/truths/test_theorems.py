@@ -97,7 +97,7 @@ def test_windows_hold_the_sub_trajectories(target: str) -> None:
     sampler = make_sampler(space, n_replicas=2, seed=7)
     graph = space.state_graph()
     theorems, referee = Theorems(ExactGradients(sampler, graph)), Referee(sampler, space)
-    flows = node_flows(graph)
+    flows = node_flows(theorems.exact.policies)
     edge = {(int(s), int(t)): e for e, (s, t) in enumerate(zip(graph.source, graph.target, strict=True))}
 
     def row(state: object) -> int:
@@ -124,12 +124,12 @@ def test_one_window_is_the_whole_trajectory() -> None:
     space = make_target("tiny_dag")
     exact = ExactGradients(make_sampler(space, n_replicas=2), space.state_graph())
     n_layers = space.state_graph().n_levels
-    (window,) = windows(exact.policies, [0, n_layers], node_flows(space.state_graph()))
+    (window,) = windows(exact.policies, [0, n_layers], node_flows(exact.policies))
     expectations = exact.under("P_F")
     torch.testing.assert_close(window.divergence(Role.FORWARD), expectations.kl_forward_backward())
     torch.testing.assert_close(window.divergence(Role.BACKWARD), expectations.kl_backward_forward())
     with pytest.raises(ValueError, match=r"junctions \[0, 2\]: expected 0 <"):
-        list(windows(exact.policies, [0, 2], node_flows(space.state_graph())))
+        list(windows(exact.policies, [0, 2], node_flows(exact.policies)))
     assert int(layers(space.state_graph()).max()) == n_layers - 1
 
 

@@ -21,7 +21,8 @@ class DensitySamples(BaseMetric):
 
     mode_mass_error is the total variation between the shares and the masses, samples in no mode included: 0 is right, 1 is as
     wrong as can be. modes_covered counts the modes that hold at least half of their mass, as on graphs of states.
-    well_error, of targets that are products of double wells, is the largest |share of the left well - its mass| over the wells.
+    well_error, of targets that are products of double wells, is the largest |share of a well - its mass| over all wells, left and
+    right; samples that are not finite are in neither.
     """
 
     kind = "sampled"
@@ -45,8 +46,10 @@ class DensitySamples(BaseMetric):
             found["mode_mass_error"] = (shares - torch.nn.functional.pad(mass, (0, 1))).abs().sum(-1) / 2
             found["modes_covered"] = (shares[:, :-1] >= mass / 2).sum(-1).double()
         if hasattr(target, "well_occupancy"):
-            left = target.well_occupancy(states).double().mean(1)
-            found["well_error"] = (left - target.left_mass).abs().amax(-1)
+            left, numbers = target.well_occupancy(states), finite[..., None]
+            shares = torch.stack([left & numbers, ~left & numbers]).double().mean(2)
+            mass = shares.new_tensor([target.left_mass, 1 - target.left_mass])
+            found["well_error"] = (shares - mass[:, None, None]).abs().amax((0, -1))
         return found
 
     def records(self, target: Any, exact: bool, sampled: bool) -> list[str]:

@@ -11,7 +11,7 @@ from gfn_vi.core.headline import Headline
 from gfn_vi.core.protocols import Arrays
 from gfn_vi.evaluation.base import BaseMetric
 from gfn_vi.evaluation.exact.dynamic_programming import elbo, eubo
-from gfn_vi.evaluation.exact.line_distance import absolute_difference
+from gfn_vi.evaluation.exact.line_distance import absolute_difference, jensen_shannon
 from gfn_vi.evaluation.exact.line_moments import line_log_terminating
 from gfn_vi.evaluation.exact.quadrature import Line
 from gfn_vi.evaluation.measurement import Measurement
@@ -74,10 +74,13 @@ class ExactMetrics(BaseMetric):
             # what runs on densities of more dimensions are judged by
             bounds["bound_gap"] = bounds["eubo"] - bounds["elbo"]
             m = moment.line.graph.n_nodes
-            log_target, target = graph.log_target[-m:, None], graph.log_target[-m:, None].exp()
-            l1 = absolute_difference(target, moment.terminating[-m:])
-            log_ratio = log_target.masked_fill(target == 0, 0.0) - line_log_terminating(moment.policies)
-            bounds |= {"l1": l1, "total_variation": l1 / 2, "kl_forward": (target * log_ratio).sum(0)}
+            log_target, terminating = graph.log_target[-m:, None], moment.terminating[-m:]
+            # in logarithms, since either density underflows where the other one does not
+            log_ratio = (log_target - line_log_terminating(moment.policies)).masked_fill(log_target == -math.inf, 0.0)
+            target = log_target.exp()
+            l1 = absolute_difference(target, terminating)
+            bounds |= {"l1": l1, "total_variation": l1 / 2, "jsd": jensen_shannon(target, terminating)}
+            bounds |= {"kl_forward": (target * log_ratio).sum(0), "kl_reverse": -(terminating * log_ratio).sum(0)}
         log_Zs = {"log_Z": log_Z, "log_Z_error": log_Z_error}
         return divergences(graph.log_target, moment.terminating) | covered | log_Zs | bounds | {"ess": ess}
 

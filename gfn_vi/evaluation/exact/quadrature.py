@@ -25,8 +25,8 @@ from gfn_vi.evaluation.exact.support import support
 KEY = "evaluation.quadrature"
 # Probability that a line may miss: one that is given, and one that is found (rounding alone is less, per step, than the last).
 LARGEST_LOSS, SMALLEST_LOSS, ROUNDING = 1e-9, 1e-12, 1e-14
-# Nats that leaving out every other node may change: to the fourth power that is below LARGEST_LOSS.
-LARGEST_CHANGE = 1e-3
+# Nats that leaving out every other node may change: squared that is below LARGEST_LOSS.
+LARGEST_CHANGE = 1e-5
 # Probability below which the steps from a node are not looked at.
 UNVISITED = 1e-14
 # How far a sum may be from a known log Z.

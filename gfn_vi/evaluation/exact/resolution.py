@@ -1,8 +1,9 @@
 """What a line of nodes misses: mass beyond its ends, and what lies between the nodes. Both are measured, per replica.
 
 Mass: at every visited node the probabilities of all steps, forward and backward, should sum to 1. Resolution: the trapezoidal
-rule's error for smooth functions is exp(-c / spacing^2), so an error e with every other node left out means about e^4 with all.
-Steps are matrices here and not edges: a line is measured several times before it is used.
+rule's error is exp(-c / spacing^2) for Gaussians and polynomials, so that an error e with every other node left out means about
+e^4 with all. The logarithm of a mixture is singular off the real line, where its density is 0: there it is exp(-c / spacing), and
+e^2 is left. Steps are matrices here and not edges: a line is measured several times before it is used.
 """
 
 from __future__ import annotations
