@@ -97,7 +97,7 @@ def test_chains_that_are_not_good_enough_are_refused() -> None:
         method.largest_r_hat = 1.03
         with pytest.raises(ConfigError, match=said):
             references(method).prepare()
-    with pytest.raises(ConfigError, match="evaluation.references.n_samples=1000: expected 1001 or more"):
+    with pytest.raises(ConfigError, match=r"evaluation\.references\.n_samples=1000: expected 1001 or more"):
         references(Given(sound), n_samples=1001)
 
 
