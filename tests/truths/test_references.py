@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 import torch
 from building import generators
-from densities import GaussianDensity
+from densities import GaussianDensity, make
 from torch import Tensor
 
 from gfn_vi.core.errors import ConfigError
+from gfn_vi.evaluation.densities.bounds import BoundsFromTheTarget
 from gfn_vi.evaluation.densities.nuts import Nuts, convergence
+from gfn_vi.evaluation.measurement import Measurement
 from gfn_vi.evaluation.references import BaseChains, Chains, References
 
 GAUSSIAN = GaussianDensity(torch.tensor([1.0, -0.5]), torch.tensor([[1.0, 0.6], [0.6, 0.7]]), log_Z=2.0)
@@ -133,6 +135,28 @@ def test_errors_of_means_grow_by_what_the_chains_are_worth() -> None:
     assert found.inflation(n) == 1
 
 
+def test_bounds_from_references_have_those_errors() -> None:
+    """The same numbers, with errors that are larger by the inflation; how good the chains are stands beside them."""
+    z = autoregressive(0.0, 2, 1000, 2)
+    found = references(Given(GAUSSIAN.mean + z @ torch.linalg.cholesky(GAUSSIAN.covariance).T), n_samples=500)
+    found.prepare()
+    sampler = make("mean_field", target=GAUSSIAN)
+    measured = []
+    for ess in (2000.0, 100.0):
+        found._facts["reference_ess"] = ess
+        moment = Measurement(sampler, GAUSSIAN, generators(9, 2), False, 500, None, found)
+        measured.append(BoundsFromTheTarget(500)(moment))
+    first, second = measured
+    assert {*first} == {*BoundsFromTheTarget(500).records(GAUSSIAN, False, True)}
+    for name in ("eubo", "target_log_Z"):
+        assert torch.equal(first[name], second[name])
+        torch.testing.assert_close(second[f"{name}_se"], found.inflation(500) * first[f"{name}_se"])
+    assert second["reference_ess"].tolist() == [100.0, 100.0]
+    assert found.inflation(500) > 2
+    assert bool((first["eubo"] + 4 * first["eubo_se"] > GAUSSIAN.log_Z).all())
+    assert bool(((first["target_log_Z"] - GAUSSIAN.log_Z).abs() < 4 * first["target_log_Z_se"]).all())
+
+
 def test_chains_of_another_function_do_not_fit() -> None:
     """What was kept is used where log R of it is as it was; else it is drawn anew."""
     method = Given(autoregressive(0.0, 2, 1000, 2))
@@ -150,18 +174,27 @@ def test_chains_of_another_function_do_not_fit() -> None:
 
 
 def test_chains_have_the_moments_of_the_density() -> None:
-    """Means and second moments, each within 4.5 standard errors by its own effective sample size."""
-    chains = nuts(400, 150).draw(GAUSSIAN)
+    """Means, second moments and the mean square over all dimensions, within 4.5 standard errors of their own effective size."""
+    dim = 6
+    wide = GaussianDensity(torch.linspace(-1, 1, dim), 0.3 * torch.ones(dim, dim) + torch.diag(torch.linspace(0.2, 1, dim)))
+    chains = nuts(400, 150).draw(wide)
     samples = chains["samples"]
-    assert samples.shape == (2, 400, 2)
+    assert samples.shape == (2, 400, dim)
     assert samples.dtype == torch.float64
-    torch.testing.assert_close(chains["log_reward"], GAUSSIAN.log_reward(samples))
-    z = torch.linalg.solve_triangular(torch.linalg.cholesky(GAUSSIAN.covariance), (samples - GAUSSIAN.mean).mT, upper=False).mT
-    moments = torch.cat([z, z.square() - 1, z[..., :1] * z[..., 1:]], -1)
+    torch.testing.assert_close(chains["log_reward"], wide.log_reward(samples))
+    z = torch.linalg.solve_triangular(torch.linalg.cholesky(wide.covariance), (samples - wide.mean).mT, upper=False).mT
+    square = z.square() - 1
+    moments = torch.cat([z, square, z[..., :1] * z[..., 1:], square.mean(-1, keepdim=True)], -1)
     _, ess = convergence(moments)
     error = moments.flatten(0, 1).std(0) / ess.sqrt()
     assert float((moments.flatten(0, 1).mean(0) / error).abs().max()) < 4.5
     assert float(chains["ess"].min()) > 150
+
+
+def test_without_pyro_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gfn_vi.evaluation.densities.nuts.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"evaluation\.references=Nuts: comes with pyro: pip install 'gfn_vi\[references\]'"):
+        nuts(10, 10)
 
 
 def test_the_same_seed_is_the_same_chains_and_no_other_generator_moves() -> None:
