@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from gfn_vi.core.errors import ConfigError, require
 from gfn_vi.fitting import (
@@ -29,12 +29,13 @@ if TYPE_CHECKING:  # torch takes two seconds to import: `--help` and finished ru
     from omegaconf import DictConfig
 
     from gfn_vi.core.headline import Headline
-    from gfn_vi.core.protocols import Exploration, Objective, Target
+    from gfn_vi.core.protocols import DensityTarget, Exploration, Objective, Target
     from gfn_vi.evaluation.base import BaseMetric
+    from gfn_vi.evaluation.references import Keep, References
     from gfn_vi.training.trainer import Budget, Parts, Trainer
 
 
-# Kinds of metrics, the strongest first: sums over all states, comparisons with exact samples, the sampler's own samples.
+# Kinds of metrics, the strongest first: sums over all states, comparisons with samples of the target, own samples.
 EVIDENCE = ("exact", "reference", "sampled", "any")
 # What a logger is told besides its configuration.
 LOGGER_SUPPLIED = ("directory", "name", "config")
@@ -121,13 +122,36 @@ def build_quadrature(config: Any, key: str) -> Any:
     return None if config is None else _built(config, key)
 
 
-def build_metrics(config: DictConfig, target: Target, sampler: Any, quadrature: Any) -> tuple[list[BaseMetric], list[str]]:
-    """Return the metrics, and a line for each that does not apply to this target."""
+def build_references(config: DictConfig, target: Target, keep: Keep | None) -> References | None:
+    """Return what stands for exact samples of the target; None where that is off, or where there are exact ones.
+
+    keep: where samples are kept, None for nowhere.
+    """
+    from gfn_vi.evaluation.references import KEY, BaseChains, References, keep_nothing
+
+    entry = config.evaluation.get("references")
+    if entry is None:
+        return None
+    method = _built(entry, KEY)
+    require(isinstance(method, BaseChains), KEY, entry._target_, "expected a gfn_vi.evaluation.references.BaseChains")
+    found = f"draws from a density on R^d, and this target has states; use reference@{KEY}=null"
+    require(is_density(target), KEY, type(method).__name__, found)
+    if getattr(target, "has_exact_samples", False):
+        return None
+    return References(method, cast("DensityTarget", target), config.evaluation.n_samples, keep or keep_nothing)
+
+
+def build_metrics(
+    config: DictConfig, target: Target, sampler: Any, quadrature: Any, references: References | None
+) -> tuple[list[BaseMetric], list[str]]:
+    """Return the metrics, and a line for what does not apply to this target."""
     from gfn_vi.evaluation.base import BaseMetric
     from gfn_vi.evaluation.measurement import why_not_exact
 
     metrics: list[BaseMetric] = []
     remarks = []
+    has_samples = references is not None or getattr(target, "has_exact_samples", False)
+    without_samples = []
     obstacle: Any = (unknown := object())
     for name, entry in config.evaluation.metrics.items():
         if entry is None:
@@ -136,8 +160,8 @@ def build_metrics(config: DictConfig, target: Target, sampler: Any, quadrature: 
         metric = _built(entry, key)
         require(isinstance(metric, BaseMetric), key, entry.get("_target_"), "expected a gfn_vi.evaluation.base.BaseMetric")
         require_family(metric, target, key)
-        if metric.kind == "reference" and not getattr(target, "has_exact_samples", False):
-            remarks.append(f"{key} is off: it compares with exact samples, and nobody can draw them from this target")
+        if metric.kind == "reference" and not has_samples:
+            without_samples.append(name)
             continue
         # asked for here and not above: listing takes a while
         if metric.kind == "exact" and obstacle is unknown:
@@ -155,6 +179,10 @@ def build_metrics(config: DictConfig, target: Target, sampler: Any, quadrature: 
             advice = "the sampler has no parameters of these; see sampler.flow and sampler.backward"
             raise ConfigError(f"{key}.roles", given, advice)
         metrics.append(metric)
+    if without_samples:
+        listed = f"{', '.join(without_samples)} of evaluation.metrics {'is' if len(without_samples) == 1 else 'are'} off"
+        why = "nobody can draw exact samples from this target; reference@evaluation.references=nuts draws others"
+        remarks.append(f"{listed}: {why}")
     return metrics, remarks
 
 
@@ -211,8 +239,10 @@ def build_objective(config: DictConfig) -> Objective:
     return objective
 
 
-def build_parts(config: DictConfig, device: torch.device, dtype: torch.dtype) -> tuple[Parts, list[str]]:
-    """All parts, fitting together, and remarks for the user."""
+def build_parts(
+    config: DictConfig, device: torch.device, dtype: torch.dtype, keep: Keep | None = None
+) -> tuple[Parts, list[str]]:
+    """All parts, fitting together, and remarks for the user; keep: see build_references."""
     from omegaconf import OmegaConf
 
     from gfn_vi.core.replicas import ReplicaGenerators
@@ -231,7 +261,8 @@ def build_parts(config: DictConfig, device: torch.device, dtype: torch.dtype) ->
     facts = {"parameter_groups": sampler.parameter_groups(), "n_replicas": config.replicas}
     optimizer = _built(config.optimizer, "optimizer", facts)
     quadrature = build_quadrature(config.evaluation.get("quadrature"), "evaluation.quadrature")
-    metrics, remarks = build_metrics(config, target, sampler, quadrature)
+    references = build_references(config, target, keep)
+    metrics, remarks = build_metrics(config, target, sampler, quadrature, references)
     remarks = [*getattr(target, "remarks", ()), *remarks]
     check_watched(config, optimizer, metrics)
     watching = {"target": target, "n_replicas": config.replicas, "device": device}
@@ -242,10 +273,11 @@ def build_parts(config: DictConfig, device: torch.device, dtype: torch.dtype) ->
     sampled = [metric.n_samples for metric in metrics if metric.n_samples is not None]
 
     def moment(rng: ReplicaGenerators) -> Measurement:
-        return Measurement(sampler, target, rng, exact, max(sampled, default=None), quadrature)
+        return Measurement(sampler, target, rng, exact, max(sampled, default=None), quadrature, references)
 
     headline = choose_headline(config, metrics, target)
-    return Parts(target, sampler, exploration, objective, optimizer, metrics, observers, moment, headline), remarks
+    parts = Parts(target, sampler, exploration, objective, optimizer, metrics, observers, moment, headline, references)
+    return parts, remarks
 
 
 def build_budget(config: DictConfig) -> Budget:
@@ -256,10 +288,11 @@ def build_budget(config: DictConfig) -> Budget:
     return Budget(t.n_trajectories, t.batch_size, config.evaluation.every, t.record_every)
 
 
-def build_trainer(config: DictConfig) -> tuple[Trainer, list[str]]:
+def build_trainer(config: DictConfig, keep: Keep | None = None) -> tuple[Trainer, list[str]]:
     """Return a trainer ready to run, and remarks for the user. Raises ConfigError before any work is done.
 
     config: without interpolations (OmegaConf.resolve): parts are built one by one, and one may point to another.
+    keep: where reference samples are kept, None for nowhere: they are drawn when a metric asks for them.
     """
     check_numbers(config)  # before torch is imported
 
@@ -268,7 +301,7 @@ def build_trainer(config: DictConfig) -> tuple[Trainer, list[str]]:
 
     keep_freed_memory()
     device, dtype = resolve_device(config.device), resolve_dtype(config.dtype)
-    parts, remarks = build_parts(config, device, dtype)
+    parts, remarks = build_parts(config, device, dtype, keep)
     return Trainer(parts, build_budget(config), config.seed, config.replicas, device, dtype), remarks
 
 

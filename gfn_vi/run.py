@@ -47,10 +47,11 @@ def run(config: DictConfig) -> float | None:
         return _already_done(config, directory.path)
 
     from gfn_vi.build import build_trainer
+    from gfn_vi.runs.references import ReferenceFile
     from gfn_vi.training.process import torch_threads
 
     with torch_threads(config.threads):
-        trainer, remarks = build_trainer(config)
+        trainer, remarks = build_trainer(config, ReferenceFile(config))
         with directory, log_lines(directory.path):
             if directory.is_done():  # by another process, since we looked
                 return _already_done(config, directory.path)
@@ -89,6 +90,8 @@ class _Session:
         failed = True
         try:
             self._resume(recorder)
+            if self.trainer.parts.references is not None:
+                self.trainer.parts.references.prepare()  # minutes, in which Ctrl-C is answered at once
             stopped_by = self._train(recorder)
             failed = False
         except Exception:

@@ -27,7 +27,7 @@ ALLOWED = {
     "samplers": ("torch", "gfn_vi.core", "gfn_vi.samplers", "zuko"),
     "exploration": ("torch", "gfn_vi.core", "gfn_vi.exploration"),
     "objectives": ("torch", "gfn_vi.core", "gfn_vi.objectives"),
-    "evaluation": ("torch", "gfn_vi.core", "gfn_vi.evaluation", "ot"),
+    "evaluation": ("torch", "gfn_vi.core", "gfn_vi.evaluation", "ot", "pyro"),
     "runs": (
         *("torch", "gfn_vi.core", "gfn_vi.runs"),
         *("filelock", "wandb", "tensorboard", "numpy", "omegaconf", "pandas", "pyarrow", "yaml"),
@@ -36,7 +36,7 @@ ALLOWED = {
     "fitting": ("hydra", "omegaconf", "gfn_vi.core", "gfn_vi.evaluation.base"),
     "build": (
         *("torch", "hydra", "omegaconf", "gfn_vi.core", "gfn_vi.training", "gfn_vi.signatures", "gfn_vi.fitting"),
-        *("gfn_vi.evaluation.base", "gfn_vi.evaluation.measurement"),
+        *("gfn_vi.evaluation.base", "gfn_vi.evaluation.measurement", "gfn_vi.evaluation.references"),
     ),
     "verification": (
         *("torch", "rich", "gfn_vi.core", "gfn_vi.evaluation", "gfn_vi.verification"),

@@ -304,6 +304,13 @@ class Moment(Protocol):
     n_samples: int | None
 
 
+class References(Protocol):
+    """Samples that stand for exact ones of the target; drawn when they are first asked for, refused where they are not good."""
+
+    def prepare(self) -> None:
+        """Draw or read them now. Raises ConfigError where they are not good enough."""
+
+
 class Metric(Protocol):
     """A measurement of a sampler against a target; it draws from the generators of the measurement only.
 

@@ -16,7 +16,7 @@ from gfn_vi.core.types import Need, Role
 class BaseMetric(ABC):
     """A measurement at every evaluation; the members below say what build, trainer and run may know of it.
 
-    kind: "exact" (a sum over all states), "reference" (against exact samples of the target), "sampled" (from n_samples
+    kind: "exact" (a sum over all states), "reference" (against samples of the target), "sampled" (from n_samples
     trajectories of P_F), or "any". headline: the number that a run is judged by where this metric is the first of the strongest
     kind that has one. summary: the names that a run's last line shows. every: trajectories per replica between measurements,
     None: at every evaluation. roles: at least one of them has to have parameters.

@@ -22,6 +22,7 @@ from gfn_vi.evaluation.exact.line_moments import line_sample_fraction
 from gfn_vi.evaluation.exact.policies import KernelSampler
 from gfn_vi.evaluation.exact.quadrature import Line, Quadrature
 from gfn_vi.evaluation.exact.tables import policies_on_graph
+from gfn_vi.evaluation.references import References
 
 
 def state_graph_of(target: object) -> StateGraph | None:
@@ -56,7 +57,7 @@ class Measurement:
     """The sampler and the target as they are now, with what metrics compute of them, once and without gradient.
 
     rng: from which metrics draw; exact, n_samples: how this evaluation measures. Properties are computed when first asked for.
-    quadrature: how a density of one dimension is summed.
+    quadrature: how a density of one dimension is summed. references: what stands for exact samples where there are none.
     """
 
     sampler: Any
@@ -65,6 +66,7 @@ class Measurement:
     exact: bool
     n_samples: int | None
     quadrature: Quadrature | None = None
+    references: References | None = None
 
     @cached_property
     def line(self) -> Line | None:
@@ -110,3 +112,18 @@ class Measurement:
         with torch.no_grad():
             trajectories = self.sampler.rollout(self.n_samples, self.rng)
             return trajectories, self.sampler.evaluate(trajectories)
+
+    def target_samples(self, n_sets: int, n: int) -> list[Tensor]:
+        """Return n_sets sets of n samples of the target per replica, exact ones or references: [R, n, d] each."""
+        if self.references is None:
+            return [self.target.sample(n, self.rng) for _ in range(n_sets)]
+        return self.references.sets(n_sets, n, self.rng)
+
+    def target_error(self, n: int) -> float:
+        """Return by what standard errors of means over n samples of the target exceed those over independent ones."""
+        return 1.0 if self.references is None else self.references.inflation(n)
+
+    def reference_facts(self) -> dict[str, Tensor]:
+        """Return how good the references are, for every replica the same: name -> [R]; nothing where samples are exact."""
+        facts = {} if self.references is None else self.references.facts()
+        return {name: torch.full((len(self.rng),), value, dtype=torch.float64) for name, value in facts.items()}

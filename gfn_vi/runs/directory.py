@@ -57,13 +57,17 @@ def _canonical(value: object, key: str) -> Any:
     raise ConfigError(key, value, f"expected a number, string, list or mapping, not {type(value).__name__}")
 
 
+def identity_digest(config: Mapping[str, Any]) -> str:
+    """Return 8 hex digits, a hash of all keys and values. Raises ConfigError for a value that YAML could not hold."""
+    return hashlib.sha256(json.dumps(_canonical(config, ""), sort_keys=True).encode()).hexdigest()[:8]
+
+
 def run_name(config: Mapping[str, Any]) -> str:
     """Return `<label>-<8 hex digits>`: config["run_label"] (or "run") and a hash of all but INFRASTRUCTURE_KEYS.
 
     config: resolved. Raises ConfigError for a value that YAML could not hold.
     """
-    identity = _canonical({k: v for k, v in config.items() if k not in INFRASTRUCTURE_KEYS}, "")
-    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
+    digest = identity_digest({k: v for k, v in config.items() if k not in INFRASTRUCTURE_KEYS})
     label = re.sub(r"[^A-Za-z0-9_.=-]+", "_", str(config.get("run_label") or ""))
     return f"{label[:MAX_LABEL].strip('._-') or 'run'}-{digest}"
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gfn_vi.core.errors import require
 from gfn_vi.core.headline import Headline
-from gfn_vi.core.protocols import Exploration, Metric, Moment, Objective, Sampler, Target
+from gfn_vi.core.protocols import Exploration, Metric, Moment, Objective, References, Sampler, Target
 from gfn_vi.core.replicas import ReplicaGenerators
 from gfn_vi.core.types import Evaluation, Trajectories
 from gfn_vi.training.optimizers import ReplicaOptimizer
@@ -46,7 +46,8 @@ Record = Callable[[int, int, Sequence[int], float, Mapping[str, Tensor]], None]
 class Parts:
     """The parts that training is made of.
 
-    moment: from a metric's generators to a measurement of the sampler as it is then; headline: what the run is judged by.
+    moment: from a metric's generators to a measurement of the sampler as it is then; headline: what the run is judged by;
+    references: what stands for exact samples of the target in measurements, None where nothing does.
     """
 
     target: Target
@@ -58,6 +59,7 @@ class Parts:
     observers: Sequence[Observer]
     moment: Callable[[ReplicaGenerators], Moment]
     headline: Headline | None
+    references: References | None = None
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,9 @@ TARGET_OF = {
     "arm/proposition_1=tiny_dag": "tiny_dag",
     **{f"sampler={name}": "gaussian" for name in samplers("continuous")},
     **{f"metric={name}": "gaussian" for name in ("target_bounds", "distances", "density_samples", "gradients_along_noise")},
-    **dict.fromkeys(("estimator", "exploration=widened_steps", "exploration=local_search", "report=densities"), "gaussian"),
+    **dict.fromkeys(
+        ("estimator", "exploration=widened_steps", "exploration=local_search", "report=densities", "reference"), "gaussian"
+    ),
 }
 # What makes the sampler of a density small, where the sampler is not the choice itself.
 SMALL_DIFFUSION = ["sampler=diffusion", "sampler.n_steps=3", "sampler.hidden=[8]"]
@@ -59,6 +61,7 @@ NESTED = {
     "metric": ("+metric@evaluation.metrics.more",),
     "report": ("+report@evaluation.reports.more",),
     "data": ("data@target.data",),
+    "reference": ("reference@evaluation.references",),
     "score": ("score@target.score",),
     "graph_prior": ("graph_prior@target.prior",),
 }

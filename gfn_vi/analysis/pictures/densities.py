@@ -1,7 +1,7 @@
 """What a run over a density has found, for people: pictures of samples and trajectories, and intervals of named coordinates.
 
 All is read from arrays.npz. In a plane samples are drawn over the contours of the target, elsewhere as marginals and pairs of
-coordinates, beside exact samples where there are any.
+coordinates, beside exact samples, or references, where there are any.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 LEARNED = "samples of $P_T$"
 SAMPLES = "samples"  # the array that only runs over densities have
+# Arrays of samples of the target, of which a run has at most one, and what a picture calls them.
+TARGETS = {"exact_samples": "exact samples", "reference_samples": "reference samples"}
 PICTURES = ("samples", "trajectories")
 INTERVALS = "coordinates.csv"
 MOST_COORDINATES, MOST_ROWS, MOMENTS = 4, 20, 5
@@ -88,14 +90,15 @@ def draw(arrays: dict[str, Any], directory: Path, digest: str) -> list[Path]:
 
 
 def sample_figure(arrays: dict[str, Any]) -> Figure:
-    """Return a figure of the samples beside exact ones: over contours in a plane, else marginals and pairs."""
+    """Return a figure of the samples beside those of the target: over contours in a plane, else marginals and pairs."""
     from matplotlib.figure import Figure
 
     from gfn_vi.analysis.pictures import style
 
     sets = {LEARNED: arrays["samples"][0]}
-    if "exact_samples" in arrays:
-        sets["exact samples"] = arrays["exact_samples"][0]
+    given = next((name for name in TARGETS if name in arrays), None)
+    if given is not None:
+        sets[TARGETS[given]] = arrays[given][0]
     dim = min(arrays["samples"].shape[-1], MOST_COORDINATES)
     names = list(arrays.get("coordinate_names", [f"$x_{{{i}}}$" for i in range(arrays["samples"].shape[-1])]))
     if "grid" in arrays:
@@ -113,7 +116,7 @@ def sample_figure(arrays: dict[str, Any]) -> Figure:
         if j > i:
             axes.set_visible(False)
             continue
-        _pair(axes, sets, arrays.get("exact_samples"), i, j)
+        _pair(axes, sets, None if given is None else arrays[given], i, j)
         if i == dim - 1:
             axes.set_xlabel(names[j])
         if j == 0 and i > 0:
@@ -123,11 +126,11 @@ def sample_figure(arrays: dict[str, Any]) -> Figure:
     return figure
 
 
-def _pair(axes: Axes, sets: dict[str, Any], exact: Any, i: int, j: int) -> None:
-    """Draw coordinate j of each set as a histogram where i = j, else both coordinates as points; limits as of exact samples."""
+def _pair(axes: Axes, sets: dict[str, Any], given: Any, i: int, j: int) -> None:
+    """Draw coordinate j of each set as a histogram where i = j, else both coordinates as points; limits as of the target's."""
     from gfn_vi.analysis.pictures import style
 
-    shown = sets[LEARNED] if exact is None else exact[0]
+    shown = sets[LEARNED] if given is None else given[0]
     low, high = np.nanquantile(shown, [0.001, 0.999], axis=0)
     low, high = low - (high - low) / 10, high + (high - low) / 10
     for color, (label, points) in zip(style.palette(2), sets.items(), strict=False):

@@ -19,6 +19,7 @@ from torch import Tensor
 from gfn_vi.core.errors import require
 from gfn_vi.evaluation.base import BaseMetric
 from gfn_vi.evaluation.measurement import Measurement
+from gfn_vi.evaluation.references import recorded_facts
 
 
 def squared_mmd(x: Tensor, y: Tensor, bandwidth: Tensor) -> Tensor:
@@ -43,6 +44,7 @@ class Distances(BaseMetric):
     """MMD, sliced W2 and W2, with standard errors and floors."""
 
     kind = "reference"
+    n_samples: int
 
     def __init__(self, n_samples: int, block: int, n_directions: int) -> None:
         """n_samples: of P_F and of the target, per replica; block: samples in one distance; at least two blocks.
@@ -61,11 +63,11 @@ class Distances(BaseMetric):
         """Return name, name_se, name_floor, name_floor_se -> [R] float64; NaN where a sample of P_F is not finite."""
         trajectories, _ = moment.samples
         samples = trajectories.terminal_states().double()
-        theirs, others = (self._blocks(moment.target.sample(self.n_samples, moment.rng).double()) for _ in range(2))
+        theirs, others = (self._blocks(x.double()) for x in moment.target_samples(2, self.n_samples))
         ours = self._blocks(samples)
         directions = moment.rng.normal(ours.shape[1], moment.target.dim, self.n_directions).double()
         directions = directions / directions.norm(dim=-2, keepdim=True)  # [R, blocks, d, n_directions]
-        found = {}
+        found = moment.reference_facts()
         for name, distance in _distances().items():
             for label, first in {name: ours, f"{name}_floor": others}.items():
                 values = torch.stack(
@@ -76,8 +78,9 @@ class Distances(BaseMetric):
         return found
 
     def records(self, target: object, exact: bool, sampled: bool) -> list[str]:
-        """Return the names of all of them, whatever the target."""
-        return [f"{name}{floor}{error}" for name in _distances() for floor in ("", "_floor") for error in ("", "_se")]
+        """Return the names of all of them, and of what is told of references where the target has no exact samples."""
+        names = [f"{name}{floor}{error}" for name in _distances() for floor in ("", "_floor") for error in ("", "_se")]
+        return [*names, *recorded_facts(target)]
 
     def _blocks(self, x: Tensor) -> Tensor:
         """Cut the first n_blocks * block samples: [R, n, d] -> [R, n_blocks, block, d]."""

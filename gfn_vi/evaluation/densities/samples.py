@@ -70,6 +70,9 @@ class DensitySamples(BaseMetric):
         shown = states
         if target.has_exact_samples:
             found["exact_samples"] = shown = target.sample(states.shape[1], moment.rng)
+        elif moment.references is not None:
+            (shown,) = moment.target_samples(1, states.shape[1])
+            found["reference_samples"] = shown
         if target.coordinate_names is not None:
             found["coordinate_names"] = list(target.coordinate_names)
         if target.dim == 2:
