@@ -79,7 +79,7 @@ def draw(arrays: dict[str, Any], directory: Path, digest: str) -> list[Path]:
     """Draw samples and trajectories of the first replica, each as .pdf and .png, and return the paths."""
     from gfn_vi.analysis.pictures import style
 
-    drawn_by = f"{command('graphs')} {shlex.quote(str(directory))}"
+    drawn_by = f"{command('pictures')} {shlex.quote(str(directory))}"
     paths: list[Path] = []
     with style.paper():
         for stem, figure in zip(PICTURES, (sample_figure, trajectory_figure), strict=True):

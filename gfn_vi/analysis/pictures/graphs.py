@@ -63,7 +63,7 @@ def draw(graphs: Graphs, directory: Path) -> None:
     from gfn_vi.analysis.pictures.edge_pictures import edge_figure
     from gfn_vi.analysis.pictures.graph_pictures import top_figure
 
-    drawn_by = f"{command('graphs')} {shlex.quote(str(directory))}"
+    drawn_by = f"{command('pictures')} {shlex.quote(str(directory))}"
     with style.paper():
         for stem, figure in zip(PICTURES, (edge_figure, top_figure), strict=True):
             style.save(figure(graphs), directory / stem, graphs.digest, drawn_by, source=ARRAYS)

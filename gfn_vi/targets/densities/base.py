@@ -24,6 +24,8 @@ class BaseDensity(ABC):
     where they are not known or too many to count.
     coordinate_names: one for each coordinate, None where they have none.
     has_exact_samples: whether `sample` may be called.
+    transport_clip: of a target without variance, whose Wasserstein distances of order 2 do not exist, the longest way that counts
+    in a distance of order 1; None where they exist.
     """
 
     dim: int
@@ -32,6 +34,7 @@ class BaseDensity(ABC):
     mode_mass: Tensor | None = None
     coordinate_names: tuple[str, ...] | None = None
     has_exact_samples: bool = False
+    transport_clip: float | None = None
     device: torch.device = torch.device("cpu")
 
     @property
