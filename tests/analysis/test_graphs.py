@@ -118,7 +118,7 @@ def test_a_standard_error_of_samples(tmp_path: Path) -> None:
     assert table["learned_se"].tolist() == pytest.approx([0.025, np.sqrt(5) / 200], abs=1e-15)
     assert "exact" not in table
     one = two_nodes(tmp_path / "one", edges_target=None, top_target=None, edges_learned_se=se[:1])
-    assert "a -> b               0.500 +- 0.030  no" in edge_lines(read_graphs(one), True).splitlines()
+    assert "a -> b               0.500 +- 0.030  no" in edge_lines(read_graphs(one)).splitlines()
 
 
 def test_names_survive(tmp_path: Path) -> None:

@@ -47,6 +47,7 @@ def of_the_batch(x): return -(x - x.mean(0)).square().sum(1)
 def cusp(x): return -(x[:, 0] * 0).sqrt() - x.square().sum(1)
 def energy(x): return x.square().sum(1) / 2
 def density(x): return (-x.square().sum(1) / 2).exp()
+def of_seven(x): return x @ torch.ones(7, dtype=x.dtype)
 def heavy(x): return 30 - 3 * x.square().sum(1).log1p()
 def kinked(x): return -x.abs().sum(1)
 def in_a_disc(x): return torch.where(x.norm(dim=1) < 1.5, -x.square().sum(1), -torch.inf)
@@ -66,6 +67,7 @@ REFUSED = {
     "single": r"returned torch.float32 for a batch in torch.float64",
     "of_the_batch": "gives a row another value alone than in a batch",
     "cusp": "has a gradient that is NaN or infinite",
+    "of_seven": r"raises on a batch \[16, 2\] \(target.dim=2\): RuntimeError: .*my_functions.py, line 1[0-9]",
     "NOT_CALLABLE": "there is no function NOT_CALLABLE in my_functions",
     "absent": "there is no function absent in my_functions",
 }

@@ -71,6 +71,8 @@ class DensitySamples(BaseMetric):
             found["exact_samples"] = shown = target.sample(states.shape[1], moment.rng)
         if target.coordinate_names is not None:
             found["coordinate_names"] = list(target.coordinate_names)
+        if target.about_coordinates is not None:
+            found["about_coordinates"] = [target.about_coordinates]
         if target.dim == 2:
             found |= _plane(target, shown.flatten(0, 1))
         return found

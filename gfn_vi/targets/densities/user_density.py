@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import traceback
 from collections.abc import Callable
 
 import torch
@@ -72,7 +73,13 @@ class UserDensity(BaseDensity):
 
     def _check_values(self, points: Tensor) -> Tensor:
         """Ask for the log-density of points [n, d] and return it: [n]. Raises ConfigError for what is none."""
-        values = self.function(points)
+        try:
+            values = self.function(points)
+        except Exception as error:
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            why = f"{type(error).__name__}: {' '.join(str(error).split())}; {last.filename}, line {last.lineno}"
+            raised = f"raises on a batch {[N_POINTS, self.dim]} (target.dim={self.dim}): {why}"
+            raise ConfigError(KEY, self.name, raised) from error
         if not isinstance(values, Tensor):
             self._refuse(f"returned {type(values).__name__}: expected a tensor of log-densities, one for each row of the batch")
         if values.shape != (N_POINTS,):
