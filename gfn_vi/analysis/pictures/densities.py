@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gfn_vi.analysis.pictures import style
 from gfn_vi.runs.files import ARRAYS
 from gfn_vi.runs.folders import TableError
 from gfn_vi.runs.reading import read_arrays
@@ -40,8 +41,6 @@ def report(directory: Path, with_pictures: bool) -> str:
     if "coordinate_names" in arrays:
         lines, files = [coordinate_lines(arrays, directory / INTERVALS)], [INTERVALS]
     if with_pictures:
-        from gfn_vi.analysis.pictures import style
-
         shown = one_replica(arrays)
         with style.paper():
             drawn = {"samples": sample_figure(shown), "trajectories": trajectory_figure(shown)}
@@ -88,8 +87,6 @@ def sample_figure(arrays: dict[str, Any]) -> Figure:
     """Return a figure of what was learned beside the target: densities on a line, samples over contours, or pairs."""
     from matplotlib.figure import Figure
 
-    from gfn_vi.analysis.pictures import style
-
     sets = {"samples of $P_T$": arrays[SAMPLES]}
     if "exact_samples" in arrays:
         sets["exact samples"] = arrays["exact_samples"]
@@ -118,8 +115,6 @@ def coordinates(arrays: dict[str, Any]) -> list[str]:
 
 def line(axes: Axes, arrays: dict[str, Any], name: str) -> None:
     """Draw the density of P_T and that of the target where they are more than a thousandth of the highest value."""
-    from gfn_vi.analysis.pictures import style
-
     learned, target, nodes = (arrays[key] for key in ("learned_density", "target_density", "nodes"))
     for color, label, density in zip(style.contrast(), ("density of $P_T$", "target"), (learned, target), strict=True):
         axes.plot(nodes, density, color=color, label=label)
@@ -130,8 +125,6 @@ def line(axes: Axes, arrays: dict[str, Any], name: str) -> None:
 
 def pairs(figure: Figure, sets: dict[str, Any], names: list[str]) -> None:
     """Draw each coordinate of the sets as a histogram, and two of them as points; limits are those of the last set."""
-    from gfn_vi.analysis.pictures import style
-
     low, high = np.nanquantile([*sets.values()][-1], [0.01, 0.99], axis=0)
     low, high = low - (high - low) / 4, high + (high - low) / 4
     grid: Any = figure.subplots(len(names), len(names), squeeze=False)
@@ -153,8 +146,6 @@ def trajectory_figure(arrays: dict[str, Any]) -> Figure:
     """Return a strip over time: in a plane where trajectories are after equal numbers of steps, else paths of coordinates."""
     from matplotlib.figure import Figure
 
-    from gfn_vi.analysis.pictures import style
-
     paths = arrays["trajectories"]  # [n, T + 1, d]
     n_steps = paths.shape[1] - 1
     if "grid" in arrays:
@@ -174,8 +165,6 @@ def trajectory_figure(arrays: dict[str, Any]) -> Figure:
 
 def scatter(axes: Axes, arrays: dict[str, Any], points: np.ndarray, size: float, alpha: float) -> int:
     """Draw points [n, 2] over contours of the target, at stated drops of log R below its top; return how many are inside."""
-    from gfn_vi.analysis.pictures import style
-
     grid, log_density = arrays["grid"], arrays["log_density"]
     levels = [log_density.max() - drop for drop in CONTOUR_DROPS]
     axes.contour(*grid, log_density.T, levels=levels, colors="0.6", linewidths=0.4, linestyles="solid")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gfn_vi.analysis.pictures import style
 from gfn_vi.analysis.pictures.found_graphs import Graphs, edge_table, read_graphs
 
 TABLE = "edge_probabilities.csv"
@@ -25,7 +26,6 @@ def report(directory: Path, with_pictures: bool) -> str:
     edge_table(graphs).to_csv(directory / TABLE, index=False, float_format="%.10g", lineterminator="\n")
     if not with_pictures:
         return edge_lines(graphs)
-    from gfn_vi.analysis.pictures import style
     from gfn_vi.analysis.pictures.edge_pictures import edge_figure
     from gfn_vi.analysis.pictures.graph_pictures import top_figure
 
