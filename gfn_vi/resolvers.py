@@ -1,4 +1,7 @@
-"""What the YAML files compute: ${fraction:total,share} and ${digest:path}. To be registered wherever configs are composed."""
+"""What the YAML files compute, to be registered wherever configs are composed.
+
+${fraction:total,share}, ${digest:path} and ${source_digest:my_module.my_function}.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,12 @@ def digest(path: object) -> str | None:
     return user_files.digest(user_files.read(path, "target.data.path")) if isinstance(path, str) else None
 
 
+def source_digest(function: object) -> str | None:
+    """Return a digest of the module that a dotted name begins with, so that a changed function is another run; else None."""
+    return user_files.module_digest(function.rpartition(".")[0]) if isinstance(function, str) else None
+
+
 def register() -> None:
     """Make them known to OmegaConf; again changes nothing."""
-    for resolver in (fraction, digest):
+    for resolver in (fraction, digest, source_digest):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)

@@ -61,7 +61,7 @@ def run(config: DictConfig) -> float | None:
 
 
 def _already_done(config: DictConfig, path: Path) -> float | None:
-    shown = f"what it found is shown and drawn again by: {command('graphs')} {shlex.quote(str(path))}\n"
+    shown = f"what it found is shown and drawn again by: {command('pictures')} {shlex.quote(str(path))}\n"
     _print(f"{shown if config.evaluation.reports else ''}already done; to run it again, delete the directory", path)
     return headline_value(path)
 
@@ -215,7 +215,7 @@ def _reports(config: DictConfig, path: Path) -> str:
             lines = instantiate(node)(path, with_pictures=bool(config.pictures))
         except Exception as error:  # noqa: BLE001 - a finished run stays finished, whatever drawing raises
             log.debug(traceback.format_exc())
-            again = f"once that is mended: {command('graphs')} {shlex.quote(str(path))}"
+            again = f"once that is mended: {command('pictures')} {shlex.quote(str(path))}"
             cause = f"{type(error).__name__}: {error}"
             log.warning("the run is done, but its %s could not be shown (%s); %s", name, cause, again)
             continue

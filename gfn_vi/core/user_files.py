@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from importlib.util import find_spec
 from pathlib import Path
 
 from gfn_vi.core.errors import ConfigError, require
@@ -30,3 +31,20 @@ def read(path: str, key: str) -> bytes:
 def digest(content: bytes) -> str:
     """Return the first 16 hexadecimal digits of the content's SHA-256; another content makes another run."""
     return hashlib.sha256(content).hexdigest()[:DIGITS]
+
+
+def module_digest(name: str) -> str | None:
+    """Return the digest of the source of a module, found as an import would find it, without running it.
+
+    None for a module of gfn_vi, whose commit a run records, and for one that is not there or has no source. What the module
+    imports is not looked at. Packages that it lies in are imported on the way.
+    """
+    if name == "" or name.partition(".")[0] == "gfn_vi":
+        return None
+    try:
+        found = find_spec(name)
+    except (ImportError, ValueError):  # whoever builds from the module says what is wrong with it
+        return None
+    if found is None or not found.has_location or found.origin is None:
+        return None
+    return digest(Path(found.origin).read_bytes())

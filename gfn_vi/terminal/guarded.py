@@ -14,11 +14,18 @@ from gfn_vi.terminal.exit_status import EXIT_BAD_INPUT, EXIT_INTERRUPTED
 from gfn_vi.terminal.hydra_errors import in_one_line
 
 
+def options_first(words: list[str]) -> list[str]:
+    """Return the words of a command line with its overrides last, since Hydra refuses those on both sides of an option."""
+    overrides = [word for word in words if not word.startswith("-") and ("=" in word or word.startswith("~"))]
+    return [word for word in words if word not in overrides] + overrides
+
+
 def guarded(task: Callable[[], object]) -> None:
     """Run a @hydra.main function; exits with a status unless it returns.
 
     HYDRA_FULL_ERROR=1 lets everything pass with its traceback.
     """
+    sys.argv[1:] = options_first(sys.argv[1:])
     verbose = os.environ.get("HYDRA_FULL_ERROR") == "1"
     # Hydra then raises what it would print, traceback included, and the handlers below say it in one line.
     os.environ["HYDRA_FULL_ERROR"] = "1"

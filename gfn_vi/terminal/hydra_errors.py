@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
 
 from hydra.errors import MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
@@ -63,9 +65,18 @@ def _unused_group(key: str) -> str:
     """Return the message for a choice of a group from which nothing is chosen in this place."""
     group, _, place = key.partition("@")
     if place:
-        return f"{key}: the choice that is made of {place.split('.')[0]} has no {group} there; see its keys with --cfg job"
+        parent, _, inner = place.partition(".")
+        able = _choices_with(parent, f"/{group}@{inner}:")
+        advice = f"; choices that have one: {', '.join(able)}" if able else ""
+        return f"{key}: the choice that is made of {parent} has no {group} there{advice}; see its keys with --cfg job"
     where = f"its place belongs to the key where a choice is inside another one, as in {group}@objective.{group}=..."
     return f"{group}: nothing is chosen from this group here; {where}, see --help"
+
+
+def _choices_with(group: str, line: str) -> list[str]:
+    """Return the choices of a group whose YAML says in its defaults that another group is chosen from inside of them."""
+    yamls = sorted(Path(str(files("gfn_vi.configs")), group).glob("*.yaml"))
+    return [path.stem for path in yamls if line in path.read_text(encoding="utf-8")]
 
 
 def _unknown_key(cause: OmegaConfBaseException) -> str | None:

@@ -152,7 +152,7 @@ class SearchSweeper(JobSweeper):
         return failed
 
     def _second_stage(self, study: Study, space: Space) -> list[Finalist]:
-        from gfn_vi.analysis.statistics.areas import headline_area
+        from gfn_vi.analysis.statistics.summary import headline_area
 
         trials = best_settings(study, self.finalists)
         jobs = [self._job(space, trial.params, self.finalist_overrides) for trial in trials]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gfn_vi.analysis.statistics.areas import headline_area
+from gfn_vi.analysis.statistics.summary import headline_area
 from gfn_vi.core.headline import Headline
 from gfn_vi.runs.folders import TableError
 

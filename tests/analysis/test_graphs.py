@@ -23,7 +23,7 @@ from gfn_vi.analysis.pictures.edge_pictures import edge_figure, short_names
 from gfn_vi.analysis.pictures.found_graphs import edge_table, read_graphs
 from gfn_vi.analysis.pictures.graph_pictures import circle_order, equivalence_classes, on_circle, top_figure
 from gfn_vi.analysis.pictures.graphs import edge_lines, report
-from gfn_vi.commands.graphs import main
+from gfn_vi.commands.pictures import main
 from gfn_vi.runs.folders import TableError
 
 CLONE = Path(__file__).resolve().parents[2]
@@ -118,7 +118,7 @@ def test_a_standard_error_of_samples(tmp_path: Path) -> None:
     assert table["learned_se"].tolist() == pytest.approx([0.025, np.sqrt(5) / 200], abs=1e-15)
     assert "exact" not in table
     one = two_nodes(tmp_path / "one", edges_target=None, top_target=None, edges_learned_se=se[:1])
-    assert "a -> b               0.500 +- 0.030  no" in edge_lines(read_graphs(one), True).splitlines()
+    assert "a -> b               0.500 +- 0.030  no" in edge_lines(read_graphs(one)).splitlines()
 
 
 def test_names_survive(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_the_command_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     digest = read_graphs(path).digest
     for name in ("edge_probabilities.png", "top_graphs.png"):
         with Image.open(path / name) as image:
-            assert image.text["Description"] == f"arrays.npz {digest}; python scripts/graphs.py '{path}'"
+            assert image.text["Description"] == f"arrays.npz {digest}; python scripts/pictures.py '{path}'"
             assert round(image.info["dpi"][0]) == style.DPI
     assert main([str(path)]) == 0
     assert {name: (path / name).read_bytes() for name in WRITTEN} == first
@@ -201,7 +201,7 @@ def test_the_command_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_the_command_is_light() -> None:
-    code = "import sys, gfn_vi.commands.graphs; print(*sys.modules)"
+    code = "import sys, gfn_vi.commands.pictures; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", code], cwd=CLONE, capture_output=True, text=True, check=True).stdout.split()
     assert not {"numpy", "matplotlib", "torch", "networkx", "pandas"} & set(modules)
 
@@ -350,6 +350,6 @@ def test_a_run_whose_pictures_fail_is_done(tmp_path: Path) -> None:
     assert json.loads((run / "status.json").read_text())["state"] == "done"
     (line,) = [line for line in outcome.err.splitlines() if "WARNING" in line]
     assert "the run is done, but its graphs could not be shown (" in line
-    assert line.endswith(f"python scripts/graphs.py {outcome.directory}")
+    assert line.endswith(f"python scripts/pictures.py {outcome.directory}")
     assert outcome.out.splitlines()[-1] == str(outcome.directory)
     assert {path.name for path in run.iterdir()} & WRITTEN == {"edge_probabilities.csv"}

@@ -83,11 +83,29 @@ def test_a_replica_that_is_not_finite_freezes_and_pictures_are_drawn_of_the_othe
     run = only_run(tmp_path / "outputs")
     assert {"samples.png", "trajectories.pdf", "arrays.npz"} <= {path.name for path in run.iterdir()}
     (run / "samples.png").unlink()
-    run_command("graphs", [str(run)], tmp_path)  # what a finished run says draws its pictures again
+    run_command("pictures", [str(run)], tmp_path)  # what a finished run says draws its pictures again
     assert (run / "samples.png").exists()
     last = {(row["replica"], row["metric"]): float(row["value"]) for row in records(run)}
     assert last["0", "frozen"] == 1
     assert last["1", "frozen"] == 0
+
+
+def test_a_changed_function_is_another_run(tmp_path: Path) -> None:
+    """In a configuration of one's own, which names a function of a module beside it."""
+    (tmp_path / "mine" / "target").mkdir(parents=True)
+    (tmp_path / "mine" / "target" / "my_density.yaml").write_text(
+        "# Mine.\ndefaults: [user_density, _self_]\nfunction: my_densities.f\ndim: 2\n"
+    )
+    module = tmp_path / "my_densities.py"
+    command = ["target=my_density", "--config-dir", "mine", *SMALL, "trainer.n_trajectories=16"]
+    outcomes = []
+    for width in (2, 2, 3):
+        module.write_text(f"def f(x): return -x.square().sum(1) / {width}\n")
+        outcomes.append(train(command, tmp_path))
+        assert outcomes[-1].code == 0, outcomes[-1].err
+    first, same, changed = outcomes
+    assert "already done" in same.out
+    assert first.directory == same.directory != changed.directory
 
 
 def test_scores_are_counted_beside_rewards(tmp_path: Path) -> None:

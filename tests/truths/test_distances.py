@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -9,6 +10,7 @@ from building import generators
 from torch import Tensor
 
 from gfn_vi.evaluation.densities.distances import _distances, median_distance, squared_mmd
+from gfn_vi.targets.densities.student_mixture import StudentMixture
 
 ONE = torch.tensor(1.0, dtype=torch.float64)
 
@@ -49,7 +51,7 @@ def test_the_bandwidth_is_that_of_the_exact_samples() -> None:
     ours, exact = 5 * normal(20, 2, 0), normal(20, 2, 1)
     pairs = [float((exact[i] - exact[j]).norm()) for i in range(20) for j in range(i)]
     expected = squared_mmd(ours, exact, ONE * sorted(pairs)[(len(pairs) - 1) // 2])
-    torch.testing.assert_close(_distances()["squared_mmd"](ours, exact, ONE), expected, rtol=1e-12, atol=0)
+    torch.testing.assert_close(_distances(None)["squared_mmd"](ours, exact, ONE), expected, rtol=1e-12, atol=0)
 
 
 def test_wasserstein_distances_of_a_shift() -> None:
@@ -57,14 +59,32 @@ def test_wasserstein_distances_of_a_shift() -> None:
     x, v = normal(200, 2, 0), torch.tensor([3.0, 4.0], dtype=torch.float64)
     directions = normal(2, 50, 1)
     directions = directions / directions.norm(dim=0, keepdim=True)
-    distances = _distances()
+    distances = _distances(None)
     expected = float((v @ directions).square().mean().sqrt())
     torch.testing.assert_close(float(distances["sliced_w2"](x + v, x, directions)), expected, rtol=1e-9, atol=0)
     torch.testing.assert_close(float(distances["w2"](x + v, x, directions)), 5.0, rtol=1e-12, atol=0)
 
 
+def test_clipped_transport_is_an_assignment_of_least_cost() -> None:
+    """All pairings of five points, each way at most 1.5 long: by hand. A point that is far away costs the clip, no more."""
+    x, y = normal(5, 2, 0), normal(5, 2, 1, 0.5)
+    x[2] = 1e6
+    ways = (x[:, None] - y).square().sum(-1).sqrt().clamp(max=1.5)
+    least = min(float(ways[torch.arange(5), torch.tensor(order)].mean()) for order in itertools.permutations(range(5)))
+    distances = _distances(1.5)
+    assert set(distances) == {"squared_mmd", "clipped_w1"}
+    torch.testing.assert_close(float(distances["clipped_w1"](x, y, ONE)), least, rtol=1e-12, atol=0)
+    assert least < 1.5
+
+
+def test_which_targets_have_no_wasserstein_distance_of_order_two() -> None:
+    """t(2) has no variance, t(3) has one."""
+    for degrees, clip in ((1, 20.0), (2, 20.0), (3, None)):
+        assert StudentMixture(2, 3, degrees, 10.0, 0).transport_clip == clip
+
+
 def test_samples_that_are_not_finite_have_no_distance() -> None:
     x, y = normal(20, 2, 0), normal(20, 2, 1)
     x[3, 1] = math.inf
-    for distance in _distances().values():
+    for distance in [*_distances(None).values(), *_distances(1.5).values()]:
         assert math.isnan(float(distance(x, y, torch.eye(2, dtype=torch.float64))))

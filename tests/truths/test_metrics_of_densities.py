@@ -30,6 +30,8 @@ MEAN, COVARIANCE = torch.tensor([0.7, -0.4]), torch.tensor([[1.3, 0.5], [0.5, 0.
 class Sampled(GaussianDensity):
     """A Gaussian with exact samples."""
 
+    has_exact_samples = True
+
     def sample(self, n: int, rng: ReplicaGenerators) -> Tensor:
         return self.mean + rng.normal(n, self.dim) @ torch.linalg.cholesky(self.covariance).T
 
@@ -67,7 +69,7 @@ def test_bounds_from_the_target_by_hand() -> None:
             "ess_forward": 1 / (w.mean() * (1 / w).mean()),
         }
         assert {name: float(value[r]) for name, value in found.items()} == pytest.approx(expected, rel=1e-9)
-    assert set(BoundsFromTheTarget(2).records(None, False, True)) == set(found)
+    assert set(BoundsFromTheTarget(2).records(sampler.target, False, True)) == set(found)
 
 
 @pytest.mark.parametrize(("dim", "n_steps"), [(1, 3), (2, 2)])
@@ -136,7 +138,7 @@ def test_distances_are_means_over_blocks_beside_their_floor() -> None:
     theirs, others = sampler.target.sample(25, rng), sampler.target.sample(25, rng)
     directions = rng.normal(3, 2, 6)
     directions /= directions.norm(dim=2, keepdim=True)
-    for name, distance in _distances().items():
+    for name, distance in _distances(None).items():
         for label, first in ((name, ours), (f"{name}_floor", others)):
             for r in range(R):
                 values = [
@@ -144,7 +146,7 @@ def test_distances_are_means_over_blocks_beside_their_floor() -> None:
                 ]
                 assert float(found[label][r]) == pytest.approx(np.mean(values), rel=1e-12)
                 assert float(found[f"{label}_se"][r]) == pytest.approx(np.std(values, ddof=1) / math.sqrt(3), rel=1e-12)
-    assert set(metric.records(None, False, True)) == set(found)
+    assert set(metric.records(sampler.target, False, True)) == set(found)
 
 
 # -- where samples lie ---------------------------------------------------------------------------------------------------

@@ -60,8 +60,11 @@ BAD_VALUES: list[tuple[Callable[[], object], str]] = [
     (lambda: LogisticRegression(BinaryTable(None, None, [], ",", True, None), 0.0), r"target.prior_variance=0.0"),
     (lambda: LogisticRegression(BinaryTable(None, "y", [], ",", True, None), 1.0), r"target.data.label=y: expected null"),
     (lambda: LogisticRegression(BinaryTable(None, None, ["y"], ",", True, None), 1.0), r"target.data.leave_out=.*expected \[\]"),
-    (lambda: UserDensity("gfn_vi.targets.densities.user_density.banana", 2, math.inf), r"target.log_Z=inf: expected a finite"),
-    (lambda: UserDensity("gfn_vi.targets.densities.user_density.banana", 0, None), r"target.dim=0"),
+    (
+        lambda: UserDensity("gfn_vi.targets.densities.user_density.banana", 2, math.inf, None),
+        r"target.log_Z=inf: expected a finite",
+    ),
+    (lambda: UserDensity("gfn_vi.targets.densities.user_density.banana", 0, None, None), r"target.dim=0"),
 ]
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from known_densities import assert_equal_to, points
 
+from gfn_vi.core import user_files
 from gfn_vi.core.errors import ConfigError
 from gfn_vi.targets.densities.user_density import UserDensity
 
@@ -19,7 +20,7 @@ def test_a_users_function_is_asked_with_one_batch_axis_in_double_precision(
         "import torch\ndef f(x):\n    assert x.dim() == 2\n    assert x.dtype == torch.float64\n    return -(x**4).sum(1)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    target = UserDensity("my_densities.f", 3, 1.5)
+    target = UserDensity("my_densities.f", 3, 1.5, None)
     x = points(12, 3).view(2, 6, 3)
     assert_equal_to(target.log_density(x), -(x**4).sum(-1))
     assert_equal_to(target.score(x), -4 * x**3)
@@ -46,6 +47,7 @@ def of_the_batch(x): return -(x - x.mean(0)).square().sum(1)
 def cusp(x): return -(x[:, 0] * 0).sqrt() - x.square().sum(1)
 def energy(x): return x.square().sum(1) / 2
 def density(x): return (-x.square().sum(1) / 2).exp()
+def of_seven(x): return x @ torch.ones(7, dtype=x.dtype)
 def heavy(x): return 30 - 3 * x.square().sum(1).log1p()
 def kinked(x): return -x.abs().sum(1)
 def in_a_disc(x): return torch.where(x.norm(dim=1) < 1.5, -x.square().sum(1), -torch.inf)
@@ -65,6 +67,7 @@ REFUSED = {
     "single": r"returned torch.float32 for a batch in torch.float64",
     "of_the_batch": "gives a row another value alone than in a batch",
     "cusp": "has a gradient that is NaN or infinite",
+    "of_seven": r"raises on a batch \[16, 2\] \(target.dim=2\): RuntimeError: .*my_functions.py, line 1[0-9]",
     "NOT_CALLABLE": "there is no function NOT_CALLABLE in my_functions",
     "absent": "there is no function absent in my_functions",
 }
@@ -80,22 +83,33 @@ def my_functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", REFUSED)
 def test_functions_that_are_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=rf"target.function=my_functions.{name}: {REFUSED[name]}"):
-        UserDensity(f"my_functions.{name}", 2, None)
+        UserDensity(f"my_functions.{name}", 2, None, None)
 
 
 @pytest.mark.usefixtures("my_functions")
 def test_functions_that_are_doubted_and_functions_that_are_not() -> None:
     """An energy grows outward, a density is never negative; heavy tails, kinks and bounded supports are no reason."""
     for name, said in (("energy", "if it is an energy, return minus it"), ("density", "if it is a density, return its log")):
-        (remark,) = UserDensity(f"my_functions.{name}", 2, None).remarks
+        (remark,) = UserDensity(f"my_functions.{name}", 2, None, None).remarks
         assert remark.startswith(f"target.function=my_functions.{name}")
         assert said in remark
     for name in ("heavy", "kinked", "in_a_disc"):
-        assert UserDensity(f"my_functions.{name}", 2, None).remarks == []
+        assert UserDensity(f"my_functions.{name}", 2, None, None).remarks == []
 
 
 def test_names_that_are_no_functions() -> None:
     with pytest.raises(ConfigError, match=r"target.function=f: expected my_module.my_log_density"):
-        UserDensity("f", 2, None)
+        UserDensity("f", 2, None, None)
     with pytest.raises(ConfigError, match=r"no module named not_a_module_of_mine; one of yours is found in the current folder"):
-        UserDensity("not_a_module_of_mine.f", 2, None)
+        UserDensity("not_a_module_of_mine.f", 2, None, None)
+
+
+def test_a_module_that_changed_since_its_digest_was_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The digest is of the text, found without running it; gfn_vi's own example has none, nor has a module that is not there."""
+    (tmp_path / "my_source.py").write_text("raise RuntimeError\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert user_files.module_digest("my_source") == user_files.digest(b"raise RuntimeError\n")
+    for name in ("gfn_vi.targets.densities.user_density", "not_a_module_of_mine", "not.a.module_of_mine", "", "."):
+        assert user_files.module_digest(name) is None, name
+    with pytest.raises(ConfigError, match=r"target.function=my_source.f: its module has changed: its digest was 0 and now is"):
+        UserDensity("my_source.f", 2, None, "0")

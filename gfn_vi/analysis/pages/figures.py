@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ORIGIN = re.compile(r"table (\w+); (.*)", re.DOTALL)  # what style.save writes into a PNG
+ORIGIN = re.compile(r"\S+ (\w+); (.*)", re.DOTALL)  # what style.save writes into a PNG
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Picture:
     data: str = ""  # base64
     width: int = 0  # pixels
     height: int = 0
-    table: str | None = None  # hash of the table it was drawn from
+    table: str | None = None  # hash of the table, or of the arrays, that it was drawn from
     command: str | None = None
 
 

@@ -29,6 +29,7 @@ from gfn_vi.runs.sweep_states import SweepStates, count
 
 PAGE = "report.html"
 MOST_DETAILS = 100  # runs with a paragraph each; of more, the number
+MOST_PICTURES = 24  # of single runs: a third of a megabyte each
 
 
 def write_report(folder: Path, figure: Path | None, draw: str | None) -> Path:
@@ -57,11 +58,14 @@ def _content(folder: Path, experiment: Mapping[str, Any]) -> dict[str, Any]:
     table, remark = _table(folder, experiment["config_keys"])
     digest = None if table is None else table_hash(table)
     heard = set() if table is None else set(table["run"].unique())
+    of_runs = [(labels[run.name], path) for run in runs for path in sorted((folder / run.name).glob("*.png"))]
     return {
         "title": folder.resolve().name,
         "experiment": experiment,
         "remark": remark,
         "pictures": [read_picture(path) for path in sorted(folder.glob("figure*.png"))],
+        "run_pictures": [(label, read_picture(path)) for label, path in of_runs[:MOST_PICTURES]],
+        "n_left_out": len(of_runs[MOST_PICTURES:]),
         "counts": ", ".join(f"{n} {state}" for state, n in count(runs).items()),
         "n_runs": len(runs),
         "facts": _sizes(table) | facts(folder, runs),

@@ -5,17 +5,14 @@ All is read from arrays.npz and told by the names of the user's columns.
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 import numpy as np
 
+from gfn_vi.analysis.pictures import style
 from gfn_vi.analysis.pictures.found_graphs import Graphs, edge_table, read_graphs
-from gfn_vi.core.command_line import command
-from gfn_vi.runs.files import ARRAYS
 
 TABLE = "edge_probabilities.csv"
-PICTURES = ("edge_probabilities", "top_graphs")
 ROWS_ON_SCREEN = 8
 TOO_FAR = 0.1  # an edge probability that is wrong by more is no answer
 
@@ -27,12 +24,17 @@ def report(directory: Path, with_pictures: bool) -> str:
     """
     graphs = read_graphs(directory)
     edge_table(graphs).to_csv(directory / TABLE, index=False, float_format="%.10g", lineterminator="\n")
-    if with_pictures:
-        draw(graphs, directory)
-    return edge_lines(graphs, with_pictures)
+    if not with_pictures:
+        return edge_lines(graphs)
+    from gfn_vi.analysis.pictures.edge_pictures import edge_figure
+    from gfn_vi.analysis.pictures.graph_pictures import top_figure
+
+    with style.paper():
+        figures = {"edge_probabilities": edge_figure(graphs), "top_graphs": top_figure(graphs)}
+        return edge_lines(graphs, style.save_of_run(figures, directory, graphs.digest))
 
 
-def edge_lines(graphs: Graphs, with_pictures: bool) -> str:
+def edge_lines(graphs: Graphs, *pictures: str) -> str:
     """Return the most probable edges as a small table for a terminal, and which files have the rest."""
     rows = edge_table(graphs).head(ROWS_ON_SCREEN)
     learned = rows["learned"].map("{:.3f}".format)
@@ -53,17 +55,4 @@ def edge_lines(graphs: Graphs, with_pictures: bool) -> str:
         is_far = np.abs(graphs.mean - graphs.exact).max() > TOO_FAR
         more = "; far from the posterior: train longer (trainer.n_trajectories) or off-policy (exploration=...)" if is_far else ""
         lines.append(f"learned against exact, all edges: {graphs.agreement}{more}")
-    pictures = f", {', '.join(f'{stem}.png' for stem in PICTURES)} (and .pdf)" if with_pictures else ""
-    return "\n".join([*lines, f"files of the directory below: {TABLE} (all edges){pictures}"])
-
-
-def draw(graphs: Graphs, directory: Path) -> None:
-    """Draw edge_probabilities and top_graphs, as .pdf and .png; each names arrays.npz and the command that draws it again."""
-    from gfn_vi.analysis.pictures import style
-    from gfn_vi.analysis.pictures.edge_pictures import edge_figure
-    from gfn_vi.analysis.pictures.graph_pictures import top_figure
-
-    drawn_by = f"{command('graphs')} {shlex.quote(str(directory))}"
-    with style.paper():
-        for stem, figure in zip(PICTURES, (edge_figure, top_figure), strict=True):
-            style.save(figure(graphs), directory / stem, graphs.digest, drawn_by, source=ARRAYS)
+    return "\n".join([*lines, f"files of the directory below: {', '.join([f'{TABLE} (all edges)', *pictures])}"])

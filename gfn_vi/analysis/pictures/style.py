@@ -6,11 +6,15 @@ The font comes with matplotlib, so that a figure has the same bytes on every mac
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from gfn_vi.core.command_line import command
+from gfn_vi.runs.files import ARRAYS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,7 +47,19 @@ def palette(n: int) -> list[tuple[float, float, float]]:
     return [colors[order[position % 10]] for position in range(n)]
 
 
-def save(figure: Figure, stem: str | Path, digest: str, command: str, source: str = "table") -> tuple[Path, Path]:
+def contrast() -> list[tuple[float, float, float]]:
+    """Return the colors of what was learned and of what is right."""
+    return palette(4)[::3]
+
+
+def save_of_run(figures: Mapping[str, Figure], directory: Path, digest: str) -> str:
+    """Save figures, by their stems, that were drawn from the arrays of a run in its directory; return the files in words."""
+    for stem, figure in figures.items():
+        save(figure, directory / stem, digest, f"{command('pictures')} {shlex.quote(str(directory))}", source=ARRAYS)
+    return f"{', '.join(f'{stem}.png' for stem in figures)} (and .pdf)"
+
+
+def save(figure: Figure, stem: str | Path, digest: str, drawn_by: str, source: str = "table") -> tuple[Path, Path]:
     """Write <stem>.pdf and <stem>.png; both name in their metadata what they were drawn from and how, and hold no date.
 
     source: what the digest is of; a figure of an experiment is drawn from a table.
@@ -53,7 +69,7 @@ def save(figure: Figure, stem: str | Path, digest: str, command: str, source: st
     stem = Path(stem)
     stem.parent.mkdir(parents=True, exist_ok=True)
     pdf, png = stem.with_name(f"{stem.name}.pdf"), stem.with_name(f"{stem.name}.png")
-    origin, software = f"{source} {digest}; {command}", f"gfn_vi, matplotlib {matplotlib.__version__}"
+    origin, software = f"{source} {digest}; {drawn_by}", f"gfn_vi, matplotlib {matplotlib.__version__}"
     with matplotlib.rc_context({"pdf.fonttype": 42}):
         figure.savefig(pdf, metadata={"Subject": origin, "Keywords": digest, "Creator": software, "CreationDate": None})
         figure.savefig(png, dpi=DPI, metadata={"Description": origin, "Software": software})

@@ -16,6 +16,8 @@ from gfn_vi.analysis.reading.curves import Curve, curves, frozen_since
 from gfn_vi.analysis.reading.groups import group_labels
 from gfn_vi.analysis.statistics.estimates import Interval, area_under_curve, interval, probability_of_improvement, with_worst
 from gfn_vi.core.headline import Headline
+from gfn_vi.runs.folders import TableError
+from gfn_vi.runs.reading import read_run
 
 MODES = Headline("modes_covered", "maximize", 0.0, "modes covered")  # beside the headline, where a run has recorded them
 STATISTICS = {"median": "median", "iqm": "interquartile mean", "mean": "mean"}
@@ -48,6 +50,21 @@ def grouped_curves(table: pd.DataFrame, measure: Headline) -> dict[str, Curve]:
 def areas(found: Mapping[str, Curve]) -> dict[str, np.ndarray]:
     """Return group -> the mean height of each replica's curve over training; a curve of one evaluation has no area."""
     return {group: area_under_curve(curve.x, curve.values) for group, curve in found.items() if len(curve.x) > 1}
+
+
+def headline_area(path: Path, headline: Headline) -> float:
+    """Return the mean of a metric over the training of the run at `path` and over its replicas: what a search compares.
+
+    A replica counts as the headline's worst from the evaluation on at which it was frozen, and where it is not finite. Raises
+    TableError for a run without a curve of the metric.
+    """
+    run = read_run(path)
+    table = None if run.metrics is None else run.metrics.to_pandas()
+    if table is None or table.loc[table["metric"] == headline.metric, "trajectories"].nunique() < 2:
+        raise TableError(f"{path} has no curve of the {headline.words}: choose an evaluation that records {headline.metric}")
+    table = table.assign(run=run.name, state="done", seed=table["replica"])
+    (curve,) = curves(table, headline.metric, by="run", worst=headline.worst).values()
+    return float(area_under_curve(curve.x, curve.values).mean())
 
 
 def estimates(values: np.ndarray) -> dict[str, Interval]:

@@ -6,12 +6,17 @@ blocks has an honest standard error, and its floor is the same mean for blocks o
     MMD^2       unbiased U-statistic without the diagonal, Gaussian kernel exp(-|x - y|^2 / (2 h^2)), h the median distance
                 between different exact samples of that block (Gretton et al. 2012; the mean over blocks: Zaremba et al. 2013)
     sliced W2   mean over random directions of the one-dimensional Wasserstein distance (Bonneel et al. 2015); by POT
-    W2          the Wasserstein distance of the two blocks, by exact optimal transport; by POT.
+    W2          the Wasserstein distance of the two blocks, by exact optimal transport; by POT
+    clipped W1  where the target has no variance and so no W2: the transport cost of min(|x - y|, clip), a metric of its own,
+                with the clip that the target states; exact, by POT.
+
+Blocks are small enough for exact transport: an entropic one would add a bias and a regularization to choose.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,7 +46,7 @@ Distance = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class Distances(BaseMetric):
-    """MMD, sliced W2 and W2, with standard errors and floors."""
+    """MMD, sliced W2 and W2, or clipped W1 in the place of both, with standard errors and floors."""
 
     kind = "reference"
     n_samples: int
@@ -68,7 +73,7 @@ class Distances(BaseMetric):
         directions = moment.rng.normal(ours.shape[1], moment.target.dim, self.n_directions).double()
         directions = directions / directions.norm(dim=-2, keepdim=True)  # [R, blocks, d, n_directions]
         found = moment.reference_facts()
-        for name, distance in _distances().items():
+        for name, distance in _distances(_clip_of(moment.target)).items():
             for label, first in {name: ours, f"{name}_floor": others}.items():
                 values = torch.stack(
                     [torch.stack([*map(distance, *pair)]) for pair in zip(first, theirs, directions, strict=True)]
@@ -77,9 +82,10 @@ class Distances(BaseMetric):
                 found[f"{label}_se"] = values.std(-1) / values.shape[-1] ** 0.5
         return found
 
-    def records(self, target: object, exact: bool, sampled: bool) -> list[str]:
-        """Return the names of all of them, and of what is told of references where the target has no exact samples."""
-        names = [f"{name}{floor}{error}" for name in _distances() for floor in ("", "_floor") for error in ("", "_se")]
+    def records(self, target: Any, exact: bool, sampled: bool) -> list[str]:
+        """Return the names of those that the target has, and of what is told of references where it has no exact samples."""
+        distances = _distances(_clip_of(target))
+        names = [f"{name}{floor}{error}" for name in distances for floor in ("", "_floor") for error in ("", "_se")]
         return [*names, *recorded_facts(target)]
 
     def _blocks(self, x: Tensor) -> Tensor:
@@ -87,18 +93,33 @@ class Distances(BaseMetric):
         return x[:, : self.n_blocks * self.block].view(len(x), self.n_blocks, self.block, -1)
 
 
-def _distances() -> dict[str, Distance]:
-    """Name -> distance between samples [M, d], the second exact; NaN where the first are not finite."""
+def _clip_of(target: Any) -> float | None:
+    """Return the longest way that counts for a target without variance; None where it states nothing of the kind."""
+    clip: float | None = getattr(target, "transport_clip", None)
+    return clip
+
+
+def _distances(clip: float | None) -> dict[str, Distance]:
+    """Name -> distance between samples [M, d], the second exact; NaN where the first are not finite.
+
+    clip: the longest way that counts, of a target without variance; None: Wasserstein distances of order 2 exist.
+    """
     import ot
 
     def sliced(x: Tensor, y: Tensor, directions: Tensor) -> Tensor:
         distance: Tensor = ot.sliced_wasserstein_distance(x, y, projections=directions)
         return distance
 
+    def transported(costs: Tensor) -> Tensor:
+        share = costs.new_full((len(costs),), 1 / len(costs))
+        least: Tensor = ot.emd2(share, share, costs)
+        return least
+
     def exact(x: Tensor, y: Tensor, directions: Tensor) -> Tensor:
-        share = x.new_full((len(x),), 1 / len(x))
-        squared: Tensor = ot.emd2(share, share, torch.cdist(x, y).square())
-        return squared.sqrt()
+        return transported(torch.cdist(x, y).square()).sqrt()
+
+    def clipped(x: Tensor, y: Tensor, directions: Tensor) -> Tensor:
+        return transported(torch.cdist(x, y).clamp(max=clip))
 
     def mmd(x: Tensor, y: Tensor, directions: Tensor) -> Tensor:
         return squared_mmd(x, y, median_distance(y))
@@ -106,4 +127,5 @@ def _distances() -> dict[str, Distance]:
     def checked(distance: Distance) -> Distance:
         return lambda x, y, directions: distance(x, y, directions) if bool(x.isfinite().all()) else x.new_full((), torch.nan)
 
-    return {"squared_mmd": checked(mmd), "sliced_w2": checked(sliced), "w2": checked(exact)}
+    transport: dict[str, Distance] = {"sliced_w2": sliced, "w2": exact} if clip is None else {"clipped_w1": clipped}
+    return {name: checked(distance) for name, distance in {"squared_mmd": mmd, **transport}.items()}

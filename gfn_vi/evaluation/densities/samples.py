@@ -9,9 +9,12 @@ from torch import Tensor
 
 from gfn_vi.core.errors import require
 from gfn_vi.core.protocols import Arrays
+from gfn_vi.core.replicas import ReplicaGenerators
 from gfn_vi.evaluation.base import BaseMetric
 from gfn_vi.evaluation.measurement import Measurement
 
+# Sets of exact samples whose mean error is the floor of an error.
+FLOOR_SETS = 16
 # Trajectories, and points of the grid along an axis of a plane, that a picture is drawn from.
 PICTURED_TRAJECTORIES, PICTURED_POINTS = 256, 101
 
@@ -23,6 +26,8 @@ class DensitySamples(BaseMetric):
     wrong as can be. modes_covered counts the modes that hold at least half of their mass, as on graphs of states.
     well_error, of targets that are products of double wells, is the largest |share of a well - its mass| over all wells, left and
     right; samples that are not finite are in neither.
+    Beside each error are its standard error, with the signs of the differences taken as they are, and its floor: the mean error
+    of as many exact samples.
     """
 
     kind = "sampled"
@@ -31,6 +36,7 @@ class DensitySamples(BaseMetric):
         """n_samples: trajectories of P_F per replica."""
         require(n_samples >= 1, "evaluation.n_samples", n_samples, "expected a whole number >= 1")
         self.n_samples = n_samples
+        self._floors: dict[str, Tensor] | None = None  # the same at every evaluation, once they are known
 
     @torch.no_grad()
     def __call__(self, moment: Measurement) -> dict[str, Tensor]:
@@ -38,24 +44,18 @@ class DensitySamples(BaseMetric):
         trajectories, _ = moment.samples
         states, target = trajectories.terminal_states(), moment.target
         finite = states.isfinite().all(-1) & trajectories.log_reward.isfinite()
-        found = {"non_finite_share": 1 - finite.double().mean(-1)}
-        if target.n_modes is not None and target.mode_mass is not None:
-            mass = target.mode_mass
-            mode = target.mode_index(states).where(finite, -1)
-            shares = torch.nn.functional.one_hot(mode % (len(mass) + 1), len(mass) + 1).double().mean(1)  # the last: no mode
-            found["mode_mass_error"] = (shares - torch.nn.functional.pad(mass, (0, 1))).abs().sum(-1) / 2
-            found["modes_covered"] = (shares[:, :-1] >= mass / 2).sum(-1).double()
-        if hasattr(target, "well_occupancy"):
-            left, numbers = target.well_occupancy(states), finite[..., None]
-            shares = torch.stack([left & numbers, ~left & numbers]).double().mean(2)
-            mass = shares.new_tensor([target.left_mass, 1 - target.left_mass])
-            found["well_error"] = (shares - mass[:, None, None]).abs().amax((0, -1))
-        return found
+        found = {"non_finite_share": 1 - finite.double().mean(-1), **_errors(target, states, finite)}
+        if target.has_exact_samples and self._floors is None:
+            self._floors = _floors(target, states.shape[1], moment.rng)
+        floors = {} if self._floors is None else self._floors
+        return found | {name: value.expand(len(states)) for name, value in floors.items()}
 
     def records(self, target: Any, exact: bool, sampled: bool) -> list[str]:
         """Return the names of what this target can be measured by."""
-        modes = ["mode_mass_error", "modes_covered"] if target.n_modes is not None and target.mode_mass is not None else []
-        return ["non_finite_share", *modes, *(["well_error"] if hasattr(target, "well_occupancy") else [])]
+        errors = [*(["mode_mass_error"] if _has_modes(target) else []), *(["well_error"] if _has_wells(target) else [])]
+        ends = ("", "_se", *(("_floor", "_floor_se") if target.has_exact_samples else ()))
+        modes = ["modes_covered"] if _has_modes(target) else []
+        return ["non_finite_share", *modes, *(f"{error}{end}" for error in errors for end in ends)]
 
     @torch.no_grad()
     def arrays(self, moment: Measurement) -> Arrays:
@@ -75,9 +75,58 @@ class DensitySamples(BaseMetric):
             found["reference_samples"] = shown
         if target.coordinate_names is not None:
             found["coordinate_names"] = list(target.coordinate_names)
+        if target.about_coordinates is not None:
+            found["about_coordinates"] = [target.about_coordinates]
         if target.dim == 2:
             found |= _plane(target, shown.flatten(0, 1))
         return found
+
+
+def _has_modes(target: Any) -> bool:
+    return target.n_modes is not None and target.mode_mass is not None
+
+
+def _has_wells(target: Any) -> bool:
+    return hasattr(target, "well_occupancy")
+
+
+def _errors(target: Any, states: Tensor, finite: Tensor) -> dict[str, Tensor]:
+    """Return how far shares are from masses, with standard errors, for states [R, n, d] of which some are finite: each [R]."""
+    n, found = states.shape[1], {}
+    if _has_modes(target):
+        mass = torch.nn.functional.pad(target.mode_mass, (0, 1))  # the last: no mode
+        mode = target.mode_index(states).where(finite, -1) % len(mass)
+        difference = torch.nn.functional.one_hot(mode, len(mass)).double().mean(1) - mass
+        # sum |share - mass| is the mean of sign(share - mass) over samples, less a constant
+        side = difference.sign().gather(1, mode)
+        found["mode_mass_error"] = difference.abs().sum(-1) / 2
+        found["mode_mass_error_se"] = side.std(1) / 2 / n**0.5
+        found["modes_covered"] = (difference >= -mass / 2)[:, :-1].sum(-1).double()
+    if _has_wells(target):
+        left, numbers = target.well_occupancy(states), finite[..., None]
+        shares = torch.cat([left & numbers, ~left & numbers], -1).double().mean(1)  # [R, 2 wells]
+        mass = torch.full_like(shares, target.left_mass)
+        mass[:, left.shape[-1] :] = 1 - target.left_mass
+        error, worst = (shares - mass).abs().max(-1, keepdim=True)
+        share = shares.gather(1, worst)[:, 0]
+        found |= {"well_error": error[:, 0], "well_error_se": (share * (1 - share) / n).sqrt()}
+    return found
+
+
+def _floors(target: Any, n: int, rng: ReplicaGenerators) -> dict[str, Tensor]:
+    """Return the mean errors of FLOOR_SETS sets of n exact samples, with their standard errors: each [1].
+
+    rng: whose device and type are used; the sets are drawn from seeds of their own, one after the other to save memory.
+    """
+    drawn = []
+    for seed in range(FLOOR_SETS):
+        states = target.sample(n, ReplicaGenerators(seed, 1, "floors", rng.device, rng.dtype))
+        drawn.append(_errors(target, states, states.isfinite().all(-1)))
+    found = {}
+    for name in {"mode_mass_error", "well_error"} & set(drawn[0]):
+        values = torch.stack([errors[name] for errors in drawn])  # [FLOOR_SETS, 1]
+        found[f"{name}_floor"], found[f"{name}_floor_se"] = values.mean(0), values.std(0) / FLOOR_SETS**0.5
+    return found
 
 
 def _plane(target: Any, points: Tensor) -> dict[str, Tensor]:

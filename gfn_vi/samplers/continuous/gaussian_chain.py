@@ -43,7 +43,7 @@ class GaussianChain(ContinuousSampler):
         require(is_whole(n_layers) and n_layers >= 1, "sampler.n_layers", n_layers, "expected a whole number >= 1")
         super().__init__(target, len(rng), n_layers, flow, log_Z)
         check_widths(hidden, 1)
-        require(init_std > 0, "sampler.init_std", init_std, "expected a positive number")
+        require(0 < init_std < math.inf, "sampler.init_std", init_std, "expected a finite positive number")
         require(backward in BACKWARDS, "sampler.backward", backward, f"expected one of {', '.join(BACKWARDS)}")
         std = init_std / math.sqrt(n_layers)
         self.reference = LinearReference([1.0] * n_layers, [std] * n_layers)

@@ -22,7 +22,7 @@ class OneStepFamily(ContinuousSampler):
     def __init__(self, target: DensityTarget, rng: ReplicaGenerators, init_std: float, log_Z: float) -> None:
         """init_std: initial standard deviation of every dimension; log_Z: initial value."""
         super().__init__(target, len(rng), 1, False, log_Z)
-        require(init_std > 0, "sampler.init_std", init_std, "expected a positive number")
+        require(0 < init_std < math.inf, "sampler.init_std", init_std, "expected a finite positive number")
 
     def family(self) -> Kernel:
         """Return the distribution of objects."""

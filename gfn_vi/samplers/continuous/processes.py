@@ -44,14 +44,15 @@ class Process:
     def __post_init__(self) -> None:
         require(self.kind in PROCESSES, "sampler.process", self.kind, f"expected one of {', '.join(PROCESSES)}")
         require(self.noise in NOISES, "sampler.noise", self.noise, f"expected one of {', '.join(NOISES)}")
-        require(self.sigma > 0, "sampler.sigma", self.sigma, "expected a positive number")
-        require(self.end_time > 0, "sampler.end_time", self.end_time, "expected a positive number")
-        if self.noise != "constant" and (self.sigma_end is None or self.sigma_end <= 0):
-            raise ConfigError("sampler.sigma_end", self.sigma_end, f"expected a positive number for sampler.noise={self.noise}")
+        positive = "expected a finite positive number"
+        require(0 < self.sigma < math.inf, "sampler.sigma", self.sigma, positive)
+        require(0 < self.end_time < math.inf, "sampler.end_time", self.end_time, positive)
+        if self.noise != "constant" and (self.sigma_end is None or not 0 < self.sigma_end < math.inf):
+            raise ConfigError("sampler.sigma_end", self.sigma_end, f"{positive} for sampler.noise={self.noise}")
         if self.kind == "variance_preserving" and self.start_std is None:
             raise ConfigError("sampler.start_std", None, "expected the standard deviation that the process preserves")
-        positive = self.start_std is None or self.start_std > 0
-        require(positive, "sampler.start_std", self.start_std, "expected a positive number, or null")
+        has_start = self.start_std is None or 0 < self.start_std < math.inf
+        require(has_start, "sampler.start_std", self.start_std, f"{positive}, or null")
 
     def on_grid(self, n_steps: int, grid: str | Sequence[float]) -> Discretization:
         """Return the steps; raise ConfigError for a grid that is not increasing or not of n_steps, a start included."""

@@ -22,8 +22,10 @@ class BaseDensity(ABC):
     log_Z: log of the integral of R, None where nobody knows.
     n_modes, mode_index, mode_mass [n_modes] float64: regions that samples are counted in, and their shares of the mass; None
     where they are not known or too many to count.
-    coordinate_names: one for each coordinate, None where they have none.
+    coordinate_names: one for each coordinate, None where they have none; about_coordinates: what their numbers mean, in words.
     has_exact_samples: whether `sample` may be called.
+    transport_clip: of a target without variance, whose Wasserstein distances of order 2 do not exist, the longest way that counts
+    in a distance of order 1; None where they exist.
     """
 
     dim: int
@@ -31,7 +33,9 @@ class BaseDensity(ABC):
     n_modes: int | None = None
     mode_mass: Tensor | None = None
     coordinate_names: tuple[str, ...] | None = None
+    about_coordinates: str | None = None
     has_exact_samples: bool = False
+    transport_clip: float | None = None
     device: torch.device = torch.device("cpu")
 
     @property

@@ -37,6 +37,10 @@ class LogisticRegression(BaseDensity):
         self.coordinate_names = (*table.names, INTERCEPT)
         self.dim = len(self.coordinate_names)
         self.classes = table.classes
+        unit = "standard deviation" if data.standardize else "unit"
+        self.about_coordinates = (
+            f"log-odds of {table.label}={table.classes[1]} against {table.classes[0]}, per {unit} of a column"
+        )
         self.prior_variance = prior_variance
         sign = 2.0 * table.class_of.double() - 1
         self.rows = sign[:, None] * torch.cat([table.values, torch.ones(len(sign), 1, dtype=torch.float64)], 1)

@@ -1,7 +1,8 @@
 """A mixture of heavy tails: components of independent Student-t coordinates with unit scale around random locations.
 
-With 2 degrees of freedom there is no variance: Wasserstein distances of order two do not exist. Blessing et al. (2024),
-"Beyond ELBOs", have the same mixture with locations from a JAX key: other locations, another target.
+With 1 or 2 degrees of freedom there is no variance: Wasserstein distances of order two do not exist, and ways longer than the
+side of the box that holds the locations count as that long. Blessing et al. (2024), "Beyond ELBOs", have the same mixture with
+locations from a JAX key: other locations, another target.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class StudentMixture(BaseDensity):
         check_positive(half_width, "target.half_width")
         check_whole(seed, 0, "target.seed")
         self.dim, self.n_modes, self.degrees_of_freedom = dim, n_components, degrees_of_freedom
+        self.transport_clip = 2 * half_width if degrees_of_freedom <= 2 else None
         uniform = torch.rand(n_components, dim, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
         self.locations = (2 * uniform - 1) * half_width
         self.mode_mass = torch.full((n_components,), 1 / n_components, dtype=torch.float64)

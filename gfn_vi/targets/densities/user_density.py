@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import importlib
 import math
+import traceback
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from gfn_vi.core import user_files
 from gfn_vi.core.errors import ConfigError, require
 from gfn_vi.targets.densities.base import BaseDensity
 from gfn_vi.targets.densities.checks import check_whole
@@ -33,12 +35,16 @@ def banana(states: Tensor) -> Tensor:
 class UserDensity(BaseDensity):
     """R = exp(function(x)), where the function maps a batch [n, d] in float64 to [n] in float64, by operations of torch."""
 
-    def __init__(self, function: str, dim: int, log_Z: float | None) -> None:
-        """function: my_module.my_log_density; log_Z: where you know it, else null."""
+    def __init__(self, function: str, dim: int, log_Z: float | None, digest: str | None) -> None:
+        """function: my_module.my_log_density; log_Z: where you know it, else null.
+
+        digest: of the module's file when the run was named, or null.
+        """
         check_whole(dim, 1, "target.dim")
         known = log_Z is None or math.isfinite(log_Z)
         require(known, "target.log_Z", log_Z, "expected a finite number, or null where it is not known")
         self.name, self.dim, self.log_Z = function, dim, log_Z
+        self._check_source(digest)
         self.function = _located(function)
         generator = torch.Generator().manual_seed(0)
         points = torch.randn(N_POINTS, dim, dtype=torch.float64, generator=generator)
@@ -57,12 +63,23 @@ class UserDensity(BaseDensity):
         """Ask the user's function, which sees one batch axis, however many there are, in float64: [..., d] -> [...]."""
         return self.function(states.reshape(-1, self.dim).double()).reshape(states.shape[:-1]).to(states.dtype)
 
+    def _check_source(self, digest: str | None) -> None:
+        found = user_files.module_digest(self.name.rpartition(".")[0])
+        if digest is not None and digest != found:
+            self._refuse(f"its module has changed: its digest was {digest} and now is {found}; start a run of the new function")
+
     def _refuse(self, why: str) -> None:
         raise ConfigError(KEY, self.name, why)
 
     def _check_values(self, points: Tensor) -> Tensor:
         """Ask for the log-density of points [n, d] and return it: [n]. Raises ConfigError for what is none."""
-        values = self.function(points)
+        try:
+            values = self.function(points)
+        except Exception as error:
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            why = f"{type(error).__name__}: {' '.join(str(error).split())}; {last.filename}, line {last.lineno}"
+            raised = f"raises on a batch {[N_POINTS, self.dim]} (target.dim={self.dim}): {why}"
+            raise ConfigError(KEY, self.name, raised) from error
         if not isinstance(values, Tensor):
             self._refuse(f"returned {type(values).__name__}: expected a tensor of log-densities, one for each row of the batch")
         if values.shape != (N_POINTS,):

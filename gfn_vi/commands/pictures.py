@@ -1,6 +1,6 @@
 """Draw what a run over graphs (target=dag) or over a density (target=gmm25, ...) has learned.
 
-    gfn-vi-graphs outputs/default/<run>
+    gfn-vi-pictures outputs/default/<run>
 
 Writes into the run's directory, from its arrays.npz. Of graphs: edge_probabilities.csv (every edge by the names of the columns),
 edge_probabilities.png and .pdf (learned beside exact, or beside the true graph), top_graphs.png and .pdf (the most probable
@@ -20,7 +20,7 @@ from gfn_vi.terminal.arguments import answers_in_one_line, parser_of
 @answers_in_one_line
 def main(arguments: Sequence[str] | None = None) -> int:
     """Draw what the run has learned and return the exit status (2: a clear one-line error on stderr)."""
-    parser = parser_of("graphs", __doc__)
+    parser = parser_of("pictures", __doc__)
     parser.add_argument("run", type=Path, help="the directory of one run, as printed at its end")
     directory = parser.parse_args(arguments).run
 
