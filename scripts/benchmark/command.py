@@ -1,4 +1,4 @@
-"""Time training: trajectory balance on hypergrids and DAGs, beside other packages if asked; and measurements of a sampler.
+"""Time training on hypergrids, DAGs and densities, beside other packages if asked; and measurements of a sampler.
 
     python scripts/benchmark.py                                  the five cases and all measurements, 1 and 8 replicas
     python scripts/benchmark.py case=2x8x64 replicas=8           one case: <dims>x<side>x<batch>, any of that form
