@@ -1,4 +1,4 @@
-"""What is timed: trajectory balance on hypergrids and DAGs, measurements of a sampler, and the collection of many runs.
+"""What is timed: training on hypergrids, DAGs and densities, measurements of a sampler, and the collection of many runs.
 
 A case is the overrides of a run, so nothing is timed that scripts/train.py would not do.
 """
@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-HYPERGRID, DAG, EXACT, COLLECT = "hypergrid", "dag", "exact", "collect"
+HYPERGRID, DAG, DENSITY, EXACT, COLLECT = "hypergrid", "dag", "density", "exact", "collect"
 # Settings that all implementations share; rows: of the table; token_width, layers and heads: of the transformer.
 RATES = {"rate": 1e-3, "rate_log_z": 0.1}
 GRID_SETTINGS: Mapping[str, Any] = {"r0": 0.1, "r1": 0.5, "r2": 2.0, "width": 256, **RATES}
 DAG_SETTINGS: Mapping[str, Any] = {"rows": 100, "width": 256, "token_width": 64, "layers": 2, "heads": 4, **RATES}
+DENSITY_SETTINGS: Mapping[str, Any] = {"width": 64, "n_frequencies": 64, **RATES}
 # Overrides of scripts/train.py; what stands in braces is a key of Job.facts().
 TRAINING = """
     exploration=on_policy objective=trajectory_balance trainer.batch_size={batch} replicas={replicas} seed={seed}
@@ -37,15 +38,23 @@ DAG_NETWORKS: Mapping[str, str] = {
     "transformer": "sampler=dag_transformer sampler.width={token_width} sampler.layers={layers} sampler.heads={heads} "
     "sampler.backward=uniform",
 }
-# Name of a grid -> goals: how many times as fast as the faster peer an update is with 1 replica, and with 8, per replica.
-GOALS: Mapping[str, tuple[float, float]] = {
-    "2x8x64": (2.5, 7.0),
-    "2x64x64": (3.0, 5.0),
-    "2x128x64": (3.0, 5.0),
-    "4x8x64": (2.0, 3.0),
-    "4x8x512": (4.0, 5.0),
+DENSITY_OVERRIDES = """
+    target={target} sampler=diffusion sampler.n_steps={n_steps} sampler.sigma={sigma}
+    sampler.hidden=[{width},{width}] sampler.n_frequencies={n_frequencies}
+"""
+ALONG_NOISE = "objective=reverse_kl baseline@objective.baseline=none estimator@objective.estimator="
+DENSITY_LOSSES = {"tb": "", **{name: ALONG_NOISE + name for name in ("pathwise", "sticking_the_landing")}}
+SIGMAS = {"gmm25": 5**0.5, "many_well": 1.0}  # as in the commands of gfn-diffusion
+# Goals: how many times as fast as the faster peer an update is, per replica, with so many replicas.
+GOALS: Mapping[str, Mapping[int, float]] = {
+    "2x8x64": {1: 2.5, 8: 7.0},
+    "2x64x64": {1: 3.0, 8: 5.0},
+    "2x128x64": {1: 3.0, 8: 5.0},
+    "4x8x64": {1: 2.0, 8: 3.0},
+    "4x8x512": {1: 4.0, 8: 5.0},
 }
-DAG_GOALS = (1.0, 1.0)
+DAG_GOALS = {1: 1.0, 8: 1.0}
+DENSITY_GOALS: Mapping[str, Mapping[int, float]] = {"tb": {1: 3.0, 5: 4.0}, "pathwise": {1: 1 / 1.5}}
 # Name of a measurement -> the grid whose sampler is measured, and further overrides; collect: of files on disk.
 MEASUREMENTS: Mapping[str, tuple[str, str]] = {
     EXACT: ("2x128x64", ""),
@@ -59,6 +68,8 @@ MEASUREMENTS: Mapping[str, tuple[str, str]] = {
 }
 DAG_FORM = f"dag<nodes>x<batch>-{'|'.join(DAG_NETWORKS)}"
 DAG_CASES = [f"dag{n_nodes}x{batch}-{network}" for n_nodes in (5, 10, 20) for batch in (64, 256) for network in DAG_NETWORKS]
+DENSITY_FORM = f"{'|'.join(SIGMAS)}-<steps>x<batch>-{'|'.join(DENSITY_LOSSES)}"
+DENSITY_CASES = [*(f"{target}-100x300-tb" for target in SIGMAS), *(f"gmm25-100x300-{loss}" for loss in list(DENSITY_LOSSES)[1:])]
 # Updates of DAGs that are timed by default: so many that about STEPS steps would be taken by trajectories of full length.
 STEPS, FEWEST, MOST = 60_000, 3, 50
 # Updates are timed in up to so many blocks: their median is reported, and their range as its spread.
@@ -86,12 +97,13 @@ class Case:
     settings: Mapping[str, Any]
     overrides: str
     default_updates: int = MOST
-    goals: tuple[float, ...] = ()
+    goals: Mapping[int, float] = field(default_factory=dict)
 
 
 def parse_cases(text: str) -> list[Case]:
-    """Parse names with commas between: "all" (but collect and DAGs), "dag", or those of single cases."""
-    groups = {"all": [*GOALS, *(name for name in MEASUREMENTS if name != COLLECT)], DAG: DAG_CASES}
+    """Parse names with commas between: "all" (hypergrids and measurements but collect), "dag", "density", or single cases."""
+    groups = {"all": [*GOALS, *(name for name in MEASUREMENTS if name != COLLECT)]}
+    groups |= {DAG: DAG_CASES, DENSITY: DENSITY_CASES}
     names = [name for word in text.split(",") for name in groups.get(word, [word])]
     return [case_of(name) for name in dict.fromkeys(names)]
 
@@ -101,12 +113,12 @@ def case_of(name: str) -> Case:
     if name in MEASUREMENTS:
         grid, more = MEASUREMENTS[name]
         case = case_of(grid)
-        return replace(case, name=name, kind=name, overrides=f"{case.overrides} {more}", goals=())
+        return replace(case, name=name, kind=name, overrides=f"{case.overrides} {more}", goals={})
     if found := re.fullmatch(r"(\d+)x(\d+)x(\d+)", name):
         dims, side, batch = map(int, found.groups())
         if dims < 1 or side < 2 or batch < 1:
             raise UsageError(f"case={name}: expected at least 1 dimension, side 2 and batch 1")
-        overrides, goals = TRAINING + GRID_OVERRIDES, GOALS.get(name, ())
+        overrides, goals = TRAINING + GRID_OVERRIDES, GOALS.get(name, {})
         return Case(name, HYPERGRID, batch, {"dims": dims, "side": side}, GRID_SETTINGS, overrides, goals=goals)
     if found := re.fullmatch(rf"dag(\d+)x(\d+)-({'|'.join(DAG_NETWORKS)})", name):
         n_nodes, batch, network = int(found[1]), int(found[2]), found[3]
@@ -117,8 +129,15 @@ def case_of(name: str) -> Case:
         updates = min(MOST, max(FEWEST, round(STEPS / (batch * longest))))
         overrides = TRAINING + DAG_OVERRIDES + DAG_NETWORKS[network]
         return Case(name, DAG, batch, {"n_nodes": n_nodes, "sampler": network}, DAG_SETTINGS, overrides, updates, DAG_GOALS)
-    known, five = ", ".join(["all", DAG, *MEASUREMENTS]), ", ".join(GOALS)
-    raise UsageError(f"case={name}: expected {known}, <dims>x<side>x<batch> (the five are {five}) or {DAG_FORM}")
+    if found := re.fullmatch(rf"({'|'.join(SIGMAS)})-(\d+)x(\d+)-({'|'.join(DENSITY_LOSSES)})", name):
+        target, n_steps, batch, loss = found[1], int(found[2]), int(found[3]), found[4]
+        if n_steps < 1 or batch < 1:
+            raise UsageError(f"case={name}: expected at least 1 step and batch 1")
+        size = {"target": target, "n_steps": n_steps, "loss": loss, "sigma": SIGMAS[target]}
+        overrides = TRAINING + DENSITY_OVERRIDES + DENSITY_LOSSES[loss]
+        return Case(name, DENSITY, batch, size, DENSITY_SETTINGS, overrides, goals=DENSITY_GOALS.get(loss, {}))
+    known, five = ", ".join(["all", DAG, DENSITY, *MEASUREMENTS]), ", ".join(GOALS)
+    raise UsageError(f"case={name}: expected {known}, <dims>x<side>x<batch> (the five are {five}), {DAG_FORM} or {DENSITY_FORM}")
 
 
 @dataclass(frozen=True)

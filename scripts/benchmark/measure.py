@@ -21,11 +21,10 @@ from unittest.mock import patch
 
 import torch
 
-from benchmark.cases import BAD_SETTINGS, COLLECT, DAG, EXACT, MEASUREMENTS, Job
+from benchmark.cases import BAD_SETTINGS, COLLECT, DAG, DENSITY, EXACT, MEASUREMENTS, Job
 from gfn_vi import __version__
 from gfn_vi.build import build_trainer
 from gfn_vi.core.errors import ConfigError
-from gfn_vi.core.protocols import DiscreteTarget
 from gfn_vi.core.types import Trajectories
 from gfn_vi.evaluation.gradients.expected_gradients import ExactGradients
 from gfn_vi.evaluation.gradients.statistics import GradientStatistics
@@ -163,10 +162,15 @@ def time_measurement(job: Job, trainer: Trainer) -> dict[str, Any]:
     return {"first_ms": first_ms, "block_ms": block_ms, "what": what, **jsd}
 
 
-def known_log_rewards(target: DiscreteTarget) -> list[float]:
-    """Log-rewards of the chain X1 -> X2 -> ... and of all edges from a lower to a higher number: a peer must agree."""
+def known_log_rewards(target: Any) -> list[float]:
+    """Log-rewards of two objects; a peer must agree.
+
+    Of a density: 0 and a vector of ones. Of DAGs: the chain X1 -> X2 -> ... and all edges from a lower to a higher number.
+    """
+    found: list[float] = []
+    if not hasattr(target, "step"):
+        return found + target.log_reward(torch.tensor([[0.0], [1.0]]).expand(2, target.dim)).tolist()
     d = target.state_shape[-1]
-    found = []
     for edges in ([(i, i + 1) for i in range(d - 1)], list(itertools.combinations(range(d), 2))):
         states = target.initial(1)
         for i, j in edges:
@@ -203,8 +207,8 @@ def measure(job: Job) -> dict[str, Any]:
     found = time_updates(job, trainer) | memory()
     found |= look_closely(trainer, min(job.updates, CLOSE_LOOKS))  # comes last: it needs memory of its own
     found["log_Z"] = [float(value) for value in trainer.parts.sampler.log_Z.detach()]
-    if job.case.kind == DAG:
-        found["log_rewards"] = known_log_rewards(trainer.parts.target)  # type: ignore[arg-type]
+    if job.case.kind in (DAG, DENSITY):
+        found["log_rewards"] = known_log_rewards(trainer.parts.target)
     return versions | found
 
 

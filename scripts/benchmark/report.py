@@ -75,7 +75,7 @@ def compared(results: list[Result]) -> list[Result]:
 
 def result_lines(r: Result) -> list[str]:
     """One measurement in words."""
-    case, who = r["case"], f"{r['implementation']:<9}{r['case']:<9} {_replicas(r)}"
+    case, who = r["case"], f"{r['implementation']:<14}{r['case']:<9} {_replicas(r)}"
     if "not_measured" in r:
         return [f"{who}  not measured: {r['not_measured']}"]
     low, high = r["ms_range"]
@@ -107,13 +107,12 @@ def comparison_lines(rows: list[Result]) -> list[str]:
     faster: dict[str, Result] = {}
     for row in rows:
         who = f"    {row['case']:<{width}} {_replicas(row)}  "
-        lines.append(f"{who}{row['peer']:<9}{row['ratio']:7.2f} x |{row['ratio_matched']:7.2f} x")
+        lines.append(f"{who}{row['peer']:<14}{row['ratio']:7.2f} x |{row['ratio_matched']:7.2f} x")
         faster[who] = min(faster.get(who, row), row, key=lambda row: row["ratio_matched"])
     lines.append("against the faster peer at matched lengths:")
     for who, row in faster.items():
-        ratio, goals = row["ratio_matched"], dict(zip((1, 8), case_of(row["case"]).goals, strict=False))
-        goal = goals.get(row["replicas"])
-        lines.append(f"{who}{ratio:5.2f} x" + ("" if goal is None else f" ({_goal(f'{goal:g} x', ratio >= goal)})"))
+        ratio, goal = row["ratio_matched"], case_of(row["case"]).goals.get(row["replicas"])
+        lines.append(f"{who}{ratio:5.2f} x" + ("" if goal is None else f" ({_goal(f'{goal:.3g} x', ratio >= goal)})"))
     return lines
 
 

@@ -32,6 +32,12 @@ PEERS = {
     "torchgfn": ("torch==2.13.0", "torchgfn==2.4.1"),
     # equinox is what its baselines build networks with; gfnx wants numpy 1.26, which newer releases of jax refuse.
     "gfnx": ("gfnx==0.0.1", "jax==0.6.2", "jaxlib==0.6.2", "equinox==0.13.8", "optax==0.2.8", "numpy==1.26.4"),
+    # einops, matplotlib and pillow are what its modules import.
+    "gfn_diffusion": ("torch==2.13.0", "numpy==2.3.5", "einops==0.8.2", "matplotlib==3.11.2", "pillow==13.0.0"),
+}
+# Name -> repository, commit and folder in it of what is no package: cloned to `source` in the peer's environment.
+SOURCES = {
+    "gfn_diffusion": ("https://github.com/GFNOrg/gfn-diffusion", "255b499ec2aecd40fcba7e3d7fcb0bb5d0db3682", "energy_sampling")
 }
 # So much of what a process that failed has said is shown, and so long others are watched before a measurement.
 ERROR_LINES, WATCH_SECONDS = 15, 0.5
@@ -57,8 +63,14 @@ def ensure_installed(peer: str) -> None:
     folder = python.parents[1]
     if not python.exists():
         print(f"installing {peer} into {folder} (once, 1 to 5 minutes)", flush=True)
-    make = [sys.executable, "-m", "venv", str(folder)]
-    for command in (make, [str(python), "-m", "pip", "install", "--quiet", *PEERS[peer]]):
+    commands = [[sys.executable, "-m", "venv", str(folder)], [str(python), "-m", "pip", "install", "--quiet", *PEERS[peer]]]
+    if peer in SOURCES:
+        repository, commit, part = SOURCES[peer]
+        source = folder / "source"
+        if not source.exists():
+            commands.append(["git", "clone", "--quiet", "--no-checkout", repository, str(source)])
+        commands.append(["git", "-C", str(source), "checkout", "--quiet", commit, "--", part])
+    for command in commands:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         if done.returncode != 0:
             raise UsageError(f"{peer} cannot be installed; {' '.join(command)} said:\n{_end_of(done.stdout)}")

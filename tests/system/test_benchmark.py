@@ -19,7 +19,7 @@ import numpy
 import pytest
 import torch
 
-from benchmark.cases import DAG_CASES, DAG_NETWORKS, GOALS, MEASUREMENTS, Job, UsageError, case_of, parse_cases
+from benchmark.cases import DAG_CASES, DAG_NETWORKS, DENSITY_LOSSES, GOALS, MEASUREMENTS, Job, UsageError, case_of, parse_cases
 from benchmark.collecting import make_runs, time_collection
 from benchmark.command import plan
 from benchmark.machine import DISTURBING_CORES, Others, lacks_memory, only_free_memory
@@ -99,11 +99,13 @@ def test_help_says_the_keys_and_loads_no_torch() -> None:
     [
         (
             ["case=2x8"],
-            "case=2x8: expected all, dag, exact, exact_gradients, gradient_statistics, collect, <dims>x<side>x<batch>",
+            "case=2x8: expected all, dag, density, exact, exact_gradients, gradient_statistics, collect, <dims>x<side>x<batch>",
         ),
-        (["case=dag5x64"], "case=dag5x64: expected all, dag, exact"),
+        (["case=dag5x64"], "case=dag5x64: expected all, dag, density, exact"),
         (["case=dag5x64-gnn"], "or dag<nodes>x<batch>-mlp|transformer"),
         (["case=dag1x64-mlp"], "case=dag1x64-mlp: expected at least 2 nodes and batch 1"),
+        (["case=gmm25-0x300-tb"], "case=gmm25-0x300-tb: expected at least 1 step and batch 1"),
+        (["case=gmm25-100x300-db"], "gmm25|many_well-<steps>x<batch>-tb|pathwise|sticking_the_landing"),
         (["case=2x1x64"], "case=2x1x64: expected at least 1 dimension, side 2 and batch 1"),
         (["updates=0"], "updates=0: expected a whole number >= 1"),
         (["replicas=1,x"], "replicas=x: expected a whole number >= 1"),
@@ -195,6 +197,18 @@ def bge_of(rows: Any) -> Callable[[int, list[int]], float]:
         return float(constant + (n + 2 + p) / 2 * inner - (n + 3 + p) / 2 * outer)
 
     return local
+
+
+@pytest.mark.parametrize("loss", DENSITY_LOSSES)
+def test_a_case_of_densities_trains_what_it_says(loss: str) -> None:
+    job = Job(f"many_well-5x6-{loss}", 2, 1, 0, 1, "cpu")
+    assert peers_of(job.case) == ["gfn_diffusion"]
+    config = job.config()
+    assert (config.sampler.n_steps, config.sampler.hidden, config.trainer.batch_size) == (5, [64, 64], 6)
+    assert ("estimator" in config.objective) == (loss != "tb")
+    trainer = build_trainer(config)[0]
+    assert trainer.update()[1].states.shape == (2, 6, 6, 32)
+    assert known_log_rewards(trainer.parts.target) == pytest.approx([0, 80])  # 16 pairs of -1 + 6 + 1/2 - 1/2
 
 
 def test_dags_are_compared_with_gfnx_alone() -> None:

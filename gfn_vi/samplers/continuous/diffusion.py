@@ -175,7 +175,7 @@ class DiffusionSampler(ContinuousSampler):
             if score is not None:
                 assert scale is not None
                 drift = torch.addcmul(drift, scale[:, :, steps], score)
-            mean = shrinkage[steps] * states + gain[steps] * drift
+            mean = torch.addcmul(shrinkage[steps] * states, gain[steps], drift)
             if out.shape[-1] > dim:
                 own_std = own_std * (half_range[steps] * out[..., dim:].tanh()).exp()
             return DiagonalGaussian(mean, own_std)

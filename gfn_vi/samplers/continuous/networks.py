@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from gfn_vi.core.errors import require
 from gfn_vi.core.replicas import ReplicaGenerators
 from gfn_vi.core.seeds import is_whole
-from gfn_vi.samplers.networks import ReplicaLinear
+from gfn_vi.samplers.networks import ReplicaLinear, activated
 
 # Angular frequencies of the features of time, as Sendera et al. (2024) have them.
 LOWEST_FREQUENCY, HIGHEST_FREQUENCY = 0.1, 100.0
@@ -77,11 +77,15 @@ class StepNetwork(nn.Module):
 
     def forward(self, states: Tensor, embedded: Tensor) -> Tensor:
         """States [R, N, K, d], embedded times of their steps [R, 1, K, width] -> [R, N, K, n_out]."""
-        flat = torch.bmm(states.flatten(1, 2), self.state.weight)
-        x = (flat.view(*states.shape[:-1], -1) + embedded).flatten(1, 2)
+        if states.shape[2] == 1:
+            x = torch.baddbmm(embedded[:, 0], states[:, :, 0], self.state.weight)
+        else:
+            flat = torch.bmm(states.flatten(1, 2), self.state.weight)
+            x = (flat.view(*states.shape[:-1], -1) + embedded).flatten(1, 2)
         for layer in self.layers:
-            x = layer(nn.functional.gelu(x))
-        return self.out(nn.functional.gelu(x)).view(*states.shape[:-1], -1)
+            assert isinstance(layer, ReplicaLinear)
+            x = activated(layer, x)
+        return activated(self.out, x).view(*states.shape[:-1], -1)
 
 
 class LayerNetworks(nn.Module):

@@ -31,11 +31,11 @@ LogFlows = Callable[[slice, Tensor, Tensor | None], Tensor]
 
 PATHS = frozenset({Need.PATHWISE, Need.STICKING_THE_LANDING})
 # Rows (a state of a trajectory of a replica) that a network evaluates at once, so that what they become stays in the cache of a
-# CPU, and rows up to which all of it is kept for the gradient: about 1.3 kB each with two layers of 64. Above, a chunk is
-# evaluated again when it is pulled back, which costs a third more and makes memory independent of the number of steps. An
-# accelerator has more memory, and no use for small batches. Values and gradients do not depend on these numbers.
+# CPU, and rows of one replica, and of all, up to which all of it is kept for the gradient: about 0.6 kB each with two layers of
+# 64. Above, a chunk is evaluated again when it is pulled back, which costs a third more and makes memory independent of the
+# number of steps. An accelerator has more memory, and no use for small batches. Values and gradients do not depend on these.
 CHUNK_ROWS = {"cpu": 6_000, "cuda": 1_000_000}
-KEPT_ROWS = {"cpu": 200_000, "cuda": 4_000_000}
+KEPT_ROWS = {"cpu": (60_000, 400_000), "cuda": (2_000_000, 8_000_000)}
 
 
 class ContinuousSampler(BaseSampler):
@@ -152,12 +152,14 @@ class ContinuousSampler(BaseSampler):
         """log P_F, log P_B and what `needs` names, differentiable: see Evaluation for gradients along the noise."""
         states, log_reward = trajectories.states, trajectories.log_reward
         # many vectors are pulled back at once for score norms, which cannot evaluate again
-        keep = Need.SCORE_NORMS in needs or states[..., 0].numel() <= KEPT_ROWS[states.device.type]
+        rows, (most_of_one, most) = states[0, ..., 0].numel(), KEPT_ROWS[states.device.type]
+        keep = Need.SCORE_NORMS in needs or rows <= min(most_of_one, most // self.n_replicas)
+        seen = None  # the scores that forward kernels have looked at
         if needs & PATHS:
-            states, log_pf = self._along_noise(states)
+            states, log_pf, seen = self._along_noise(states)
             if Need.STICKING_THE_LANDING in needs:
                 # The gradient along the noise is the score at fixed states plus that of the moving states: the first goes.
-                score = self._forward(trajectories.states, None, keep)
+                score = self._forward(trajectories.states, None, keep, seen)
                 log_pf = log_pf - (score - score.detach())
             log_reward = self.log_reward(states[:, :, -1])
             self.score_calls += states.shape[1]  # its gradient, when the objective is pulled back
@@ -167,7 +169,9 @@ class ContinuousSampler(BaseSampler):
         norm_pf = norm_pb = None
         if Need.SCORE_NORMS in needs:
             parameters, fixed = list(self.parameters()), trajectories.states  # scores are at fixed states, also along the noise
-            log_probs = (self._forward(fixed, None, keep), self._backward(fixed, keep)) if needs & PATHS else (log_pf, log_pb)
+            log_probs = (
+                (self._forward(fixed, None, keep, seen), self._backward(fixed, keep)) if needs & PATHS else (log_pf, log_pb)
+            )
             norm_pf, norm_pb = (trajectory_score_norms(log_prob.sum(-1), parameters) for log_prob in log_probs)
         return Evaluation(
             log_pf=log_pf,
@@ -181,16 +185,22 @@ class ContinuousSampler(BaseSampler):
             score_norm_pb=norm_pb,
         )
 
-    def _along_noise(self, states: Tensor) -> tuple[Tensor, Tensor]:
-        """Walk the same noise again: the states [R, B, T+1, d] as functions of the parameters, and log P_F [R, B, T]."""
+    def _along_noise(self, states: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Walk the same noise again.
+
+        Returns the states [R, B, T+1, d] as functions of the parameters, log P_F [R, B, T], and as numbers the scores that
+        kernels have seen [R, B, T, d].
+        """
         kernels = self.forward_kernels()
-        path, log_probs = [states[:, :, :1]], []
+        path, log_probs, scores = [states[:, :, :1]], [], []
         for k in range(self.n_steps):
-            kernel = kernels(slice(k, k + 1), path[k], self._score_if_used(path[k]))
-            state, log_prob = kernel.redraw(states[:, :, k + 1 : k + 2])
+            score = self._score_if_used(path[k])
+            state, log_prob = kernels(slice(k, k + 1), path[k], score).redraw(states[:, :, k + 1 : k + 2])
             path.append(state)
             log_probs.append(log_prob)
-        return torch.cat(path, 2), torch.cat(log_probs, 2)
+            if score is not None:
+                scores.append(score.detach())
+        return torch.cat(path, 2), torch.cat(log_probs, 2), torch.cat(scores, 2) if scores else None
 
     def _chunks(self, states: Tensor) -> tuple[Tensor, ...]:
         """Split trajectories so that a network sees about as many rows as stay in the cache."""
@@ -205,8 +215,8 @@ class ContinuousSampler(BaseSampler):
         result: Tensor = checkpoint(function, *arguments, use_reentrant=False, preserve_rng_state=False)
         return result
 
-    def _forward(self, states: Tensor, tilt: GaussianTilt | None, keep: bool) -> Tensor:
-        """log P_F of each step at fixed states [R, B, T+1, d]: [R, B, T]."""
+    def _forward(self, states: Tensor, tilt: GaussianTilt | None, keep: bool, scores: Tensor | None = None) -> Tensor:
+        """log P_F of each step at fixed states [R, B, T+1, d]: [R, B, T]; scores [R, B, T, d] where they are known."""
         kernels, every = self.forward_kernels(), slice(0, self.n_steps)
 
         def log_prob(chunk: Tensor, score: Tensor | None) -> Tensor:
@@ -216,7 +226,8 @@ class ContinuousSampler(BaseSampler):
             return kernel.log_density(chunk[:, :, 1:])
 
         chunks = self._chunks(states)
-        return torch.cat([self._lean(log_prob, c, self._score_if_used(c[:, :, :-1]), keep=keep) for c in chunks], 1)
+        known = (self._score_if_used(c[:, :, :-1]) for c in chunks) if scores is None else self._chunks(scores)
+        return torch.cat([self._lean(log_prob, c, score, keep=keep) for c, score in zip(chunks, known, strict=True)], 1)
 
     def _backward(self, states: Tensor, keep: bool) -> Tensor:
         """log P_B of each step: [R, B, T], 0 at the first."""

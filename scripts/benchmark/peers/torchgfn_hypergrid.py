@@ -8,10 +8,6 @@ rollout kept (nothing is evaluated twice), and what costs a user nothing: the fu
 from __future__ import annotations
 
 import argparse
-import json
-import resource
-import sys
-import time
 from importlib.metadata import version
 from typing import Any
 
@@ -22,6 +18,7 @@ from gfn.gym import HyperGrid
 from gfn.preprocessors import KHotPreprocessor
 from gfn.samplers import Sampler
 from gfn.utils.modules import MLP
+from torch_updates import main, time_updates
 
 
 class Training:
@@ -53,29 +50,12 @@ class Training:
         return trajectories.terminating_idx
 
 
-def measure(training: Training, given: argparse.Namespace) -> dict[str, Any]:
-    """Warm up, then time blocks of updates."""
-    for _ in range(given.warmup):
-        training.update()
-    block_ms, lengths = [], []
-    for size in given.blocks:
-        start = time.perf_counter()
-        found = [training.update() for _ in range(size)]
-        block_ms.append((time.perf_counter() - start) / size * 1e3)
-        lengths += [float(steps.double().mean()) for steps in found]
-    return {"block_ms": block_ms, "mean_length": sum(lengths) / len(lengths), "log_Z": float(training.gflownet.logZ.detach())}
-
-
-def main() -> None:
-    """Entry point: the case as one JSON object on the command line."""
-    given = argparse.Namespace(**json.loads(sys.argv[1]))
-    torch.set_num_threads(given.threads)
-    torch.manual_seed(given.seed)
-    result = measure(Training(given), given)
-    result["version"] = version("torchgfn")
-    result["peak_memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps(result))
+def measure(given: argparse.Namespace) -> dict[str, Any]:
+    """The case."""
+    training = Training(given)
+    found = time_updates(training.update, given)
+    return found | {"log_Z": float(training.gflownet.logZ.detach()), "version": version("torchgfn")}
 
 
 if __name__ == "__main__":
-    main()
+    main(measure)
