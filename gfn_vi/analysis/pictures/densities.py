@@ -165,11 +165,16 @@ def trajectory_figure(arrays: dict[str, Any]) -> Figure:
 
 
 def scatter(axes: Axes, arrays: dict[str, Any], points: np.ndarray, size: float, alpha: float) -> int:
-    """Draw points [n, 2] over contours of the target, at stated drops of log R below its top; return how many are inside."""
-    grid, log_density = arrays["grid"], arrays["log_density"]
-    levels = [log_density.max() - drop for drop in CONTOUR_DROPS]
-    axes.contour(*grid, log_density.T, levels=levels, colors="0.6", linewidths=0.4, linestyles="solid")
+    """Draw points [n, 2] over contours of the target, and return how many of them are inside."""
+    contours(axes, arrays)
     axes.scatter(points[:, 0], points[:, 1], s=size, color=style.contrast()[0], alpha=alpha, linewidths=0, rasterized=True)
-    low, high = grid[:, 0], grid[:, -1]
+    low, high = arrays["grid"][:, 0], arrays["grid"][:, -1]
     axes.set(aspect="equal", xlim=(low[0], high[0]), ylim=(low[1], high[1]))
     return int(((points >= low) & (points <= high)).all(1).sum())
+
+
+def contours(axes: Axes, arrays: dict[str, Any]) -> None:
+    """Draw contours of the target, at stated drops of log R below its highest point on the grid."""
+    log_density = arrays["log_density"]
+    levels = [log_density.max() - drop for drop in CONTOUR_DROPS]
+    axes.contour(*arrays["grid"], log_density.T, levels=levels, colors="0.6", linewidths=0.4, linestyles="solid")
