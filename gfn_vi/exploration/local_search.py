@@ -55,7 +55,7 @@ class LocalSearch(BackwardRollout):
         shorter = is_whole(burn_in) and 0 <= burn_in < n_steps
         require(shorter, "exploration.burn_in", burn_in, f"expected a whole number >= 0 and below n_steps={n_steps}")
         require(every >= 1, "exploration.every", every, "expected a number of trajectories >= 1")
-        require(step_size > 0, "exploration.step_size", step_size, "expected a positive number")
+        require(0 < step_size < math.inf, "exploration.step_size", step_size, "expected a finite positive number")
         self.every, self.n_chains, self.n_steps, self.burn_in = every, n_chains, n_steps, burn_in
         self.step_size = step_size
         self.passed = 0.0  # multiples of `every` on the clock at the last search

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 
 from gfn_vi.core.errors import require
@@ -19,7 +21,7 @@ class WidenedSteps(OnPolicy):
         """extra_std: standard deviation of the noise added in each dimension of each step, in the units of the objects."""
         self.extra_std = as_schedule(extra_std)
         for end in (self.extra_std.start, self.extra_std.end):
-            require(end >= 0, "exploration.extra_std", end, "expected a number >= 0")
+            require(0 <= end < math.inf, "exploration.extra_std", end, "expected a finite number >= 0")
 
     def tilt(self, n_trajectories: int) -> GaussianTilt | None:
         """Means stay; variances grow by extra_std^2."""

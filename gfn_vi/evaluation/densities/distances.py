@@ -26,6 +26,8 @@ from gfn_vi.evaluation.base import BaseMetric
 from gfn_vi.evaluation.measurement import Measurement
 from gfn_vi.evaluation.references import recorded_facts
 
+KEY = "evaluation.metrics.distances"  # where the configurations of targets put them
+
 
 def squared_mmd(x: Tensor, y: Tensor, bandwidth: Tensor) -> Tensor:
     """Return the unbiased estimate of MMD^2 between samples x and y [M, d], which may be below 0: []."""
@@ -56,10 +58,10 @@ class Distances(BaseMetric):
 
         n_directions: of sliced W2.
         """
-        require(
-            block >= 2 and n_samples >= 2 * block, "evaluation.n_samples", n_samples, f"expected two blocks of {block} or more"
-        )
-        require(n_directions >= 1, "n_directions", n_directions, "expected a whole number >= 1")
+        require(block >= 2, f"{KEY}.block", block, "expected a whole number >= 2")
+        expected = f"expected {2 * block} or more, two blocks of {KEY}.block={block}; use smaller ones, or {KEY}=null"
+        require(n_samples >= 2 * block, "evaluation.n_samples", n_samples, expected)
+        require(n_directions >= 1, f"{KEY}.n_directions", n_directions, "expected a whole number >= 1")
         self.n_samples, self.n_blocks = n_samples, n_samples // block
         self.block, self.n_directions = block, n_directions
 

@@ -48,7 +48,7 @@ class LinearChain(ContinuousSampler):
     ) -> None:
         """Keys are explained in configs/sampler/linear_chain.yaml."""
         super().__init__(target, len(rng), n_steps, False, log_Z)
-        require(init_std > 0, "sampler.init_std", init_std, "expected a positive number")
+        require(0 < init_std < math.inf, "sampler.init_std", init_std, "expected a finite positive number")
         require(backward in BACKWARDS, "sampler.backward", backward, f"expected one of {', '.join(BACKWARDS)}")
         self.reference = LinearReference([1.0] * n_steps, [init_std / math.sqrt(n_steps)] * n_steps)
 

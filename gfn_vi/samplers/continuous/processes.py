@@ -84,7 +84,8 @@ class Process:
             require(grid == "uniform", "sampler.grid", grid, "expected uniform, or a list of increasing times")
             return [self.end_time * i / n_intervals for i in range(n_intervals + 1)]
         times = [float(time) for time in grid]
-        advice = f"expected {n_intervals + 1} times for sampler.n_steps, which a first step from sampler.start_std is one of"
+        start = "" if self.start_std is None else ", whose first step, from sampler.start_std, takes no time"
+        advice = f"expected {n_intervals + 1} for sampler.n_steps={n_steps}{start}"
         require(len(times) == n_intervals + 1, "sampler.grid", f"{len(times)} times", advice)
         rising = all(math.isfinite(time) for time in times) and all(a < b for a, b in pairwise(times))
         require(rising, "sampler.grid", times, "expected increasing times")
