@@ -159,6 +159,9 @@ def check_offers(key: str, needs: frozenset[Need], sampler: Any, instead: str) -
     lacking = needs - sampler.offers - {Need.BEHAVIOR, Need.ON_POLICY}  # these two are an exploration's
     if Need.INFLOW in lacking and sampler.tilts == "gaussian":
         raise ConfigError(key, "a choice", f"needs {Need.INFLOW.value}, and in R^d every point is a parent; use {instead}")
+    if Need.FLOW in lacking and "flow" not in inspect.signature(type(sampler)).parameters:
+        found = f"has no state flows, which {key} needs; use another sampler, or {instead}"
+        raise ConfigError("sampler", type(sampler).__name__, found)
     if Need.FLOW in lacking or Need.INFLOW in lacking:
         learn = "sampler.flow=null (learn them when the objective needs them)" if key == "objective" else "sampler.flow=true"
         advice = f"{key} needs learned state flows, which this sampler has none of; use {learn}, or {instead}"

@@ -35,7 +35,8 @@ def guarded(task: Callable[[], object]) -> None:
         if verbose:
             raise
         if isinstance(error, (HydraException, OmegaConfBaseException, ConfigError, RunError)):
-            print(f"error: {in_one_line(error)}", file=sys.stderr)
+            is_sweep = not {"-m", "--multirun"}.isdisjoint(sys.argv[1:])
+            print(f"error: {in_one_line(error, of_a_sweep=is_sweep)}", file=sys.stderr)
         elif isinstance(error, BrokenPipeError):  # whoever read the output has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to flush, too
             sys.exit(EXIT_INTERRUPTED)

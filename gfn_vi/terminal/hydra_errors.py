@@ -19,8 +19,11 @@ EXTRAS = {"joblib": "local", "submitit_slurm": "slurm", "submitit_local": "slurm
 FORMS = {"evaluation.headline": "{metric:...,direction:...,worst:...,words:...}"}
 
 
-def in_one_line(error: BaseException) -> str:
-    """The message for a user; ours are passed as they are."""
+def in_one_line(error: BaseException, of_a_sweep: bool = False) -> str:
+    """Return the message for a user; ours are passed as they are.
+
+    of_a_sweep: whether Hydra was composing what all jobs share, without the choices that have several values.
+    """
     if isinstance(error, MissingConfigException):
         group, _, choice = (error.missing_cfg_file or "").rpartition("/")
         if group == "hydra/launcher" and choice in EXTRAS:
@@ -32,7 +35,7 @@ def in_one_line(error: BaseException) -> str:
         ours = _of_a_resolver(cause)
         if ours is not None:
             return str(ours) if "." in ours.key else f"{ours} (asked for by {cause.full_key})"
-        unknown = _unknown_key(cause)
+        unknown = _unknown_key(cause, of_a_sweep)
         if unknown is not None:
             return unknown
     unused = re.match(r"Could not override '([^']+)'\.\s*No match in the defaults list", str(error))
@@ -79,7 +82,7 @@ def _choices_with(group: str, line: str) -> list[str]:
     return [path.stem for path in yamls if line in path.read_text(encoding="utf-8")]
 
 
-def _unknown_key(cause: OmegaConfBaseException) -> str | None:
+def _unknown_key(cause: OmegaConfBaseException, of_a_sweep: bool) -> str | None:
     """Return the message for a key that the node does not have; None for any other mistake."""
     node, key = cause.parent_node, str(cause.full_key or "")
     if not isinstance(node, Mapping) or cause.key is None or not key or cause.key in node:
@@ -88,4 +91,8 @@ def _unknown_key(cause: OmegaConfBaseException) -> str | None:
     place = key.rpartition(".")[0] or "the top level"
     if not names:
         return f"{key}: {place} has no keys: give it a value as a whole, {place}={FORMS.get(place, '...')}"
-    return f"{key}: no such key{suggestion(str(cause.key), names)}; keys of {place}: {', '.join(names)} (one more: +{key}=...)"
+    swept = (
+        f"; where only choices of the sweep have it: 'hydra.sweeper.grids=[{{{key}:...}}]'" if of_a_sweep and "." in key else ""
+    )
+    known = f"keys of {place}: {', '.join(names)} (one more: +{key}=...{swept})"
+    return f"{key}: no such key{suggestion(str(cause.key), names)}; {known}"

@@ -35,6 +35,7 @@ REFUSED = {
     "target=gmm25 sampler=diffusion sampler.training_grid=random exploration=replay": ("exploration=Replay", "other times"),
     "target=gmm25 sampler=diffusion sampler.training_steps=5": ("sampler.training_grid", "uniform, random"),
     "target=funnel target.dim=1 sampler=flow": ("target.dim=1",),
+    "target=gmm25 sampler=linear_chain objective=detailed_balance": ("sampler=LinearChain", "objective=trajectory_balance"),
     "target=gmm25 sampler=diffusion sampler.n_steps=0": ("sampler.n_steps=0", "whole number >= 1"),
     "target=gmm25 sampler=diffusion sampler.sigma=0": ("sampler.sigma=0", "positive"),
     "target=gmm25 sampler=diffusion sampler.n_steps=2 sampler.grid=[0,1,0.5]": ("sampler.grid", "increasing"),
