@@ -90,7 +90,8 @@ def verify(config: DictConfig) -> tuple[int, bool]:
     check_moves(config if saved is None else saved, target)
     checked = on_a_line if is_density(target) else on_a_graph
     if checked is on_a_line:
-        found = "densities are summed on a line: expected a target of one dimension, as target.dim=1 target.covariance=1 of a gaussian"
+        such = "target=gaussian target.dim=1 target.covariance=1"
+        found = f"densities are summed on a line: expected a target of one dimension, such as {such}"
         require(target.dim == 1, "target.dim", target.dim, found)
     else:
         require_listed(target, config, "target")
