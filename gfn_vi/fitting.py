@@ -62,6 +62,10 @@ def check_fit(config: DictConfig, exploration: Exploration, objective: Objective
 
     name = config.objective._target_.rsplit(".", 1)[-1]
     needs = objective.needs
+    if Need.PATHWISE in needs and not exploration.is_on_policy:
+        estimator = config.objective.estimator._target_.rsplit(".", 1)[-1]
+        found = "differentiates along the noise of P_F itself; use exploration=on_policy, or estimator@objective.estimator=score"
+        raise ConfigError("objective.estimator", estimator, found)
     if Need.BEHAVIOR in needs and not exploration.has_density:
         raise ConfigError(
             "exploration",
@@ -70,10 +74,6 @@ def check_fit(config: DictConfig, exploration: Exploration, objective: Objective
             "objective=trajectory_balance, an exploration without memory, or say that the correction is to be left out: "
             "weighting@objective.weighting=unweighted baseline@objective.baseline=none",
         )
-    if Need.PATHWISE in needs and not exploration.is_on_policy:
-        estimator = config.objective.estimator._target_.rsplit(".", 1)[-1]
-        found = "differentiates along the noise of P_F itself; use exploration=on_policy, or estimator@objective.estimator=score"
-        raise ConfigError("objective.estimator", estimator, found)
     if Need.ON_POLICY in needs and not exploration.is_on_policy:
         raise ConfigError(
             "objective.baseline",

@@ -28,6 +28,7 @@ REFUSED = {
     f"{PATHWISE}": ("objective.estimator=pathwise", "estimator@objective.estimator=score"),
     f"target=gmm25 sampler=gaussian_mixture_family {PATHWISE}": ("objective.estimator=pathwise", "GaussianMixtureFamily"),
     f"target=gmm25 sampler=diffusion exploration=widened_steps {PATHWISE}": ("objective.estimator", "exploration=on_policy"),
+    f"target=gmm25 sampler=diffusion exploration=replay {PATHWISE}": ("objective.estimator=Pathwise", "exploration=on_policy"),
     "target=gmm25 sampler=diffusion objective=wake_sleep estimator@objective.estimator=pathwise": (
         "objective.estimator",
         "ForwardKL",
