@@ -44,10 +44,6 @@ class LineGraph(StateGraph):
         """Return the number of steps T."""
         return self.n_levels - 1
 
-    def by_time(self, values: Tensor) -> Tensor:
-        """Return values of states without that of the source: [S, R] -> [T, M, R]."""
-        return values[1:].unflatten(0, (self.n_steps, self.n_nodes))
-
     def by_step(self, values: Tensor) -> Tensor:
         """Return values of edges without those of the first step: [E, R] -> [T-1, M, M, R], from node i to node j."""
         return values[self.n_nodes :].unflatten(0, (self.n_steps - 1, self.n_nodes, self.n_nodes))

@@ -37,11 +37,6 @@ def zero_linear(rng: ReplicaGenerators, n_in: int, n_out: int) -> ReplicaLinear:
     return layer
 
 
-def apply_rows(layer: ReplicaLinear, states: Tensor) -> Tensor:
-    """Apply a layer to rows [R, N, K, in]: [R, N, K, out]."""
-    return layer(states.flatten(1, 2)).view(*states.shape[:-1], -1)
-
-
 class TimeNetwork(nn.Module):
     """Times in [0, 1] -> n_out numbers each: sines and cosines with learned phases, and one hidden layer."""
 
