@@ -23,7 +23,7 @@ MEASURES: dict[str, Callable[[Setting], np.ndarray]] = {
     "EUBO - ELBO": lambda setting: setting.final(GAP.metric),
     "error of a well's mass": lambda setting: setting.final("well_error"),
 }
-ABOUT_EQUAL = 2.0  # ratio of two errors
+ABOUT_EQUAL = 2.0  # ratio of two errors, which the statements name
 WELL_AIM = 0.02  # of the share of the left well of each pair
 
 Told = tuple[str, bool | None]
@@ -57,7 +57,7 @@ def claims(table: pd.DataFrame) -> list[Claim]:
         lower("Funnel, s = 3: local search does not help, it raises the error of TB.", "funnel_3", TB + WIDENED, TB + SEARCH),
         *(
             judged(
-                f"{name}: with wider steps the |log Z - ELBO| of log-variance and of TB are equal up to a factor of {ABOUT_EQUAL:g}.",
+                f"{name}: with wider steps |log Z - ELBO| of log-variance and TB differ by less than a factor of 2.",
                 lambda density=density: _about_equal(found, density, LV + WIDENED, TB + WIDENED),  # type: ignore[misc]
             )
             for density, name in {"gmm25": "25 Gaussians", "funnel_3": "Funnel, s = 3", "many_well": "Many wells"}.items()

@@ -16,7 +16,10 @@ THEIRS = ("bound", "rew.")
 
 
 def table_text(found: Settings, digest: str) -> str:
-    """Return the tabular: medians over replicas; the intervals are in benchmark.csv. digest: of the table that it is made from."""
+    """Return the tabular: medians over replicas, whose intervals are in benchmark.csv.
+
+    digest: of the table that it is made from.
+    """
     densities = list(dict.fromkeys(density for _, density in found))
     has_error = {name: any(not np.isnan(of.bound_error).all() for of in _of(found, name)) for name in densities}
     has_theirs = {name: any(density == name for _, density in BY_SETTING) for name in densities}
@@ -94,8 +97,9 @@ def _notes(found: Settings) -> list[str]:
     spent = " or ".join(f"{budget:,}" for budget in budgets)
     return [
         r"\par\smallskip\begin{minipage}{\linewidth}",
-        rf"Medians of {seeds} replicas after {spent} trajectories. bound: $|\log Z - \mathrm{{ELBO}}|$; rew.: $|\log Z - \log \hat Z|$ "
-        rf"of the reweighted estimate; gap: $\mathrm{{EUBO}} - \mathrm{{ELBO}}$, all in nats. Published: {SOURCE}, after 7,500,000 "
-        "trajectories, so not at an equal budget.",
+        f"Medians of {seeds} replicas after {spent} trajectories, in nats.",
+        r"bound: $|\log Z - \mathrm{ELBO}|$; rew.: $|\log Z - \log \hat Z|$ of the reweighted estimate; "
+        r"gap: $\mathrm{EUBO} - \mathrm{ELBO}$.",
+        f"Published: {SOURCE}, after 7,500,000 trajectories with $T = 100$: not an equal budget.",
         r"\end{minipage}",
     ]

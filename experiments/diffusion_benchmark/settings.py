@@ -55,8 +55,8 @@ OPTIONAL = {
 class Setting(NamedTuple):
     """Replicas of one arm on one density along training.
 
-    measured: metric -> curve, of those that the density has; elbo and log_Z (the reweighted estimate): in nats; n_failed: replicas
-    that became non-finite; reward_calls, score_calls: evaluations for training until the end, [R].
+    measured: metric -> curve, of those that the density has; elbo and log_Z (the reweighted estimate): in nats.
+    n_failed: number of replicas that became non-finite; reward_calls, score_calls: evaluations for training until the end, [R].
     """
 
     measured: Mapping[str, Curve]
@@ -127,7 +127,7 @@ def with_density(table: pd.DataFrame) -> pd.DataFrame:
 
 def parts(arm: str) -> tuple[str, str | None]:
     """Return the objective and the exploration of an arm; its own name and None of one that is no such pair."""
-    for exploration in reversed(EXPLORATIONS):
+    for exploration in EXPLORATIONS:
         objective = arm.removesuffix(exploration)
         if arm.endswith(exploration) and objective in OBJECTIVES:
             return objective, exploration

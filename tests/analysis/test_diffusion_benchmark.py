@@ -107,7 +107,7 @@ def test_a_replica_that_failed_is_worst() -> None:
 def test_about_equal_is_a_factor_of_two(bound: float, agrees: bool | None) -> None:
     """Against 1 to 1.04: all pairs of replicas, the medians, neither; either may be the larger one."""
     of = table({("log_variance_widened", "gmm25"): {"bound": bound}, (TB + "_widened", "gmm25"): {"bound": 1.0}})
-    assert told(of, "25 Gaussians: with wider steps the |log Z - ELBO|")[0] is agrees
+    assert told(of, "25 Gaussians: with wider steps |log Z - ELBO|")[0] is agrees
 
 
 @pytest.mark.parametrize(("error", "agrees"), [(0.01, True), (0.0196, None), (0.03, False)])

@@ -1,7 +1,7 @@
 """From the tidy table to curves over replicas: one per arm, or per combination of columns.
 
-The x-axis is trajectories, reward calls, score calls or seconds. Trajectories are the same for all replicas of a sweep; the others
-are a replica's own, so its values are interpolated onto a common axis that ends where the first replica ends.
+The x-axis is trajectories, reward calls, score calls or seconds. Trajectories are the same for all replicas of a sweep; the
+others are a replica's own, so its values are interpolated onto a common axis that ends where the first replica ends.
 """
 
 from __future__ import annotations
@@ -57,10 +57,10 @@ def curves(
 ) -> dict[Any, Curve]:
     """Label -> curve of `metric` over the finished runs; a label is a value of `by`, or a tuple of values of several columns.
 
-    x: trajectories, reward_calls, score_calls (densities only) or seconds. worst: takes the place of values that are not finite, and of all values from the
-    evaluation at which a replica was frozen on; None: they stay. Raises TableError for a missing column, for a label whose
-    runs have not recorded the metric, for two replicas of a label with one seed, and for replicas evaluated at different
-    trajectories.
+    x: trajectories, reward_calls, score_calls (densities only) or seconds. worst: takes the place of values that are not finite,
+    and of all values from the evaluation at which a replica was frozen on; None: they stay. Raises TableError for a missing
+    column, for a label whose runs have not recorded the metric, for two replicas of a label with one seed, and for replicas
+    evaluated at different trajectories.
     """
     keys = [by] if isinstance(by, str) else list(by)
     if x not in X_LABELS:
