@@ -1,8 +1,8 @@
 """The published numbers of Sendera et al. 2024 (arXiv 2402.05098): T = 100, 25,000 updates of 300 trajectories, 5 runs.
 
-Of the densities: |log Z - ELBO|, |log Z - its reweighted estimate|, W2. Our W2 is a mean over blocks of 250 samples, theirs is none.
-A user of that code reports 10 to 15 for the first number on many_well. Of the Cox
-process: the ELBO and the reweighted log Z given the pines on 40 x 40 cells, which are the data of no preset of this experiment.
+Of the densities: |log Z - ELBO|, |log Z - its reweighted estimate|, W2. Our W2 is a mean over blocks of 250 samples, theirs is
+not. A user of that code reports 10 to 15 for the first number on many_well. Of the Cox process: the ELBO and the reweighted log Z
+given the pines on 40 x 40 cells, which are the data of no preset of this experiment.
 """
 
 from __future__ import annotations
