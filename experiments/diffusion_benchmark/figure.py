@@ -60,23 +60,24 @@ def figure(table: pd.DataFrame, arrays: Arrays, x: str = "trajectories", statist
     colors = dict(zip([*OBJECTIVES, *others], style.palette(len(OBJECTIVES) + len(others)), strict=True))
     page = Figure(figsize=(style.WIDTH, 0.75 + 1.3 * len(densities)), layout="constrained")
     shown: list[str | None] = [*columns, *([None] if others else [])]
-    every = page.subplots(len(densities), len(shown), squeeze=False, sharex=x == "trajectories", sharey="row")
+    every = page.subplots(len(densities), len(shown), squeeze=False, sharex=True, sharey="row")
     for row, density in zip(every, densities, strict=True):
         for axes, exploration in zip(row, shown, strict=True):
             _panel(axes, found, density, exploration, colors, statistic)
-            if x != "trajectories":
-                axes.set_xscale("log")  # arms spend up to a hundred times as much as others
         has_gap = any(GAP.metric in of.measured for (_, name), of in found.items() if name == density)
         if has_gap:
             _logarithmic(row)
         failed = sum(of.n_failed for (_, name), of in found.items() if name == density)
-        label = f"{DENSITIES.get(density, density)}\n{'EUBO - ELBO' if has_gap else 'ELBO'}"
+        label = f"{DENSITIES.get(density, density)}\n{'EUBO - ELBO' if has_gap else 'ELBO'} (nats)"
         row[0].set_ylabel(label + (f"\n(replicas that failed: {failed})" if failed else ""))
     page.align_ylabels(every[:, 0])
     for axes, exploration in zip(every[0], shown, strict=True):
         axes.set_title(OTHERS if exploration is None else EXPLORATIONS[exploration])
-    _axis_of_x(every, x)
-    _legend(page, objectives, colors, "" in columns)
+    _axis_of_x(every[0, 0], x)
+    for axes in every[-1]:
+        axes.set_xlabel(X_LABELS[x] + (" (of arms that ask)" if x == SCORE_CALLS else ""))
+    has_reference = len(shown) > 1 and any(arm == REFERENCE for arm, _ in found)
+    _legend(page, objectives, colors, has_reference)
     return page
 
 
@@ -115,16 +116,17 @@ def _logarithmic(row: Sequence[Axes]) -> None:
     row[0].yaxis.set_minor_locator(NullLocator())
 
 
-def _axis_of_x(every: np.ndarray, x: str) -> None:
-    from matplotlib.ticker import EngFormatter, MaxNLocator
+def _axis_of_x(axes: Axes, x: str) -> None:
+    """Set the axis that all panels share; one of calls is logarithmic: arms spend up to a hundred times as much as others."""
+    from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter
 
-    for axes in every.ravel():
-        if x == "trajectories":
-            axes.set_xlim(left=0)
-            axes.xaxis.set_major_locator(MaxNLocator(3))
-            axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    for axes in every[-1]:
-        axes.set_xlabel(X_LABELS[x] + (" (of arms that ask)" if x == SCORE_CALLS else ""))
+    if x in ("reward_calls", SCORE_CALLS):
+        axes.set_xscale("log", nonpositive="mask")  # before training there are no calls
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.set_xlim(left=0)
+        axes.xaxis.set_major_locator(MaxNLocator(3))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
 
 
 def _legend(page: Figure, objectives: Sequence[str], colors: Mapping[str, Any], has_reference: bool) -> None:

@@ -165,7 +165,7 @@ def test_a_panel_for_each_density_and_exploration() -> None:
     assert titles == ["On-policy", "Local search", "Other arms"]
     rows = [axes.get_ylabel().splitlines() for axes in page.axes[::3]]
     densities = ["25 Gaussians", "Funnel, $s = 3$", "Funnel, $s = 1$", "Cox process"]
-    assert rows == [[name, "EUBO - ELBO" if name != "Cox process" else "ELBO"] for name in densities]
+    assert rows == [[name, "EUBO - ELBO (nats)" if name != "Cox process" else "ELBO (nats)"] for name in densities]
     lines = [[line.get_label() for line in axes.lines] for axes in page.axes[:3]]
     assert lines == [[TB, "pathwise"], ["_reference", TB + "_local_search"], ["_reference", "whole_machinery"]]
     np.testing.assert_allclose(page.axes[0].lines[0].get_ydata(), [8.16, 8.16])
@@ -179,6 +179,7 @@ def test_score_calls_as_the_axis() -> None:
     assert list(found) == [("pathwise", "gmm25"), (TB + "_local_search", "gmm25")]
     np.testing.assert_allclose(found["pathwise", "gmm25"].elbo.x, [0, 2500])
     page = figure(table(SOME), {}, x="score_calls")
+    assert page.axes[0].get_xscale() == "log"
     assert [line.get_label() for axes in page.axes for line in axes.lines] == ["pathwise", TB + "_local_search"]
     with pytest.raises(TableError, match="x=score_calls: no finished run asks for gradients of log R"):
         figure(table({(TB, "gmm25"): {}}), {}, x="score_calls")
