@@ -111,7 +111,7 @@ def _logarithmic(row: Sequence[Axes]) -> None:
     from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
     row[0].set_yscale("log")  # all panels of a row share the axis
-    row[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6))
+    row[0].yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7), numticks=6))
     row[0].yaxis.set_major_formatter(EngFormatter(sep=""))
     row[0].yaxis.set_minor_locator(NullLocator())
 
