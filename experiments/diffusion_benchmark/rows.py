@@ -14,6 +14,7 @@ from gfn_vi.experiments.diffusion_benchmark.published import BY_SETTING, PUBLISH
 from gfn_vi.experiments.diffusion_benchmark.settings import GAP, Setting, Settings, spread
 
 COLUMNS = ("bound", "reweighted", "w2")
+COUNTS = ("replicas", "non_finite", "trajectories", "reward_calls", "score_calls")
 
 
 def benchmark_rows(found: Settings) -> pd.DataFrame:
@@ -34,7 +35,9 @@ def benchmark_rows(found: Settings) -> pd.DataFrame:
         published = BY_SETTING.get((arm, density))
         rows.append(row | (_published(published) if published is not None else {}))
     rows += [{"density": row.density} | _published(row) for row in PUBLISHED if row.arm is None]
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    whole = table[list(COUNTS)].round().astype("Int64")  # a mean of calls is a whole number wherever replicas spend the same
+    return table.assign(**whole)
 
 
 def numbers(setting: Setting) -> Mapping[str, np.ndarray]:
