@@ -24,6 +24,7 @@ TARGET_OF = {
     **dict.fromkeys(("metric=graphs", "report"), "dag"),
     **dict.fromkeys(("arm/eight_gaussians", "experiment_preset/eight_gaussians"), "eight_gaussians"),
     "experiment=eight_gaussians": "eight_gaussians",
+    **{f"arm/diffusion_benchmark=whole_machinery_{name}": name for name in ("gmm25", "funnel", "many_well")},
     "arm/proposition_1=tiny_dag": "tiny_dag",
     **{f"sampler={name}": "gaussian" for name in samplers("continuous")},
     **{f"metric={name}": "gaussian" for name in ("target_bounds", "distances", "density_samples")},
@@ -36,12 +37,14 @@ SIZES = {
     "dag_transformer": ["sampler.width=8"],
     **{name: ["sampler.n_steps=3", "sampler.hidden=[8]"] for name in ("diffusion", "variance_preserving")},
     "flow": ["sampler.n_couplings=2", "sampler.hidden=[8]"],
+    "whole_machinery_funnel": ["sampler.n_layers=2", "sampler.hidden=[8]"],
 }
 UNSIZED = {"tabular", "tabular_random", "tiny_exact", "mean_field", "full_rank", "gaussian_mixture_family"}
 # Group -> how a choice is made on the command line, and what else it takes to run.
 TOP = (
     *("target", "sampler", "exploration", "objective", "optimizer", "evaluation", "logger"),
     *("arm", "arm/paper", "arm/proposition_1", "arm/gradient_variance", "arm/dag_posterior", "arm/eight_gaussians"),
+    "arm/diffusion_benchmark",
     *("experiment", "preset", "deviation", "sweep", "debug"),
     *(f"experiment_preset/{p.name}" for p in sorted((CONFIGS / "experiment_preset").iterdir())),
 )
