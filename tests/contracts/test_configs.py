@@ -31,6 +31,7 @@ TARGET_OF = {
     **dict.fromkeys((*BENCHMARK, "experiment_preset/diffusion_benchmark", "experiment=diffusion_benchmark"), "gmm25"),
     **{f"arm/diffusion_benchmark/target=funnel_{s}": "funnel" for s in (1, 3)},
     **{f"arm/diffusion_benchmark/target={name}": name for name in ("many_well", "log_gaussian_cox")},
+    **{f"arm/diffusion_benchmark=whole_machinery_{name}": name for name in ("gmm25", "funnel", "many_well")},
     "arm/proposition_1=tiny_dag": "tiny_dag",
     **{f"sampler={name}": "gaussian" for name in samplers("continuous")},
     **{f"metric={name}": "gaussian" for name in ("target_bounds", "distances", "density_samples", "gradients_along_noise")},
@@ -45,6 +46,7 @@ SIZES = {
     "dag_transformer": ["sampler.width=8"],
     **{name: ["sampler.n_steps=3", "sampler.hidden=[8]"] for name in ("diffusion", "variance_preserving")},
     "flow": ["sampler.n_couplings=2", "sampler.hidden=[8]"],
+    "whole_machinery_funnel": ["sampler.n_layers=2", "sampler.hidden=[8]"],
 }
 UNSIZED = {"tabular", "tabular_random", "tiny_exact", "mean_field", "full_rank", "gaussian_mixture_family", "linear_chain"}
 # Group -> how a choice is made on the command line, and what else it takes to run.
