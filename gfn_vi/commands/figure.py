@@ -5,8 +5,8 @@
 Collects outputs/<experiment> (outputs/<experiment>_smoke with preset=smoke, and so on; laptop is the size without a suffix),
 writes its table (table.parquet, table.csv), what experiments/<experiment>/figure.py draws of it (figure.pdf, figure.png), and the
 numbers of it (summary.csv, improvement.csv, and what `tables` of that figure.py returns), all into that folder. x: trajectories,
-reward_calls or seconds; statistic: median, mean or iqm (interquartile mean). An experiment is one of the package, or a folder of
-experiments/ in the working folder, which goes first.
+reward_calls, score_calls (of densities) or seconds; statistic: median, mean or iqm (interquartile mean). An experiment is one of
+the package, or a folder of experiments/ in the working folder, which goes first.
 """
 
 from __future__ import annotations
@@ -19,7 +19,11 @@ from gfn_vi.runs.folders import TableError
 from gfn_vi.terminal.arguments import answers_in_one_line, parser_of
 
 KEYS = {"experiment": None, "preset": None, "output_root": "outputs", "x": None, "statistic": None}
-VALUES = {"preset": PRESETS, "x": ("trajectories", "reward_calls", "seconds"), "statistic": ("median", "mean", "iqm")}
+VALUES = {
+    "preset": PRESETS,
+    "x": ("trajectories", "reward_calls", "score_calls", "seconds"),
+    "statistic": ("median", "mean", "iqm"),
+}
 
 
 @answers_in_one_line

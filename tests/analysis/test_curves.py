@@ -77,6 +77,25 @@ def test_reward_calls_end_where_the_first_replica_ends() -> None:
     np.testing.assert_allclose(curves(whole, "jsd", x="seconds")["tb"].x, [0, 10, 20])
 
 
+def test_score_calls_are_counted_by_a_statistic() -> None:
+    """Recorded at other trajectories than the metric: 0 at the start, linear in between; who asks for none has no such axis."""
+    whole = table({"a": {"values": [[3, 2, 1], [4, 2, 0]], "calls": [1, 1]}})
+    rows = [
+        whole.iloc[0].to_dict() | {"replica": r, "seed": r, "trajectories": x, "metric": "score_calls", "value": x * (1 + r)}
+        for r in (0, 1)
+        for x in (50, 200)
+    ]
+    counted = pd.concat([whole, pd.DataFrame(rows)], ignore_index=True)
+    curve = curves(counted, "jsd", x="score_calls")["tb"]
+    np.testing.assert_allclose(curve.x, [0, 100, 200])
+    np.testing.assert_allclose(curve.values, [[3, 2, 1], [4, 3, 2]])
+    with pytest.raises(TableError, match="x=score_calls: no run has counted gradients of log R"):
+        curves(whole, "jsd", x="score_calls")
+    none = counted.assign(value=counted["value"].where(counted["metric"] != "score_calls", 0))
+    with pytest.raises(TableError, match="score_calls of tb does not grow"):
+        curves(none, "jsd", x="score_calls")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -94,5 +113,5 @@ def test_what_is_no_curve_is_said(change: object, message: str) -> None:
 
 
 def test_an_unknown_axis_is_refused() -> None:
-    with pytest.raises(TableError, match="x=time: expected trajectories, reward_calls, seconds"):
+    with pytest.raises(TableError, match="x=time: expected trajectories, reward_calls, score_calls, seconds"):
         curves(table({"a": {"values": [[3, 2, 1]]}}), "jsd", x="time")

@@ -192,7 +192,7 @@ def test_other_hash_other_bytes(tmp_path: Path) -> None:
         (["quickstart"], "error: quickstart: expected key=value with a key of experiment, preset, output_root, x, statistic"),
         (["experiment="], "error: experiment=: expected key=value"),
         (["experiment=quickstart", "colour=red"], "error: colour=red: expected key=value"),
-        (["experiment=quickstart", "x=time"], "error: x=time: expected one of trajectories, reward_calls, seconds"),
+        (["experiment=quickstart", "x=time"], "error: x=time: expected one of trajectories, reward_calls, score_calls, seconds"),
         (["experiment=proposition_1", "x=seconds"], "error: x=seconds: the figure of proposition_1 has no such choice"),
         (["experiment=quickstart", "preset=tiny"], "error: preset=tiny: expected one of smoke, laptop, paper"),
         (["experiment=quickstart", "preset=smoke"], "error: outputs/quickstart_smoke: no runs found.*quickstart preset=smoke$"),

@@ -17,6 +17,8 @@ from gfn_vi.build import build_sinks
 from gfn_vi.evaluation.base import recorded_names
 
 BATCHES = ("trainer.batch_size=8", "trainer.n_trajectories=16")
+# Arms that are composed of three choices.
+BENCHMARK = ("arm/diffusion_benchmark", *(f"arm/diffusion_benchmark/{part}" for part in ("target", "objective", "exploration")))
 # Group, or group=choice, that needs another target than the default.
 TARGET_OF = {
     **dict.fromkeys(("data", "score", "graph_prior", "arm/dag_posterior", "experiment_preset/dag_posterior"), "dag"),
@@ -26,6 +28,10 @@ TARGET_OF = {
     "experiment=eight_gaussians": "eight_gaussians",
     **dict.fromkeys(("arm/pathwise_variance", "experiment_preset/pathwise_variance", "experiment=pathwise_variance"), "gaussian"),
     "arm/pathwise_variance=mixture": "gaussian_mixture",
+    **dict.fromkeys((*BENCHMARK, "experiment_preset/diffusion_benchmark", "experiment=diffusion_benchmark"), "gmm25"),
+    **{f"arm/diffusion_benchmark/target=funnel_{s}": "funnel" for s in (1, 3)},
+    **{f"arm/diffusion_benchmark/target={name}": name for name in ("many_well", "log_gaussian_cox")},
+    **{f"arm/diffusion_benchmark=whole_machinery_{name}": name for name in ("gmm25", "funnel", "many_well")},
     "arm/proposition_1=tiny_dag": "tiny_dag",
     **{f"sampler={name}": "gaussian" for name in samplers("continuous")},
     **{f"metric={name}": "gaussian" for name in ("target_bounds", "distances", "density_samples", "gradients_along_noise")},
@@ -40,12 +46,13 @@ SIZES = {
     "dag_transformer": ["sampler.width=8"],
     **{name: ["sampler.n_steps=3", "sampler.hidden=[8]"] for name in ("diffusion", "variance_preserving")},
     "flow": ["sampler.n_couplings=2", "sampler.hidden=[8]"],
+    "whole_machinery_funnel": ["sampler.n_layers=2", "sampler.hidden=[8]"],
 }
 UNSIZED = {"tabular", "tabular_random", "tiny_exact", "mean_field", "full_rank", "gaussian_mixture_family", "linear_chain"}
 # Group -> how a choice is made on the command line, and what else it takes to run.
 TOP = (
     *("target", "sampler", "exploration", "objective", "optimizer", "evaluation", "logger"),
-    *("arm", "arm/paper", "arm/proposition_1", "arm/gradient_variance", "arm/dag_posterior", "arm/eight_gaussians"),
+    *("arm", "arm/paper", "arm/proposition_1", "arm/gradient_variance", "arm/dag_posterior", "arm/eight_gaussians", *BENCHMARK),
     "arm/pathwise_variance",
     *("experiment", "preset", "deviation", "sweep", "debug"),
     *(f"experiment_preset/{p.name}" for p in sorted((CONFIGS / "experiment_preset").iterdir())),

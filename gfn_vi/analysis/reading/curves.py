@@ -1,7 +1,7 @@
 """From the tidy table to curves over replicas: one per arm, or per combination of columns.
 
-The x-axis is trajectories, reward calls or seconds. Trajectories are the same for all replicas of a sweep; the other two
-are a replica's own, so its values are interpolated onto a common axis that ends where the first replica ends.
+The x-axis is trajectories, reward calls, score calls or seconds. Trajectories are the same for all replicas of a sweep; the
+others are a replica's own, so its values are interpolated onto a common axis that ends where the first replica ends.
 """
 
 from __future__ import annotations
@@ -22,8 +22,14 @@ from gfn_vi.runs.folders import TableError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-X_LABELS = {"trajectories": "Trajectories", "reward_calls": "Reward evaluations", "seconds": "Seconds"}
-COLUMNS = {"trajectories": "trajectories", "reward_calls": "reward_calls", "seconds": "wall_seconds"}
+SCORE_CALLS = "score_calls"  # a statistic of training, and no column of the table as the others are
+X_LABELS = {
+    "trajectories": "Trajectories",
+    "reward_calls": "Reward evaluations",
+    SCORE_CALLS: "Score evaluations",
+    "seconds": "Seconds",
+}
+COLUMNS = {"trajectories": "trajectories", "reward_calls": "reward_calls", SCORE_CALLS: SCORE_CALLS, "seconds": "wall_seconds"}
 REPLICA = ["run", "replica"]
 
 
@@ -51,14 +57,16 @@ def curves(
 ) -> dict[Any, Curve]:
     """Label -> curve of `metric` over the finished runs; a label is a value of `by`, or a tuple of values of several columns.
 
-    x: trajectories, reward_calls, or seconds. worst: takes the place of values that are not finite, and of all values from the
-    evaluation at which a replica was frozen on; None: they stay. Raises TableError for a missing column, for a label whose
-    runs have not recorded the metric, for two replicas of a label with one seed, and for replicas evaluated at different
-    trajectories.
+    x: trajectories, reward_calls, score_calls (densities only) or seconds. worst: takes the place of values that are not finite,
+    and of all values from the evaluation at which a replica was frozen on; None: they stay. Raises TableError for a missing
+    column, for a label whose runs have not recorded the metric, for two replicas of a label with one seed, and for replicas
+    evaluated at different trajectories.
     """
     keys = [by] if isinstance(by, str) else list(by)
     if x not in X_LABELS:
         raise TableError(f"x={x}: expected {', '.join(X_LABELS)}")
+    if x == SCORE_CALLS:
+        table = with_score_calls(table)
     require_columns(table, ["run", "state", "seed", "replica", "trajectories", "metric", "value", COLUMNS[x], *keys])
     done = table[(table["state"] == "done") & table[keys[0]].notna()]
     if done.empty:
@@ -74,6 +82,24 @@ def frozen_since(table: pd.DataFrame, rows: pd.DataFrame) -> np.ndarray:
     frozen = table[(table["metric"] == "frozen") & (table["value"] != 0)]
     since = frozen.groupby(REPLICA, observed=True, as_index=False)["trajectories"].min()
     return rows[REPLICA].merge(since, "left", on=REPLICA)["trajectories"].fillna(np.inf).to_numpy(dtype=np.float64)
+
+
+def with_score_calls(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with a column score_calls: 0 at the start, and between records of this statistic on a straight line.
+
+    Raises TableError where no run counts scores: only samplers of densities do.
+    """
+    require_columns(table, [*REPLICA, "trajectories", "metric", "value"])
+    counted = table[table["metric"] == SCORE_CALLS]
+    if counted.empty:
+        raise TableError(f"x={SCORE_CALLS}: no run has counted gradients of log R, as samplers of densities do")
+    known = {replica: (of["trajectories"], of["value"]) for replica, of in counted.groupby(REPLICA, observed=True)}
+    calls = np.full(len(table), np.nan)
+    for replica, rows in table.groupby(REPLICA, observed=True).indices.items():
+        if replica in known:
+            trajectories, values = known[replica]
+            calls[rows] = np.interp(table["trajectories"].to_numpy()[rows], [0, *trajectories], [0, *values])
+    return table.assign(**{SCORE_CALLS: calls})
 
 
 def _curve(rows: pd.DataFrame, label: object, metric: str, x: str, worst: float | None) -> Curve:

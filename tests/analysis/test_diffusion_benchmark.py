@@ -1,0 +1,185 @@
+"""The comparison of diffusion samplers on tables whose numbers are known: claims, numbers beside published ones, figure."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import pytest
+from gfn_vi.experiments.diffusion_benchmark import claims as benchmark
+from gfn_vi.experiments.diffusion_benchmark.figure import figure, tables
+from gfn_vi.experiments.diffusion_benchmark.published import BY_SETTING, PUBLISHED
+from gfn_vi.experiments.diffusion_benchmark.settings import ARMS, EXPLORATIONS, OBJECTIVES, parts, settings
+
+from gfn_vi.runs.folders import TableError
+
+R = 5
+LOG_Z = 3.0
+TB = "trajectory_balance"
+Numbers = Mapping[str, float]
+
+
+def rows_of(arm: str, density: str, numbers: Numbers, failed: int = 0) -> list[dict[str, object]]:
+    """A finished run of R replicas at 0 and 100 trajectories; the last `failed` of them freeze at the second.
+
+    numbers: of error (log Z - its reweighted estimate), bound (log Z - ELBO), gap, w2, wells, and score calls (0).
+    """
+    target, _, s = density.partition("_") if density.startswith("funnel") else (density, "", "")
+    shared = {"run": f"{arm}-{density}", "state": "done", "arm": arm, "target": target}
+    shared |= {"config.target.s": float(s) if s else np.nan}
+    rows = []
+    for r in range(R):
+        factor = 1 + 0.01 * r
+        error, bound = (numbers.get(name, default) * factor for name, default in (("error", 1.0), ("bound", 2.0)))
+        metrics = {"sampled_elbo": LOG_Z - bound, "sampled_log_Z": LOG_Z - error}
+        if density != "log_gaussian_cox":
+            gap, w2 = (numbers.get(name, default) * factor for name, default in (("gap", 8.0), ("w2", 4.0)))
+            metrics |= {"sampled_log_Z_error": -error, "bound_gap": gap, "w2": w2, "w2_floor": 0.5}
+        if density == "many_well":
+            metrics["well_error"] = numbers.get("wells", 0.1) * factor
+        for x in (0, 100):
+            calls = {"frozen": float(x > 0 and r >= R - failed), "score_calls": numbers.get("score_calls", 0.0) * x}
+            rows += [
+                shared
+                | {"seed": r, "replica": r, "step": x, "trajectories": x, "reward_calls": 2 * x, "wall_seconds": x / 10}
+                | {"metric": name, "value": value}
+                for name, value in {**metrics, **calls}.items()
+            ]
+    return rows
+
+
+def table(by_setting: Mapping[tuple[str, str], Numbers], failed: Mapping[tuple[str, str], int] | None = None) -> pd.DataFrame:
+    """The rows of some settings (arm, density)."""
+    return pd.DataFrame([row for key, of in by_setting.items() for row in rows_of(*key, of, (failed or {}).get(key, 0))])
+
+
+def told(of: pd.DataFrame, start: str) -> tuple[bool | None, str]:
+    """The verdict and the measurement of the one claim that starts with these words."""
+    (found,) = [claim for claim in benchmark.claims(of) if claim.claim.startswith(start)]
+    return found.agrees, found.measured
+
+
+LOWER = [  # claim, density, the arm that is said to be lower, than, by what
+    ("25 Gaussians: wider steps lower the reweighted", "gmm25", TB + "_widened", TB, "error"),
+    ("25 Gaussians: wider steps lower the W2", "gmm25", TB + "_widened", TB, "w2"),
+    ("25 Gaussians: local search lowers the reweighted", "gmm25", TB + "_local_search", TB + "_widened", "error"),
+    ("25 Gaussians: local search lowers the W2", "gmm25", TB + "_local_search", TB + "_widened", "w2"),
+    ("25 Gaussians: pathwise", "gmm25", TB, "pathwise", "error"),
+    ("25 Gaussians: forward-looking", "gmm25", "subtrajectory_balance", TB, "error"),
+    ("Many wells: local search lowers", "many_well", TB + "_local_search", TB, "error"),
+    ("Many wells: local search raises", "many_well", TB, TB + "_local_search", "bound"),
+    ("Funnel, s = 3: pathwise", "funnel_3", "pathwise", TB, "bound"),
+    ("Funnel, s = 3: forward-looking", "funnel_3", "subtrajectory_balance", TB, "error"),
+    ("Funnel, s = 3: local search", "funnel_3", TB + "_widened", TB + "_local_search", "error"),
+    ("(Not in the paper) 25 Gaussians", "gmm25", TB + "_replay", TB, "gap"),
+    ("(Not in the paper) Many wells: replay", "many_well", TB + "_replay", TB, "gap"),
+    ("(Not in the paper) Many wells: local", "many_well", TB + "_local_search", TB, "wells"),
+]
+
+
+@pytest.mark.parametrize(("start", "density", "arm", "than", "measure"), LOWER)
+def test_which_method_is_lower(start: str, density: str, arm: str, than: str, measure: str) -> None:
+    """Each statement agrees and disagrees."""
+    low, high = {measure: 0.1}, {measure: 0.3}
+    assert told(table({(arm, density): low, (than, density): high}), start)[0] is True
+    assert told(table({(arm, density): high, (than, density): low}), start)[0] is False
+
+
+def test_what_cannot_be_told_is_undecided() -> None:
+    """Equals, and where one run is missing."""
+    start, arm = LOWER[0][0], (LOWER[0][2], "gmm25")
+    assert told(table({arm: {}, (TB, "gmm25"): {}}), start)[0] is None
+    assert told(table({arm: {}}), start) == (None, f"not measured: no finished run of {TB}, gmm25")
+
+
+def test_a_replica_that_failed_is_worst() -> None:
+    """Its error is infinite, whatever it recorded: all replicas of the lower arm failed, so the claim is a no."""
+    of = table({(TB + "_widened", "gmm25"): {"error": 0.1}, (TB, "gmm25"): {"error": 0.3}}, {(TB + "_widened", "gmm25"): R})
+    agrees, measured = told(of, "25 Gaussians: wider steps lower the reweighted")
+    assert agrees is False
+    assert measured.startswith("median reweighted |log Z error| at the end: trajectory_balance_widened inf, 5 of 5 failed, ")
+
+
+@pytest.mark.parametrize(("bound", "agrees"), [(1.8, True), (1.97, None), (2.5, False), (0.4, False)])
+def test_about_equal_is_a_factor_of_two(bound: float, agrees: bool | None) -> None:
+    """Against 1 to 1.04: all pairs of replicas, the medians, neither; either may be the larger one."""
+    of = table({("log_variance_widened", "gmm25"): {"bound": bound}, (TB + "_widened", "gmm25"): {"bound": 1.0}})
+    assert told(of, "25 Gaussians: with wider steps |log Z - ELBO|")[0] is agrees
+
+
+@pytest.mark.parametrize(("error", "agrees"), [(0.01, True), (0.0196, None), (0.03, False)])
+def test_every_well_has_its_mass(error: float, agrees: bool | None) -> None:
+    """All replicas, some, none within 0.02."""
+    assert told(table({(TB + "_local_search", "many_well"): {"wells": error}}), "(An aim of ours)")[0] is agrees
+
+
+def test_names_of_arms() -> None:
+    """Every pair of an objective and an exploration comes apart again; another name is an objective of its own."""
+    assert [parts(arm) for arm in ARMS] == [(name, how) for how in EXPLORATIONS for name in OBJECTIVES]
+    assert parts("whole_machinery") == ("whole_machinery", None)
+    assert parts("whole_machinery_replay") == ("whole_machinery_replay", None)
+    assert {(arm, density) for arm, density in BY_SETTING if arm not in ARMS} == set()
+
+
+SOME: dict[tuple[str, str], Numbers] = {
+    (TB, "gmm25"): {"error": 0.5},
+    ("pathwise", "gmm25"): {"score_calls": 25.0},
+    (TB + "_local_search", "gmm25"): {"score_calls": 3.0},
+    (TB, "funnel_3"): {},
+    (TB, "funnel_1"): {},
+    (TB, "log_gaussian_cox"): {},
+    ("whole_machinery", "gmm25"): {},
+}
+
+
+def test_numbers_beside_published_ones() -> None:
+    """Medians of replicas, the floor, calls, and the same method's numbers; what a density does not have is empty."""
+    written = tables(table(SOME, {(TB, "funnel_1"): 1}), {})
+    rows = {(row["arm"], row["density"]): row for row in csv.DictReader(io.StringIO(written["benchmark.csv"]))}
+    tb = rows[TB, "gmm25"]
+    numbers = ("reweighted_error_median", "bound_error_median", "w2_median", "w2_floor_median", "bound_gap_median")
+    assert [tb[name] for name in numbers] == ["0.51", "2.04", "4.08", "0.5", "8.16"]
+    assert (tb["reweighted_error_low"], tb["reweighted_error_high"], tb["replicas"]) == ("0.5", "0.52", "5")
+    assert [tb[f"published_{name}"] for name in ("bound", "reweighted", "w2")] == ["1.176", "1.071", "4.83"]
+    assert (tb["reward_calls"], tb["score_calls"], rows["pathwise", "gmm25"]["score_calls"]) == ("200", "0", "2500")
+    failed = rows[TB, "funnel_1"]
+    assert (failed["non_finite"], failed["bound_gap_median"], failed["bound_gap_high"]) == ("1", "8.16", "inf")
+    assert (failed["bound_error_high"], failed["published_bound"]) == ("inf", "")
+    cox = rows[TB, "log_gaussian_cox"]
+    assert (cox["elbo_median"], cox["log_Z_median"]) == ("0.96", "1.98")
+    assert (cox["bound_error_median"], cox["bound_gap_median"]) == ("", "")
+    assert rows["whole_machinery", "gmm25"]["published_method"] == ""
+    without_arm = [row.method for row in PUBLISHED if row.arm is None]
+    assert written["benchmark.csv"].count("\n") == 1 + len(SOME) + len(without_arm)
+    assert r"TB & $2.04$ & $0.510$ & $8.16$ & $1.18$ & $1.07$" in written["benchmark.tex"]
+    assert r"\textit{Other arms}} \\" in written["benchmark.tex"]
+
+
+def test_a_panel_for_each_density_and_exploration() -> None:
+    """In the order of the text, an arm that was added in a column of its own, on-policy TB behind the others."""
+    page = figure(table(SOME), {})
+    titles = [axes.get_title() for axes in page.axes[:3]]
+    assert titles == ["On-policy", "Local search", "Other arms"]
+    rows = [axes.get_ylabel().splitlines() for axes in page.axes[::3]]
+    densities = ["25 Gaussians", "Funnel, $s = 3$", "Funnel, $s = 1$", "Cox process"]
+    assert rows == [[name, "EUBO - ELBO (nats)" if name != "Cox process" else "ELBO (nats)"] for name in densities]
+    lines = [[line.get_label() for line in axes.lines] for axes in page.axes[:3]]
+    assert lines == [[TB, "pathwise"], ["_reference", TB + "_local_search"], ["_reference", "whole_machinery"]]
+    np.testing.assert_allclose(page.axes[0].lines[0].get_ydata(), [8.16, 8.16])
+    assert page.axes[0].get_yscale() == "log"
+    assert page.axes[9].get_yscale() == "linear"
+
+
+def test_score_calls_as_the_axis() -> None:
+    """Only arms that ask for scores have it; where none does, that is said."""
+    found = settings(table(SOME), "score_calls")
+    assert list(found) == [("pathwise", "gmm25"), (TB + "_local_search", "gmm25")]
+    np.testing.assert_allclose(found["pathwise", "gmm25"].elbo.x, [0, 2500])
+    page = figure(table(SOME), {}, x="score_calls")
+    assert page.axes[0].get_xscale() == "log"
+    assert [line.get_label() for axes in page.axes for line in axes.lines] == ["pathwise", TB + "_local_search"]
+    with pytest.raises(TableError, match="x=score_calls: no finished run asks for gradients of log R"):
+        figure(table({(TB, "gmm25"): {}}), {}, x="score_calls")
