@@ -35,6 +35,7 @@ TARGET_OF = {
     "arm/proposition_1=tiny_dag": "tiny_dag",
     **{f"sampler={name}": "gaussian" for name in samplers("continuous")},
     **{f"metric={name}": "gaussian" for name in ("target_bounds", "distances", "density_samples", "gradients_along_noise")},
+    "metric=closed_form": "gaussian",
     **dict.fromkeys(
         ("estimator", "exploration=widened_steps", "exploration=local_search", "report=densities", "reference"), "gaussian"
     ),
@@ -48,7 +49,16 @@ SIZES = {
     "flow": ["sampler.n_couplings=2", "sampler.hidden=[8]"],
     "whole_machinery_funnel": ["sampler.n_layers=2", "sampler.hidden=[8]"],
 }
-UNSIZED = {"tabular", "tabular_random", "tiny_exact", "mean_field", "full_rank", "gaussian_mixture_family", "linear_chain"}
+UNSIZED = {
+    "tabular",
+    "tabular_random",
+    "tiny_exact",
+    "mean_field",
+    "full_rank",
+    "gaussian_mixture_family",
+    "linear_chain",
+    "closed_form",
+}
 # Group -> how a choice is made on the command line, and what else it takes to run.
 TOP = (
     *("target", "sampler", "exploration", "objective", "optimizer", "evaluation", "logger"),
@@ -79,6 +89,7 @@ NEEDED = {
     "exploration": ["objective=trajectory_balance"],  # the default one needs a density, which not all have
     "graph_prior": ["target.data.n_nodes=4"],  # erdos_renyi expects as many edges as nodes, which 3 nodes do not have room for
     "bde": ["target.score.levels=3"],
+    "closed_form": ["sampler=linear_chain"],
     "pgmpy_network": ["score@target.score=bde"],
 }
 # What the program adds to a constructor's arguments: no key of a YAML.

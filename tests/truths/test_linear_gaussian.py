@@ -10,8 +10,11 @@ from linear_chains import gaussian_kl, hermite
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
+from gfn_vi.core.errors import ConfigError
 from gfn_vi.core.types import Role
+from gfn_vi.evaluation.exact.closed_form_metrics import ClosedFormMetrics
 from gfn_vi.evaluation.exact.linear_gaussian import joints_of
+from gfn_vi.evaluation.exact.metrics import ExactMetrics
 from gfn_vi.evaluation.exact.quadrature import Quadrature
 from gfn_vi.evaluation.gradients.closed_form import ClosedFormGradients, closed_form_of
 from gfn_vi.evaluation.gradients.expected_gradients import ExactGradients
@@ -187,3 +190,45 @@ def test_at_the_optimum_only_the_gradient_along_the_noise_varies() -> None:
         assert bool((found[f"gradients/variance/forward/{name}/b/8"] < 1e-24).all()), name
     assert bool((found["gradients/variance/forward/pathwise/b/8"] > 1.0).all())
     assert bool((found["gradients/reference_norm/forward/score/b/8"] < 1e-12).all())
+
+
+# -- as metrics ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_steps", SIZES)
+def test_metrics_in_closed_form_are_those_of_quadrature(n_steps: int) -> None:
+    chain = chain_of(LINE, n_steps)
+    sums = ExactMetrics()(Measurement(chain, LINE, generators(0, R), True, None, Quadrature(None, None, None)))
+    found = ClosedFormMetrics()(Measurement(chain, LINE, generators(0, R), False, None))
+    assert set(found) == set(ClosedFormMetrics().records(LINE, False, False))
+    for name, value in found.items():
+        torch.testing.assert_close(value, sums[name.removeprefix("exact_")], **CLOSE)
+
+
+@pytest.mark.parametrize("n_steps", [1, 3])
+def test_metrics_in_closed_form_are_those_of_torchs_gaussians(n_steps: int) -> None:
+    """In a plane, where dimensions of the target are correlated: the chain written as matrices, step by step."""
+    chain = chain_of(PLANE, n_steps)
+    found = ClosedFormMetrics()(Measurement(chain, PLANE, generators(0, R), False, None))
+    pi = MultivariateNormal(PLANE.mean.double(), PLANE.covariance.double())
+    own = chain._forward_steps()
+    for r in range(R):
+        mean, covariance = torch.zeros(2, dtype=torch.float64), torch.zeros(2, 2, dtype=torch.float64)
+        for k in range(n_steps):
+            slope = own.slope[r, k].diag()
+            mean, covariance = slope @ mean + own.shift[r, k], slope @ covariance @ slope + own.std[r, k].square().diag()
+        learned = MultivariateNormal(mean, covariance)
+        torch.testing.assert_close(found["kl_forward"][r], torch.distributions.kl_divergence(pi, learned), **CLOSE)
+        torch.testing.assert_close(found["kl_reverse"][r], torch.distributions.kl_divergence(learned, pi), **CLOSE)
+    torch.testing.assert_close(found["exact_bound_gap"], found["exact_eubo"] - found["exact_elbo"], **CLOSE)
+    assert bool((found["exact_elbo"] < PLANE.log_Z - found["kl_reverse"] + 1e-12).all()), "the joint divergence is the larger one"
+    assert bool((found["exact_eubo"] > PLANE.log_Z + found["kl_forward"] - 1e-12).all())
+
+
+def test_metrics_in_closed_form_refuse_other_steps() -> None:
+    sampler = make("diffusion", "n_steps=3", "hidden=[4]", target=PLANE)
+    with pytest.raises(ConfigError, match=r"sampler=DiffusionSampler: has no closed form: use sampler=linear_chain"):
+        ClosedFormMetrics()(Measurement(sampler, PLANE, generators(0, R), False, None))
+    wide = make("linear_chain", "n_steps=600", target=PLANE)
+    with pytest.raises(ConfigError, match=r"sampler.n_steps=600: expected at most 512"):
+        ClosedFormMetrics()(Measurement(wide, PLANE, generators(0, R), False, None))
