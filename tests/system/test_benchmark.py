@@ -102,7 +102,7 @@ def test_help_says_the_keys_and_loads_no_torch() -> None:
             "case=2x8: expected all, dag, density, exact, exact_gradients, gradient_statistics, collect, <dims>x<side>x<batch>",
         ),
         (["case=dag5x64"], "case=dag5x64: expected all, dag, density, exact"),
-        (["case=dag5x64-gnn"], "or dag<nodes>x<batch>-mlp|transformer"),
+        (["case=dag5x64-gnn"], "dag<nodes>x<batch>-mlp|transformer or gmm25|many_well"),
         (["case=dag1x64-mlp"], "case=dag1x64-mlp: expected at least 2 nodes and batch 1"),
         (["case=gmm25-0x300-tb"], "case=gmm25-0x300-tb: expected at least 1 step and batch 1"),
         (["case=gmm25-100x300-db"], "gmm25|many_well-<steps>x<batch>-tb|pathwise|sticking_the_landing"),
