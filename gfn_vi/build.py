@@ -138,6 +138,8 @@ def build_references(config: DictConfig, target: Target, keep: Keep | None) -> R
     require(is_density(target), KEY, type(method).__name__, found)
     if getattr(target, "has_exact_samples", False):
         return None
+    blind = f"follows the gradient of log R, and this target has none; use reference@{KEY}=null"
+    require(getattr(target, "has_score", True), KEY, type(method).__name__, blind)
     return References(method, cast("DensityTarget", target), config.evaluation.n_samples, keep or keep_nothing)
 
 

@@ -115,9 +115,10 @@ def check_tilts(config: DictConfig, sampler: Any, exploration: Exploration) -> N
     """Refuse an exploration that changes steps in a way that the sampler does not know, or asks for a gradient it has not."""
     asked: frozenset[str] = getattr(exploration, "tilts", frozenset())
     name = config.exploration._target_.rsplit(".", 1)[-1]
-    if getattr(exploration, "needs_score", False) and sampler.tilts != "gaussian":
-        found = f"follows the gradient of log R, and {type(sampler).__name__} has states and actions"
-        raise ConfigError("exploration", name, f"{found}; use exploration=backward_rollout")
+    if getattr(exploration, "needs_score", False) and (sampler.tilts != "gaussian" or not sampler.has_score):
+        found = "this target has none" if sampler.tilts == "gaussian" else f"{type(sampler).__name__} has states and actions"
+        advice = f"follows the gradient of log R, and {found}; use exploration=backward_rollout"
+        raise ConfigError("exploration", name, advice)
     if getattr(exploration, "replays_trajectories", False) and getattr(sampler, "has_changing_steps", False):
         found = "replays trajectories as they were, and with sampler.training_grid=random each batch has other times"
         raise ConfigError("exploration", name, f"{found}; use exploration=backward_rollout, or sampler.training_grid=uniform")
@@ -170,8 +171,9 @@ def check_offers(key: str, needs: frozenset[Need], sampler: Any, instead: str) -
         other = "objective=detailed_balance" if key == "objective" else instead
         raise ConfigError(key, "a choice", f"needs a target in which every state can stop; use {other} here")
     if Need.PATHWISE in lacking:
-        found = f"{type(sampler).__name__} has no differentiable path of noise; use estimator@objective.estimator=score"
-        raise ConfigError("objective.estimator" if key == "objective" else key, "pathwise", found)
+        found = f"{type(sampler).__name__} has no differentiable path from noise to log R here"
+        where = "objective.estimator" if key == "objective" else key
+        raise ConfigError(where, "pathwise", f"{found}; use estimator@objective.estimator=score")
     for need in lacking:
         raise ConfigError(key, "a choice", f"needs {need.value}, which {type(sampler).__name__} does not offer; use {instead}")
 

@@ -130,7 +130,7 @@ class GraphTarget(DiscreteTarget, Protocol):
 
 
 class DensityTarget(Target, Protocol):
-    """A density on R^d: log_reward maps [..., d] to [...] and is differentiable."""
+    """A density on R^d: log_reward maps [..., d] to [...]. It is differentiable and has a score unless has_score is False."""
 
     dim: int
 

@@ -12,12 +12,14 @@ import torch
 from building import make_trainer
 from torch.utils._python_dispatch import TorchDispatchMode
 
-WAITS = {"_local_scalar_dense", "equal", "masked_select", "nonzero", "unique_dim", "_unique2"}
+WAITS = {"_local_scalar_dense", "equal", "is_nonzero", "masked_select", "nonzero", "unique_dim", "_unique2"}
 SMALL = ("target=gmm25", "sampler=diffusion", "sampler.n_steps=4", "sampler.hidden=[8]", "trainer.batch_size=16")
 KL = ("objective=reverse_kl", "baseline@objective.baseline=none")
 UPDATES = {
     "trajectory_balance": ("exploration=widened_steps", "sampler.langevin=scalar"),
-    "subtrajectory_balance": ("objective=subtrajectory_balance", "sampler.forward_looking=true"),
+    "log_variance": ("objective=log_variance", "exploration=widened_steps"),
+    "subtrajectory_balance": ("objective=subtrajectory_balance", "sampler.forward_looking=true", "sampler.langevin=scalar"),
+    "pathwise": (*KL, "estimator@objective.estimator=pathwise", "sampler.learn_noise=true"),
     "sticking_the_landing": (*KL, "estimator@objective.estimator=sticking_the_landing", "sampler.backward=learned"),
     "backward_rollout": ("exploration=backward_rollout", "exploration.priority=rank"),
     "local_search": (
@@ -36,7 +38,8 @@ class Waiting(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.overloadpacket.__name__
-        if name in WAITS or (name in ("index", "index_put", "index_put_") and self.has_mask(args[1])):
+        moved = name == "_to_copy" and (kwargs or {}).get("device") is not None
+        if moved or name in WAITS or (name in ("index", "index_put", "index_put_") and self.has_mask(args[1])):
             self.found.append(name)
         return func(*args, **(kwargs or {}))
 

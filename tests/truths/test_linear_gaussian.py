@@ -12,7 +12,7 @@ from torch.distributions import MultivariateNormal
 
 from gfn_vi.core.errors import ConfigError
 from gfn_vi.core.types import Role
-from gfn_vi.evaluation.exact.closed_form_metrics import ClosedFormMetrics
+from gfn_vi.evaluation.densities.closed_form import ClosedFormMetrics
 from gfn_vi.evaluation.exact.linear_gaussian import joints_of
 from gfn_vi.evaluation.exact.metrics import ExactMetrics
 from gfn_vi.evaluation.exact.quadrature import Quadrature

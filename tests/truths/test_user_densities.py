@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from building import make_trainer
 from known_densities import assert_equal_to, points
 
 from gfn_vi.core import user_files
@@ -40,6 +41,7 @@ def infinite(x): return 1 / torch.zeros_like(x[:, 0])
 def outside(x): return torch.full_like(x[:, 0], -torch.inf) + 0 * x[:, 0]
 def complex_(x): return -torch.view_as_complex(x).abs() + 0j
 def detached(x): return -x.detach().square().sum(1)
+def by_numpy(x): return -torch.from_numpy(x.numpy() ** 2).sum(1)
 def constant(x): return torch.zeros(len(x), dtype=x.dtype).requires_grad_(True) + 0
 def partly(x): return -x.detach().square().sum(1) - 1e-3 * x.sum(1)
 def single(x): return -(x.float() @ ONE)[:, 0] ** 2
@@ -61,13 +63,12 @@ REFUSED = {
     "infinite": "is NaN or infinite at 16 of 16 points",
     "outside": "is -inf at 16 of 16 points",
     "complex_": "returned complex numbers",
-    "detached": "has no gradient: expected operations of torch",
     "constant": "does not depend on the batch",
     "partly": "has a gradient by autograd that finite differences contradict",
     "single": r"returned torch.float32 for a batch in torch.float64",
     "of_the_batch": "gives a row another value alone than in a batch",
     "cusp": "has a gradient that is NaN or infinite",
-    "of_seven": r"raises on a batch \[16, 2\] \(target.dim=2\): RuntimeError: .*my_functions.py, line 1[0-9]",
+    "of_seven": r"raises on a batch \[16, 2\] \(target.dim=2\): RuntimeError: .*my_functions.py, line [0-9]+$",
     "NOT_CALLABLE": "there is no function NOT_CALLABLE in my_functions",
     "absent": "there is no function absent in my_functions",
 }
@@ -95,6 +96,35 @@ def test_functions_that_are_doubted_and_functions_that_are_not() -> None:
         assert said in remark
     for name in ("heavy", "kinked", "in_a_disc"):
         assert UserDensity(f"my_functions.{name}", 2, None, None).remarks == []
+
+
+BLIND = ("target=user_density", "target.dim=2", "sampler=diffusion", "sampler.n_steps=3", "sampler.hidden=[4]")
+NEEDS_SCORE = {
+    "sampler.langevin=scalar": ("sampler.langevin=scalar",),
+    "objective.estimator=pathwise": (
+        *("objective=reverse_kl", "baseline@objective.baseline=none", "estimator@objective.estimator=pathwise"),
+    ),
+    "exploration=LocalSearch": ("exploration=local_search",),
+    "evaluation.references=Nuts": ("reference@evaluation.references=nuts",),
+}
+
+
+@pytest.mark.usefixtures("my_functions")
+@pytest.mark.parametrize("name", ["detached", "by_numpy"])
+def test_functions_without_a_gradient_are_sampled_from_where_none_is_needed(name: str) -> None:
+    """They are asked for values alone, the run says so, and every choice that needs the gradient is refused by its key."""
+    function = f"target.function=my_functions.{name}"
+    target = UserDensity(f"my_functions.{name}", 2, None, None)
+    assert target.remarks == [
+        f"{function} has no gradient, as operations of torch on the batch would give it: choices that need one are refused"
+    ]
+    trainer = make_trainer(*BLIND, function)
+    trainer.update()
+    trainer.measure()
+    assert int(trainer.parts.sampler.score_calls.sum()) == 0
+    for said, choices in NEEDS_SCORE.items():
+        with pytest.raises(ConfigError, match=f"^{said}: "):
+            make_trainer(*BLIND, function, *choices)
 
 
 def test_names_that_are_no_functions() -> None:

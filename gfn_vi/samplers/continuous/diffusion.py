@@ -70,6 +70,8 @@ class DiffusionSampler(ContinuousSampler):
         """Keys are explained in configs/sampler/diffusion.yaml; rng draws the weights."""
         super().__init__(target, len(rng), n_steps, flow, log_Z)
         require(langevin in LANGEVINS, "sampler.langevin", langevin, f"expected one of {', '.join(LANGEVINS)}")
+        blind = langevin != "none" and not self.has_score
+        require(not blind, "sampler.langevin", langevin, "follows the gradient of log R, and this target has none; use none")
         require(backward in BACKWARDS, "sampler.backward", backward, f"expected one of {', '.join(BACKWARDS)}")
         clips = score_clip is None or score_clip > 0
         require(clips, "sampler.score_clip", score_clip, "expected a positive number, or null for none")

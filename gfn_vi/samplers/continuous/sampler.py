@@ -42,7 +42,8 @@ class ContinuousSampler(BaseSampler):
     """P_F and P_B as chains of kernels, log F, and log Z [R].
 
     uses_score: whether forward kernels look at the gradient of log R; noise_width: random numbers per step;
-    has_noise_path: whether a state is a differentiable function of its noise. score_calls [R] counts gradients of log R.
+    has_noise_path: whether a state is a differentiable function of its noise; has_score: whether log R is one of the state.
+    score_calls [R] counts gradients of log R.
     """
 
     target: DensityTarget
@@ -85,7 +86,12 @@ class ContinuousSampler(BaseSampler):
     def offers(self) -> frozenset[Need]:
         """Return score norms, gradients along the noise, and flows where log F is learned or no state but x has one."""
         flows = {Need.FLOW} if self.has_flow or self.n_steps == 1 else set()
-        return super().offers | flows | (PATHS if self.has_noise_path else frozenset())
+        return super().offers | flows | (PATHS if self.has_noise_path and self.has_score else frozenset())
+
+    @property
+    def has_score(self) -> bool:
+        """Return whether log R has a gradient, which a user's function may lack."""
+        return getattr(self.target, "has_score", True)
 
     # -- rollouts -----------------------------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ class BaseDensity(ABC):
     n_modes, mode_index, mode_mass [n_modes] float64: regions that samples are counted in, and their shares of the mass; None
     where they are not known or too many to count.
     coordinate_names: one for each coordinate, None where they have none; about_coordinates: what their numbers mean, in words.
-    has_exact_samples: whether `sample` may be called.
+    has_exact_samples: whether `sample` may be called. has_score: whether log R can be differentiated.
     transport_clip: of a target without variance, whose Wasserstein distances of order 2 do not exist, the longest way that counts
     in a distance of order 1; None where they exist.
     """
@@ -35,6 +35,7 @@ class BaseDensity(ABC):
     coordinate_names: tuple[str, ...] | None = None
     about_coordinates: str | None = None
     has_exact_samples: bool = False
+    has_score: bool = True
     transport_clip: float | None = None
     device: torch.device = torch.device("cpu")
 

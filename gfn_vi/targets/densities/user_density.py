@@ -1,4 +1,4 @@
-"""A log-density of the user's own module, given by name; its score comes from autograd.
+"""A log-density of the user's own module, given by name; its score comes from autograd, where there is one.
 
 It is tried on a few points when the target is built: what a sampler could not work with is refused then, by name.
 """
@@ -25,6 +25,7 @@ FAR = 1000.0
 # Central differences in float64 with this step, in units of a coordinate, are good to about 1e-9 of a smooth function.
 STEP = 1e-5
 LARGEST_DIFFERENCE = 1e-3
+NO_SCORE = "has no gradient, as operations of torch on the batch would give it: choices that need one are refused"
 
 
 def banana(states: Tensor) -> Tensor:
@@ -33,7 +34,7 @@ def banana(states: Tensor) -> Tensor:
 
 
 class UserDensity(BaseDensity):
-    """R = exp(function(x)), where the function maps a batch [n, d] in float64 to [n] in float64, by operations of torch."""
+    """R = exp(function(x)), where the function maps a batch [n, d] in float64 to [n] in float64; differentiable for a score."""
 
     def __init__(self, function: str, dim: int, log_Z: float | None, digest: str | None) -> None:
         """function: my_module.my_log_density; log_Z: where you know it, else null.
@@ -49,14 +50,14 @@ class UserDensity(BaseDensity):
         generator = torch.Generator().manual_seed(0)
         points = torch.randn(N_POINTS, dim, dtype=torch.float64, generator=generator)
         values = self._check_values(points)
-        self._check_gradient(points)
+        self.has_score = self._check_gradient(points)
         direction = torch.randn(N_POINTS, dim, dtype=torch.float64, generator=generator)
         far = self.log_density(FAR * direction / direction.norm(dim=1, keepdim=True))
-        self._remarks = self._doubts(values, far.detach())
+        self._remarks = [*([] if self.has_score else [f"{KEY}={function} {NO_SCORE}"]), *self._doubts(values, far.detach())]
 
     @property
     def remarks(self) -> list[str]:
-        """Return whether the function looks like an energy, or like a density without a logarithm."""
+        """Return whether it has no gradient, and whether it looks like an energy, or like a density without a logarithm."""
         return self._remarks
 
     def log_density(self, states: Tensor) -> Tensor:
@@ -99,12 +100,15 @@ class UserDensity(BaseDensity):
             self._refuse("gives a row another value alone than in a batch: expected each row's log-density by itself")
         return values.detach()
 
-    def _check_gradient(self, points: Tensor) -> None:
-        """Compare autograd with central differences along a random direction. Raises ConfigError where there is no gradient."""
+    def _check_gradient(self, points: Tensor) -> bool:
+        """Return whether there is a gradient. Raises ConfigError where central differences along a direction contradict it."""
         inputs = points.clone().requires_grad_(True)
-        values = self.function(inputs)
+        try:
+            values = self.function(inputs)
+        except RuntimeError:  # of .numpy(), which torch refuses on what it is to differentiate; without, the function has run
+            return False
         if not values.requires_grad:
-            self._refuse("has no gradient: expected operations of torch on the batch, without .detach(), .numpy() or no_grad")
+            return False
         gradient = torch.autograd.grad(values[values.isfinite()].sum(), inputs, allow_unused=True)[0]
         if gradient is None:
             self._refuse("does not depend on the batch: expected a log-density of its rows")
@@ -120,6 +124,7 @@ class UserDensity(BaseDensity):
         wrong = (along - slope).abs() > LARGEST_DIFFERENCE * (1 + slope.abs())
         if 2 * int((wrong & used).sum()) > int(used.sum()):
             self._refuse("has a gradient by autograd that finite differences contradict: does a part of it leave torch?")
+        return True
 
     def _doubts(self, near: Tensor, far: Tensor) -> list[str]:
         """Return what is suspicious in the values around the origin [n] and far from it [n], a sentence each."""

@@ -7,14 +7,8 @@ from torch import Tensor
 
 from gfn_vi.core.errors import ConfigError
 from gfn_vi.evaluation.base import BaseMetric
-from gfn_vi.evaluation.exact.linear_gaussian import (
-    LARGEST_JOINT,
-    GaussianTarget,
-    Joint,
-    LinearGaussianExpectations,
-    LinearSampler,
-    joints_of,
-)
+from gfn_vi.evaluation.exact.linear_gaussian import LARGEST_JOINT, GaussianTarget, Joint, LinearSampler
+from gfn_vi.evaluation.gradients.closed_form import closed_form_of
 from gfn_vi.evaluation.measurement import Measurement
 
 NAMES = ("exact_elbo", "exact_eubo", "exact_bound_gap", "kl_forward", "kl_reverse")
@@ -35,18 +29,19 @@ class ClosedFormMetrics(BaseMetric):
     def __call__(self, moment: Measurement) -> dict[str, Tensor]:
         """Return the metrics by name, each [R] float64. Raises ConfigError for a sampler of other steps or too many of them."""
         sampler, target = moment.sampler, moment.target
-        if not isinstance(sampler, LinearSampler):
-            advice = "has no closed form: use sampler=linear_chain, or an evaluation without ClosedFormMetrics"
-            raise ConfigError("sampler", type(sampler).__name__, advice)
-        if sampler.n_steps * sampler.dim > LARGEST_JOINT:
-            advice = f"expected at most {LARGEST_JOINT // sampler.dim}: matrices of all steps and dimensions are too large"
-            raise ConfigError("sampler.n_steps", sampler.n_steps, f"{advice}; or an evaluation without ClosedFormMetrics")
-        copy = sampler.repeated(1).double()
-        forward, backward = joints_of(copy, target)
-        expected = LinearGaussianExpectations(forward, backward, copy.log_Z, target.log_Z, "P_F")
-        elbo, eubo = expected.elbo(), expected.eubo()
-        learned, whitening = terminating(forward, sampler.dim), target.whitening.to(forward.weight)
-        of_target = Joint(whitening.expand_as(learned.weight), (whitening @ target.mean.to(whitening)).expand_as(learned.shift))
+        closed = closed_form_of(sampler, target)
+        if closed is None:
+            without = "or an evaluation without ClosedFormMetrics"
+            if not isinstance(sampler, LinearSampler):
+                found = f"has no closed form: use sampler=linear_chain, {without}"
+                raise ConfigError("sampler", type(sampler).__name__, found)
+            most = f"expected at most {LARGEST_JOINT // sampler.dim}: matrices of all steps and dimensions are too large"
+            raise ConfigError("sampler.n_steps", sampler.n_steps, f"{most}; {without}")
+        bounds, learned = closed.under("P_F"), terminating(closed.forward, sampler.dim)
+        whitening = target.whitening.to(learned.weight)
+        centered = whitening @ target.mean.to(whitening)
+        of_target = Joint(whitening.expand_as(learned.weight), centered.expand_as(learned.shift))
+        elbo, eubo = bounds.elbo(), bounds.eubo()
         return {
             "exact_elbo": elbo,
             "exact_eubo": eubo,
