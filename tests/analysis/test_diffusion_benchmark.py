@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from gfn_vi.experiments.diffusion_benchmark import claims as benchmark
+from gfn_vi.experiments.diffusion_benchmark import many_well_column
 from gfn_vi.experiments.diffusion_benchmark.figure import figure, tables
 from gfn_vi.experiments.diffusion_benchmark.published import BY_SETTING, PUBLISHED
 from gfn_vi.experiments.diffusion_benchmark.settings import ARMS, EXPLORATIONS, OBJECTIVES, parts, settings
@@ -183,3 +184,20 @@ def test_score_calls_as_the_axis() -> None:
     assert [line.get_label() for axes in page.axes for line in axes.lines] == ["pathwise", TB + "_local_search"]
     with pytest.raises(TableError, match="x=score_calls: no finished run asks for gradients of log R"):
         figure(table({(TB, "gmm25"): {}}), {}, x="score_calls")
+
+
+# -- the disputed column of many_well ------------------------------------------------------------------------------------
+
+
+def test_the_bound_of_a_well_is_exact_where_steps_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bridge to N(m, 1) is a walk with drift m: nothing is lost, and something is by a sampler of half of it."""
+    monkeypatch.setattr(many_well_column, "log_well", lambda x: -0.5 * (x - 0.7) ** 2)
+    monkeypatch.setattr(many_well_column, "END", 9.0)
+    assert abs(many_well_column.bound_error(3, right_only=False)) < 1e-9
+    assert many_well_column.bound_error(3, right_only=True) > 0.01
+
+
+def test_w2_knows_a_lost_well() -> None:
+    distances = [many_well_column.w2(n_left, 0) for n_left in (None, 0, 5)]
+    assert distances == sorted(distances)
+    assert distances[1] == pytest.approx(6.15, abs=0.1), "what is published for a sampler of the right wells"
