@@ -1,4 +1,4 @@
-"""Molecules of at most N blocks, built block by block, and their reward (Jin et al. 2018; Bengio et al. 2021; arXiv 2210.00580, 4.2).
+"""Molecules of at most N blocks, built block by block, and their reward (Bengio et al. 2021; arXiv 2210.00580, section 4.2).
 
 A state is an integer tensor [N, 2 + 2 S] in canonical form: equal molecules are equal tensors. A row is a block; its columns are
 
@@ -7,10 +7,10 @@ A state is an integer tensor [N, 2 + 2 S] in canonical form: equal molecules are
     2 .. S+1     links: 0 where slot s is free or absent, else 1 + (j S + t) where it is bonded to slot t of row j
     S+2 .. 2S+1  hash of the molecule as seen through slot s: equal for stems that a symmetry exchanges
 
-Action (i S + s) B + b attaches block b to stem (i, s); to nothing, action b is the first block; the last action stops. Several such
-pairs can lead to one child: the first of them is legal (moves.py). Backward action i removes the block in row i; of rows with the same
-parent the first is legal, so that P_B is uniform over distinct parents. A molecule with fewer than `min_blocks` blocks cannot stop, and
-one with N blocks or without a free stem must.
+Action (i S + s) B + b attaches block b to stem (i, s); to nothing, action b is the first block; the last action stops. Several
+such pairs can lead to one child: the first of them is legal (moves.py). Backward action i removes the block in row i; of rows with
+the same parent the first is legal, so that P_B is uniform over distinct parents. A molecule with fewer than `min_blocks` blocks
+cannot stop, and one with N blocks or without a free stem must.
 
     log R(x) = beta log(clamp(value(x), floor, ceiling) / scale)          value, floor, ceiling, scale: of the proxy
 """
@@ -50,20 +50,20 @@ class Molecules(BaseTarget):
         min_blocks, max_blocks: fewest and most blocks of a finished molecule. beta: exponent of the reward.
         max_enumerated_states: exact metrics are available while there are no more states.
         """
-        require(max_blocks >= 1, "target.max_blocks", max_blocks, "expected a whole number >= 1")
+        require(max_blocks >= 2, "target.max_blocks", max_blocks, "expected a whole number >= 2: molecules are put together")
         limit = f"expected 1 to target.max_blocks={max_blocks}"
         require(1 <= min_blocks <= max_blocks, "target.min_blocks", min_blocks, limit)
         require(beta >= 0, "target.beta", beta, "expected a number >= 0")
         self.blocks = read_block_set(blocks, digest)
         branching = self.blocks.n_slots >= 2 or min_blocks <= 2
-        require(branching, "target.min_blocks", min_blocks, "expected 1 or 2: blocks with one attachment each make no larger molecule")
+        require(branching, "target.min_blocks", min_blocks, "expected 1 or 2: blocks with one attachment make no more")
         self.min_blocks, self.max_blocks, self.proxy, self.beta = min_blocks, max_blocks, proxy, beta
         self.max_enumerated_states = max_enumerated_states
         self.n_slots, self.n_kinds, self.n_block_choices = self.blocks.n_slots, self.blocks.n_kinds, self.blocks.n_blocks
         self.n_slot_classes = self.blocks.n_classes
         self.slot_class = self.blocks.slot_class
         rows, slots = max_blocks, self.n_slots
-        self.n_actions, self.n_backward_actions = max(rows - 1, 1) * slots * self.n_block_choices + 1, rows
+        self.n_actions, self.n_backward_actions = (rows - 1) * slots * self.n_block_choices + 1, rows
         self.horizon = rows + 1
         self.state_shape = (rows, 2 + 2 * slots)
         n_links = rows * slots + 1
@@ -74,6 +74,7 @@ class Molecules(BaseTarget):
                 rows * (self.n_kinds + 1) + torch.arange(rows * slots) * n_links,
             ]
         )
+        self._slots_of_blocks = self.blocks.n_slots_of[self.blocks.kind]
         self._moves = Moves(self.blocks, rows)
         self._assembly = Assembly(self.blocks)
 
@@ -153,7 +154,7 @@ class Molecules(BaseTarget):
         return torch.where(is_first, single, first_stem * self.n_block_choices + first_block).view(backward_actions.shape)
 
     def _grown(self, states: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the children [..., N, 2 + 2 S] and the row [...] of the new block in them; where the action stops, the state and 0."""
+        """Return the children [..., N, 2 + 2 S] and the new block's row [...] in them; where the action stops, the state and 0."""
         flat, action = self._flat(states), actions.reshape(-1)
         stops = action == self.n_actions - 1
         action = action.masked_fill(stops, 0)
@@ -175,14 +176,14 @@ class Molecules(BaseTarget):
         parents, new_row, new_slot = self._moves.trees.canonical(kinds, links)
         stem = new_row.gather(1, (partner // self.n_slots)[:, None])[:, 0] * self.n_slots
         stem = stem + new_slot.flatten(1).gather(1, partner[:, None])[:, 0]
-        return parents, stem.clamp(max=max(self.max_blocks - 1, 1) * self.n_slots - 1), block
+        return parents, stem.clamp(max=(self.max_blocks - 1) * self.n_slots - 1), block
 
     def _flat(self, states: Tensor) -> Tensor:
         return states.reshape(-1, *self.state_shape)
 
     def _keys(self, states: Tensor) -> Tensor:
         """Return the codes, which tell states apart: [S, *state] -> [S]."""
-        return self.code(states)
+        return self.code(states).contiguous()
 
     # -- reward -------------------------------------------------------------------------------------------------------
 
@@ -215,6 +216,6 @@ class Molecules(BaseTarget):
         return self._assembly.smiles(states)
 
     def read_objects(self, path: str) -> Tensor:
-        """Return the molecules of a file in canonical form: [M, N, 2 + 2 S]. Raises ConfigError, with the line, for what is none."""
+        """Return the molecules of a file, canonical: [M, N, 2 + 2 S]. Raises ConfigError with the line for what is none."""
         kinds, links = self._assembly.read(path, self.max_blocks)
         return self._moves.trees.canonical(kinds + 1, links + 1)[0].to(self.device)

@@ -1,10 +1,10 @@
 """Which blocks can be attached to a molecule, and which removed: one action for each child, one for each parent.
 
-Attaching block b to stem (i, s) and to another stem can give one molecule in two ways. Stems that a symmetry of the molecule exchanges
-have one view (canonical.py), which is cheap to see. And the new leaf can take the part of an old one: with directed blocks a-b, the
-chain (a-b)(a-b) grows to (a-b)(a-b)(a-b) at either end. Then the old leaf has the new block's kind, is attached as some block attaches,
-and both new bonds join the same two classes of slots; only such pairs are built and compared. Removals are alike: of leaves with one
-view of the rest the first stays, and for others of one kind what remains is compared.
+Two attachments can give one molecule in two ways. Stems that a symmetry of the molecule exchanges have one view (canonical.py), which
+is cheap to see. And the new leaf can take the part of an old one: with directed blocks a-b, the chain (a-b)(a-b) grows to
+(a-b)(a-b)(a-b) at either end. Then the old leaf has the new block's kind and is attached as some block attaches, and both new bonds
+join the same two classes of slots; only such pairs are built and compared. Removals are alike: of leaves with one view of the rest
+the first stays, and of others of one kind what they leave is compared.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ODD = -0x61C8864680B583EB
 
 @dataclass(frozen=True)
 class Twins:
-    """Attachments that lead to the same child as an earlier one: tree, stem, block [P] long, and that one's first_stem, first_block."""
+    """Attachments with the same child as an earlier one: tree, stem, block [P] long, and first_stem, first_block of that one."""
 
     tree: Tensor
     stem: Tensor
@@ -63,13 +63,13 @@ class Moves:
         return states[..., 0], states[..., 2 : 2 + self.n_slots], states[..., 2 + self.n_slots :]
 
     def attached(self, kinds: Tensor, links: Tensor, stem: Tensor, block: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return kinds and links with a block bonded to each tree's stem (i S + s) [M], or put into an empty one, and its row [M]."""
+        """Return kinds and links with a block bonded to a stem (i S + s) [M] of each tree, or put into an empty one, and its row [M]."""
         n = (kinds > 0).sum(1)
         at = torch.arange(len(kinds), device=kinds.device)
         row = n.clamp(max=self.n_rows - 1)
-        kinds, links = kinds.clone(), links.clone()
+        kinds, links = kinds.clone(), links.clone(memory_format=torch.contiguous_format)
         kinds[at, row] = self.kind[block]
-        flat = links.view(len(links), -1)
+        flat = links.flatten(1)
         end = row * self.n_slots + self.way_slot[block]
         grown = n > 0
         flat.scatter_(1, stem[:, None], torch.where(grown, end + 1, 0)[:, None])
@@ -77,19 +77,19 @@ class Moves:
         return kinds, links, row
 
     def detached(self, kinds: Tensor, links: Tensor, row: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return kinds and links without a leaf's row [M], and the slot (j S + t) [M] of the rest that it was bonded to (0: none)."""
+        """Return kinds and links without a leaf's row [M], and the slot (j S + t) [M] that it was bonded to (0: none)."""
         at = torch.arange(len(kinds), device=kinds.device)
         partner = (links[at, row].amax(1) - 1).clamp(min=0)
-        kinds, links = kinds.clone(), links.clone()
+        kinds, links = kinds.clone(), links.clone(memory_format=torch.contiguous_format)
         kinds[at, row] = 0
         links[at, row] = 0
-        links.view(len(links), -1).scatter_(1, partner[:, None], 0)
+        links.flatten(1).scatter_(1, partner[:, None], 0)
         return kinds, links, partner
 
     # -- attaching ----------------------------------------------------------------------------------------------------
 
     def first_stems(self, states: Tensor) -> Tensor:
-        """Return for each slot of the first N - 1 rows the first free stem that looks alike, -1 where it is not free: [M, (N-1) S]."""
+        """Return for each slot of the first N - 1 rows the first free stem with its view, -1 where it is not free: [M, (N-1) S]."""
         kinds, links, view = self.split(states)
         free = ((self.slot_class[kinds] >= 0) & (links == 0))[:, :-1].flatten(1)
         view = view[:, :-1].flatten(1)
@@ -145,7 +145,7 @@ class Moves:
         return mask
 
     def first_attachment(self, states: Tensor, stem: Tensor, block: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the stem [M] and block [M] of the first attachment with the same child as that of `block` to `stem`, one per state."""
+        """Return stem and block [M] of the first attachment with the same child as that of `block` [M] to `stem` [M]."""
         first_stem = self.first_stems(states)
         stem = first_stem.gather(1, stem[:, None])[:, 0]
         twins = self.twins(states, first_stem)
