@@ -1,16 +1,17 @@
 """The canonical form of a tree of blocks: equal molecules become equal tensors, many at once.
 
-A tree has N rows of blocks, each with a kind and S slots (block_set.py); a bond joins two slots. Two descriptions are one molecule
-if a renumbering of rows, and in each block an automorphism of its kind, turns one into the other.
+A tree has N rows of blocks, each with a kind and S slots (block_set.py); a bond joins two slots. Two descriptions are one
+molecule if a renumbering of rows, and in each block an automorphism of its kind, turns one into the other.
 
 What is seen through a slot is hashed to 64 bits, by messages from block to block. With in(t) the hash of what hangs on slot t
 (a constant where it is free), pi over the automorphisms of the block's kind, and random odd weights w, v:
 
     out(s) = mix( kind + sum over pi of mix( v[pi(s)] + sum over t != s of w[pi(t)] in(t) ) )
 
-The inner sum knows which branch is at which place, the outer one forgets by which automorphism; so two slots have one hash exactly
-if what is seen through them is the same, up to a chance of about 2^-60 for a pair. The row whose view of the whole is smallest is the
-root, and each block is turned by the automorphism whose inner sum is smallest. Rows are then numbered level by level, from the root.
+The inner sum knows which branch is at which place, the outer one forgets by which automorphism; so two slots have one hash
+exactly if what is seen through them is the same, up to a chance of about 2^-60 for a pair. The row whose view of the whole is
+smallest is the root, and each block is turned by the automorphism whose inner sum is smallest. Rows are then numbered level by
+level, from the root.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ def mix(x: Tensor) -> Tensor:
 class Views:
     """What is seen in every tree: node [M, N] of the whole from each row, slot [M, N, S] through each slot from outside.
 
-    turned [M, N, G, S], whole [M, N, G]: the inner sums of the same, by automorphism; LARGEST where there is no such automorphism.
+    turned [M, N, G, S], whole [M, N, G]: the inner sums of the same, by automorphism; LARGEST where there is no such
+    automorphism.
     """
 
     node: Tensor

@@ -8,9 +8,9 @@ A state is an integer tensor [N, 2 + 2 S] in canonical form: equal molecules are
     S+2 .. 2S+1  hash of the molecule as seen through slot s: equal for stems that a symmetry exchanges
 
 Action (i S + s) B + b attaches block b to stem (i, s); to nothing, action b is the first block; the last action stops. Several
-such pairs can lead to one child: the first of them is legal (moves.py). Backward action i removes the block in row i; of rows with
-the same parent the first is legal, so that P_B is uniform over distinct parents. A molecule with fewer than `min_blocks` blocks
-cannot stop, and one with N blocks or without a free stem must.
+such pairs can lead to one child: the first of them is legal (moves.py). Backward action i removes the block in row i; of rows
+with the same parent the first is legal, so that P_B is uniform over distinct parents. A molecule with fewer than `min_blocks`
+blocks cannot stop, and one with N blocks or without a free stem must.
 
     log R(x) = beta log(clamp(value(x), floor, ceiling) / scale)          value, floor, ceiling, scale: of the proxy
 """
@@ -154,7 +154,7 @@ class Molecules(BaseTarget):
         return torch.where(is_first, single, first_stem * self.n_block_choices + first_block).view(backward_actions.shape)
 
     def _grown(self, states: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the children [..., N, 2 + 2 S] and the new block's row [...] in them; where the action stops, the state and 0."""
+        """Return the children [..., N, 2 + 2 S] and the new block's row [...] in them; of the stop action the state and 0."""
         flat, action = self._flat(states), actions.reshape(-1)
         stops = action == self.n_actions - 1
         action = action.masked_fill(stops, 0)

@@ -1,10 +1,10 @@
 """Which blocks can be attached to a molecule, and which removed: one action for each child, one for each parent.
 
-Two attachments can give one molecule in two ways. Stems that a symmetry of the molecule exchanges have one view (canonical.py), which
-is cheap to see. And the new leaf can take the part of an old one: with directed blocks a-b, the chain (a-b)(a-b) grows to
-(a-b)(a-b)(a-b) at either end. Then the old leaf has the new block's kind and is attached as some block attaches, and both new bonds
-join the same two classes of slots; only such pairs are built and compared. Removals are alike: of leaves with one view of the rest
-the first stays, and of others of one kind what they leave is compared.
+Two attachments can give one molecule in two ways. Stems that a symmetry of the molecule exchanges have one view (canonical.py),
+which is cheap to see. And the new leaf can take the part of an old one: with directed blocks a-b, the chain (a-b)(a-b) grows to
+(a-b)(a-b)(a-b) at either end. Then the old leaf has the new block's kind and is attached as some block attaches, and both new
+bonds join the same two classes of slots; only such pairs are built and compared. Removals are alike: of leaves with one view of
+the rest the first stays, and of others of one kind what they leave is compared.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Moves:
         return states[..., 0], states[..., 2 : 2 + self.n_slots], states[..., 2 + self.n_slots :]
 
     def attached(self, kinds: Tensor, links: Tensor, stem: Tensor, block: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return kinds and links with a block bonded to a stem (i S + s) [M] of each tree, or put into an empty one, and its row [M]."""
+        """Return kinds and links with a block bonded to stem i S + s [M], or put into an empty tree, and its row [M]."""
         n = (kinds > 0).sum(1)
         at = torch.arange(len(kinds), device=kinds.device)
         row = n.clamp(max=self.n_rows - 1)
@@ -89,7 +89,7 @@ class Moves:
     # -- attaching ----------------------------------------------------------------------------------------------------
 
     def first_stems(self, states: Tensor) -> Tensor:
-        """Return for each slot of the first N - 1 rows the first free stem with its view, -1 where it is not free: [M, (N-1) S]."""
+        """Return for each slot of the first N - 1 rows the first free stem with its view, -1 if it is not free: [M, (N-1) S]."""
         kinds, links, view = self.split(states)
         free = ((self.slot_class[kinds] >= 0) & (links == 0))[:, :-1].flatten(1)
         view = view[:, :-1].flatten(1)
