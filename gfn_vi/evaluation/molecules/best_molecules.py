@@ -81,9 +81,13 @@ class BestMolecules:
             codes, values, states = self.target.code(states).tolist(), log_reward[looked_at].tolist(), states.cpu()
             for (replica, place), code, value, state in zip(places, codes, values, states, strict=True):
                 self._take(self.memories[replica], code, Kept(state, value, self.seen + place + 1))
-            least = [min(memory.least, self.good_log_reward) for memory in self.memories]
-            self._least = self._least.new_tensor(least)[:, None]
+            self._look_above()
         self.seen += trajectories.batch
+
+    def _look_above(self) -> None:
+        """Set the least log-reward of each replica that is still looked at."""
+        least = [min(memory.least, self.good_log_reward) for memory in self.memories]
+        self._least = self._least.new_tensor(least)[:, None]
 
     def _take(self, memory: Memory, code: int, met: Kept) -> None:
         """Remember one molecule."""
@@ -96,7 +100,7 @@ class BestMolecules:
         elif len(kept) < self.n_best or met.log_reward > memory.least:
             kept[code] = met
             if len(kept) > self.n_best:
-                del kept[min(kept, key=lambda other: (kept[other].log_reward, -kept[other].first))]
+                del kept[min(kept, key=lambda other: kept[other].log_reward)]
             if len(kept) == self.n_best:
                 memory.least = min(other.log_reward for other in kept.values())
 
@@ -137,13 +141,13 @@ class BestMolecules:
     def state_dict(self) -> dict[str, Any]:
         """Return what was met: `seen`, and of each replica the kept molecules, the codes above the threshold, and the modes."""
         self._compare()
-        return {"seen": self.seen, "least": self._least, "replicas": [_packed(memory) for memory in self.memories]}
+        return {"seen": self.seen, "replicas": [_packed(memory) for memory in self.memories]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where `state` was taken."""
         self.seen = state["seen"]
-        self._least.copy_(state["least"])
         self.memories = [_unpacked(packed) for packed in state["replicas"]]
+        self._look_above()
 
 
 def _packed(memory: Memory) -> dict[str, Any]:
