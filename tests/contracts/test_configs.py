@@ -24,6 +24,7 @@ TARGET_OF = {
     **dict.fromkeys(("data", "score", "graph_prior", "arm/dag_posterior", "experiment_preset/dag_posterior"), "dag"),
     **dict.fromkeys(("arm=structure_learning", "experiment=dag_posterior", "sampler=dag_transformer"), "dag"),
     **dict.fromkeys(("metric=graphs", "report"), "dag"),
+    **dict.fromkeys(("sampler=molecule_mpnn", "sampler=molecule_attention"), "molecules"),
     **dict.fromkeys(("metric=molecules", "observer", "report=molecules"), "molecules"),
     **dict.fromkeys(("arm/eight_gaussians", "experiment_preset/eight_gaussians"), "eight_gaussians"),
     "experiment=eight_gaussians": "eight_gaussians",
@@ -46,6 +47,7 @@ SMALL_DIFFUSION = ["sampler=diffusion", "sampler.n_steps=3", "sampler.hidden=[8]
 # Choice -> what makes its sampler small, where that is no MLP; and those whose sampler is small as it comes.
 SIZES = {
     "dag_transformer": ["sampler.width=8"],
+    **{name: ["sampler.width=8"] for name in ("molecule_mpnn", "molecule_attention")},
     **{name: ["sampler.n_steps=3", "sampler.hidden=[8]"] for name in ("diffusion", "variance_preserving")},
     "flow": ["sampler.n_couplings=2", "sampler.hidden=[8]"],
     "whole_machinery_funnel": ["sampler.n_layers=2", "sampler.hidden=[8]"],
