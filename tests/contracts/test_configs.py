@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from building import CONFIGS, composed, density_targets, make_trainer, samplers, small_target
+from molecule_weights import weights_file
 from omegaconf import OmegaConf
 
 from gfn_vi.build import build_sinks
@@ -25,7 +26,7 @@ TARGET_OF = {
     **dict.fromkeys(("arm=structure_learning", "experiment=dag_posterior", "sampler=dag_transformer"), "dag"),
     **dict.fromkeys(("metric=graphs", "report"), "dag"),
     **dict.fromkeys(("sampler=molecule_mpnn", "sampler=molecule_attention"), "molecules"),
-    **dict.fromkeys(("metric=molecules", "observer", "report=molecules"), "molecules"),
+    **dict.fromkeys(("metric=molecules", "observer", "report=molecules", "proxy"), "molecules"),
     **dict.fromkeys(("arm/eight_gaussians", "experiment_preset/eight_gaussians"), "eight_gaussians"),
     "experiment=eight_gaussians": "eight_gaussians",
     **dict.fromkeys(("arm/pathwise_variance", "experiment_preset/pathwise_variance", "experiment=pathwise_variance"), "gaussian"),
@@ -84,6 +85,7 @@ NESTED = {
     "data": ("data@target.data",),
     "reference": ("reference@evaluation.references",),
     "score": ("score@target.score",),
+    "proxy": ("proxy@target.proxy",),
     "graph_prior": ("graph_prior@target.prior",),
 }
 # Group or choice -> what else it needs.
@@ -95,6 +97,7 @@ NEEDED = {
     "bde": ["target.score.levels=3"],
     "closed_form": ["sampler=linear_chain"],
     "pgmpy_network": ["score@target.score=bde"],
+    "seh": [f"target.proxy.weights={weights_file()}"],
 }
 # What the program adds to a constructor's arguments: no key of a YAML.
 SUPPLIED = {"target", "rng", "parameter_groups", "n_replicas", "device"}
