@@ -35,7 +35,7 @@ class BaseTarget(ABC):
     max_enumerated_states: int = 1_000_000
     device: torch.device = torch.device("cpu")
     # Made on demand, and made again after a move to another device.
-    _derived: ClassVar[tuple[str, ...]] = ("_enumeration", "_found")
+    _derived: ClassVar[tuple[str, ...]] = ("_enumeration", "_found", "_strides")
 
     def initial(self, *leading: int) -> Tensor:
         """Return the source state, zeros unless a subclass overrides this: [*leading, *state] long."""
@@ -101,9 +101,12 @@ class BaseTarget(ABC):
 
     def state_index(self, states: Tensor) -> Tensor:
         """Return the row of each state in state_graph().states: [..., *state] -> [...] long; any row for what is no state."""
-        _, rank, keys, order, strides = self._enumeration
-        wanted = (states.flatten(states.dim() - len(self.state_shape)) * strides).sum(-1)
-        return rank[order[torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)]]
+        _, rank, keys, order = self._enumeration
+        return rank[order[torch.searchsorted(keys, self._keys(states)).clamp(max=len(keys) - 1)]]
+
+    def _keys(self, states: Tensor) -> Tensor:
+        """Return a number for each state, different for different ones: [..., *state] -> [...] long."""
+        return (states.flatten(states.dim() - len(self.state_shape)) * self._strides).sum(-1)
 
     def to(self, device: Any) -> Self:
         """Return a copy with its tensors on `device`."""
@@ -134,26 +137,30 @@ class BaseTarget(ABC):
         return known
 
     @cached_property
-    def _enumeration(self) -> tuple[StateGraph, Tensor, Tensor, Tensor, Tensor]:
-        """The graph; rank: row in the order found -> row in the graph; sorted keys, their rows, strides: see state_index."""
+    def _strides(self) -> Tensor:
+        """Multipliers of the coordinates of a state, by which every state that is listed has another sum."""
+        assert self._found is not None
+        flat = self._found.flatten(1)
+        extent = [int(top) + 1 for top in (flat.amax(0) - flat.amin(0).clamp(max=0))]
+        return torch.tensor([_product(extent[i + 1 :]) for i in range(len(extent))], device=flat.device)
+
+    @cached_property
+    def _enumeration(self) -> tuple[StateGraph, Tensor, Tensor, Tensor]:
+        """The graph; rank: row in the order found -> row in the graph; sorted keys and their rows: see state_index."""
         states = self._found
         limit = "max_enumerated_states"
         require(states is not None, f"target.{limit}", self.max_enumerated_states, "there are more states than that")
         assert states is not None
-        flat = states.flatten(1)
-        extent = [int(top) + 1 for top in (flat.amax(0) - flat.amin(0).clamp(max=0))]
-        strides = torch.tensor([_product(extent[i + 1 :]) for i in range(len(extent))], device=states.device)
-        keys, order = (flat * strides).sum(-1).sort()
+        keys, order = self._keys(states).sort()
         forward = self.forward_mask(states)
         source, action = forward[:, :-1].nonzero(as_tuple=True)
-        children = self.step(states[source], action).flatten(1)
-        target = order[torch.searchsorted(keys, (children * strides).sum(-1))]
+        target = order[torch.searchsorted(keys, self._keys(self.step(states[source], action)))]
         backward = self.backward_action(states[source], action)
         log_reward = self.log_reward(states).double().masked_fill(~forward[:, -1], -torch.inf)
         graph, rank = build_state_graph(
             states, source, target, action, backward, log_reward, self.n_actions, self.n_backward_actions
         )
-        return graph, rank, keys, order, strides
+        return graph, rank, keys, order
 
 
 def _product(factors: list[int]) -> int:

@@ -1,1 +1,1 @@
-"""Molecules: trees of building blocks, and rewards of the molecules that they make."""
+"""Molecules as trees of fragments: the space, its canonical states, chemistry, and what a molecule is worth."""
