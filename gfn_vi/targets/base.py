@@ -35,7 +35,7 @@ class BaseTarget(ABC):
     max_enumerated_states: int = 1_000_000
     device: torch.device = torch.device("cpu")
     # Made on demand, and made again after a move to another device.
-    _derived: ClassVar[tuple[str, ...]] = ("_enumeration", "_found", "_strides")
+    _derived: ClassVar[tuple[str, ...]] = ("_enumeration", "_found", "_multipliers")
 
     def initial(self, *leading: int) -> Tensor:
         """Return the source state, zeros unless a subclass overrides this: [*leading, *state] long."""
@@ -106,7 +106,7 @@ class BaseTarget(ABC):
 
     def _keys(self, states: Tensor) -> Tensor:
         """Return a number for each state, different for different ones: [..., *state] -> [...] long."""
-        return (states.flatten(states.dim() - len(self.state_shape)) * self._strides).sum(-1)
+        return (states.flatten(states.dim() - len(self.state_shape)) * self._multipliers).sum(-1)
 
     def to(self, device: Any) -> Self:
         """Return a copy with its tensors on `device`."""
@@ -137,7 +137,7 @@ class BaseTarget(ABC):
         return known
 
     @cached_property
-    def _strides(self) -> Tensor:
+    def _multipliers(self) -> Tensor:
         """Multipliers of the coordinates of a state, by which every state that is listed has another sum."""
         assert self._found is not None
         flat = self._found.flatten(1)
