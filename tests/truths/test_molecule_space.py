@@ -14,6 +14,7 @@ from building import make_sampler
 from molecule_listing import Block, Tree
 from molecule_spaces import EXACT, Space, log_reward, make_molecules
 
+from gfn_vi.evaluation.exact.ancestors import ancestor_graph, log_terminating_probability
 from gfn_vi.evaluation.exact.dynamic_programming import terminating_probability
 from gfn_vi.evaluation.exact.tables import policies_on_graph
 
@@ -24,13 +25,13 @@ SETS: dict[str, tuple[list[Block], int, int]] = {
     # six stems that are one class
     "benzene": ([("c1ccccc1", [0, 1, 2, 3, 4, 5]), METHYL, FLUORINE], 1, 4),
     # one fragment attached in three ways: two of it can be undone to one parent in two ways
-    "pyridine": ([("c1ccncc1", [0, 1, 2, 4, 5]), ("c1ccncc1", [1, 0, 2, 4, 5]), ("c1ccncc1", [2, 0, 1, 4, 5]), METHYL], 2, 4),
+    "pyridine": ([("c1ccncc1", [0, 1, 2, 4, 5]), ("c1ccncc1", [1, 0, 2, 4, 5]), ("c1ccncc1", [2, 0, 1, 4, 5]), METHYL], 2, 3),
     # chains with a direction: removing either end gives one chain, though no symmetry takes one end to the other
     "amide": ([("CNC=O", [0, 2]), ("CNC=O", [2, 0]), METHYL], 2, 6),
     # three slots at an atom; the first and the third are one fragment, written in two ways; the second has other slots
     "methanol": ([("CO", [1, 0, 0, 0]), ("CO", [0, 1]), ("OC", [1, 0, 1, 1]), FLUORINE], 2, 4),
-    # classes that no block is attached through: para and ortho of the ring, one end of the linker
-    "one_way": ([("c1ccncc1", [1, 0, 2, 4, 5]), ("CNC=O", [0, 2]), METHYL], 2, 4),
+    # classes that no block is attached through: para of the ring, one end of the linker
+    "one_way": ([("c1ccncc1", [1, 0, 5]), ("CNC=O", [0, 2]), METHYL], 2, 4),
     # two slots at one atom; what has no free stem before it is large enough to stop is not made
     "linkers": ([("CNC=O", [0, 2]), ("C=O", [0, 0]), FLUORINE], 4, 5),
     # two blocks, and there is nothing left to attach to, long before the limit
@@ -110,6 +111,13 @@ def test_an_edge_is_undone_by_its_own_inverse(space: Space) -> None:
     assert torch.equal(target.backward_action(before, action), undo)
 
 
+def test_actions_of_padded_steps_are_harmless(space: Space) -> None:
+    """Shorter trajectories of a batch repeat their last state, with action 0, legal or not; what comes out is masked."""
+    undo = space.target.backward_action(space.states, torch.zeros(len(space.states), dtype=torch.long))
+    assert int(undo.min()) >= 0
+    assert int(undo.max()) < space.target.n_backward_actions
+
+
 def test_codes_are_those_of_molecules(space: Space) -> None:
     codes = space.target.code(space.states)
     assert codes.dtype == torch.int64
@@ -166,3 +174,16 @@ def test_terminating_probability_and_uniform_policies(space: Space) -> None:
         in_order = torch.tensor([expected.get(key, 0.0) for key in space.state_keys], dtype=torch.float64)
         torch.testing.assert_close(found[:, replica], in_order, **EXACT)
         assert math.fsum(expected.values()) == pytest.approx(1, rel=1e-12)
+
+
+def test_terminating_probability_by_ancestors(space: Space) -> None:
+    """The recursion over what can precede some objects gives what it gives over all states."""
+    graph = space.target.state_graph()
+    sampler = make_sampler(space.target, n_replicas=2)
+    found = terminating_probability(policies_on_graph(sampler, graph))
+    rows = (graph.log_reward > -math.inf).nonzero()[:, 0]
+    some = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:60]]
+    ancestors = ancestor_graph(space.target, graph.states[some], graph.n_states, "most")
+    log_ends = log_terminating_probability(sampler, ancestors)
+    torch.testing.assert_close(log_ends.exp(), found[some].T, **EXACT)
+    assert torch.equal(ancestors.log_reward, graph.log_reward[some])

@@ -31,10 +31,8 @@ MIXED: list[Block] = [
 
 
 def drawn(mask: Tensor, rng: torch.Generator) -> Tensor:
-    """One legal action per row, all equally probable; 0 in rows without one."""
-    weights = mask.double()
-    weights[:, 0] += ~mask.any(1)
-    return weights.multinomial(1, generator=rng)[:, 0]
+    """One legal action per row, all equally probable; 0 in rows without any."""
+    return torch.rand(mask.shape, generator=rng).masked_fill(~mask, -1.0).argmax(1)
 
 
 def walks(target: Molecules, n: int, seed: int) -> Tensor:
