@@ -4,9 +4,9 @@ Undoing steps from an object x meets every state on a trajectory to x, and these
 
     visits(s_0) = 1,   visits(s) = sum over parents p of visits(p) P_F(s | p),   P_T(x) = visits(x) P_F(stop | x).
 
-So P_T is exact for objects of spaces that nobody can list: a molecule of 8 blocks has at most 128 ancestors, a graph of k edges at most
-2^k. All objects share one graph, in which a state that precedes several of them stands once. The recursion is in logarithms: a
-probability of exp(-2000) is as exact as any other.
+So P_T is exact for objects of spaces that nobody can list: a molecule of 8 blocks has at most 128 ancestors, a graph of k edges
+at most 2^k. All objects share one graph, in which a state that precedes several of them stands once. The recursion is in
+logarithms, so that a probability of exp(-2000) is as exact as any other.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from gfn_vi.core.state_graph import StateGraph, build_state_graph
 from gfn_vi.evaluation.exact.tables import LARGEST_CHUNK
 
 # States whose parents are looked for at once, and numbers of a policy (states, replicas and actions) that are held at once.
-LARGEST_FRONT, LARGEST_POLICY = 2**14, 2**24
+LARGEST_FRONT, LARGEST_POLICY = 2**13, 2**24
 # Constants of SplitMix64 (Steele et al. 2014) as signed integers: a step that is odd, and two odd factors.
 STEP, FACTORS = 0x9E3779B97F4A7C15 - 2**64, (0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64)
 SAME_CODE = (
@@ -112,8 +112,8 @@ def log_visits(graph: StateGraph, log_pf: Tensor) -> Tensor:
 def forward_policy_on_edges(sampler: Any, graph: StateGraph) -> tuple[Tensor, Tensor]:
     """Return log P_F of every edge [E, R] and of the stop action at every state [S, R], in float64.
 
-    The policy at all states and actions may not fit in memory (36,000 states with 4,411 actions each): it is computed for some states
-    at a time, of which only these entries are kept.
+    The policy at all states and actions may not fit in memory (36,000 states with 4,411 actions each): it is computed for some
+    states at a time, of which only these entries are kept.
     """
     n_replicas = sampler.n_replicas
     size = max(1, min(LARGEST_CHUNK, LARGEST_POLICY // graph.n_actions) // n_replicas)
