@@ -92,6 +92,7 @@ NESTED = {
 NEEDED = {
     "preset": ["plateau_factor=0.5"],
     "deviation": ["exploration=stop_bias"],
+    "uncounted_early_stops": ["exploration=early_stop"],
     "exploration": ["objective=trajectory_balance"],  # the default one needs a density, which not all have
     "graph_prior": ["target.data.n_nodes=4"],  # erdos_renyi expects as many edges as nodes, which 3 nodes do not have room for
     "bde": ["target.score.levels=3"],

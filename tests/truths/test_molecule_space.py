@@ -35,7 +35,7 @@ SETS: dict[str, tuple[list[Block], int, int]] = {
     # two slots at one atom; what has no free stem before it is large enough to stop is not made
     "linkers": ([("CNC=O", [0, 2]), ("C=O", [0, 0]), FLUORINE], 4, 5),
     # two blocks, and there is nothing left to attach to, long before the limit
-    "caps": ([METHYL, FLUORINE], 2, 4),
+    "caps": ([METHYL, FLUORINE], 2, 2),
     # rings without a symmetry, one of them with a hydrogen that its stem replaces, and a ring with four symmetries
     "fused": ([(INDOLE, [4, 0, 5, 8]), (INDOLE, [8, 0, 4, 5]), ("c1ccc2ccccc2c1", [0, 1, 4, 5, 6, 7, 2, 9])], 2, 3),
     # several slots at one atom, which are exchanged by permutations; ethane's two atoms, too
