@@ -22,7 +22,7 @@ def fraction(total: float, share: float) -> float:
 def digest(path: object, key: str = "target.data.path") -> str | None:
     """Return a digest of the file that `key` names, so that a changed file is another run; None where there is no path.
 
-    Raises ConfigError for a file that cannot be read: at once, before torch is imported.
+    Raises ConfigError(key) for a file that cannot be read: at once, before torch is imported.
     """
     return user_files.digest(user_files.read(path, key)) if isinstance(path, str) else None
 

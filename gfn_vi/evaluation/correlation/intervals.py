@@ -1,7 +1,7 @@
 """Bootstrap intervals over objects: bias-corrected and accelerated (BCa; Efron 1987, "Better bootstrap confidence intervals").
 
-Objects are drawn with replacement. A correlation near 1 has a skewed error, which percentiles alone do not follow: BCa shifts them by
-the bias of the draws and by the skewness of the jackknife, and does not depend on the scale that a correlation is measured on.
+Objects are drawn with replacement. A correlation near 1 has a skewed error, which percentiles alone do not follow. BCa shifts
+them by the bias of the draws and by the skewness of the jackknife; the scale of a statistic does not matter to it.
 """
 
 from __future__ import annotations

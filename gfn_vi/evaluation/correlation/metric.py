@@ -1,4 +1,4 @@
-"""Correlation of exact log P_T with log R over held-out objects: the paper's measure on molecules. Definitions: docs/metrics.md."""
+"""Correlation of exact log P_T with log R over held-out objects, as the paper judges molecules. Definitions: docs/metrics.md."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FEWEST_RESAMPLES = 100  # the bounds of a 95% interval are the second and the th
 class Correlation(BaseMetric):
     """How log P_T follows log R over held-out objects, with a bootstrap over these; the same objects at every evaluation.
 
-    The objects and their ancestors are found once, at the first measurement of a run.
+    The objects and their ancestors are found once, before the run starts: neither depends on the sampler.
     """
 
     summary = ("log_p_correlation",)
@@ -44,14 +44,21 @@ class Correlation(BaseMetric):
         self.held_out, self.most_ancestors, self.n_resamples, self.every = held_out, most_ancestors, n_resamples, every
         self._found: AncestorGraph | None = None
 
+    def prepare(self, target: DiscreteTarget) -> None:
+        """Find the objects and their ancestors, once. Raises ConfigError for objects that cannot be had or are too large."""
+        if self._found is not None:
+            return
+        objects = self.held_out.of(target)
+        found = ancestor_graph(target, objects, self.most_ancestors, f"{KEY}.most_ancestors")
+        infinite = (~found.log_reward.isfinite()).nonzero()[:, 0].tolist()
+        key, number = f"{KEY}.held_out", f"object number {infinite[0] if infinite else 0}"
+        require(not infinite, key, number, "log R is not finite: leave it out")
+        self._found = found
+
     @torch.no_grad()
     def __call__(self, moment: Measurement) -> dict[str, Tensor]:
-        """Return log_p_X with its standard error and its bounds for each statistic X, and the number of objects: each [R].
-
-        Raises ConfigError for objects that cannot be had, and for a sampler that does not give its policy at states.
-        """
-        ancestors = self._ancestors(moment)
-        log_p, log_reward = log_terminating_probability(moment.sampler, ancestors), ancestors.log_reward
+        """Return log_p_X with its standard error and its bounds for each statistic X, and the number of objects: each [R]."""
+        log_p, log_reward = self._measured(moment)
         n_replicas, n_objects = log_p.shape
         log_Z = moment.sampler.log_Z.double()
         columns: dict[str, list[Tensor]] = {name: [] for name in self.records(moment.target, moment.exact, False)}
@@ -72,19 +79,14 @@ class Correlation(BaseMetric):
     @torch.no_grad()
     def arrays(self, moment: Measurement) -> Arrays:
         """Return log_p_terminating [R, M] and held_out_log_reward [M] of the objects, in the order of their file or draw."""
-        ancestors = self._ancestors(moment)
-        log_p = log_terminating_probability(moment.sampler, ancestors)
-        return {"log_p_terminating": log_p, "held_out_log_reward": ancestors.log_reward}
+        log_p, log_reward = self._measured(moment)
+        return {"log_p_terminating": log_p, "held_out_log_reward": log_reward}
 
-    def _ancestors(self, moment: Measurement) -> AncestorGraph:
-        if self._found is None:
-            sampler = type(moment.sampler).__name__
-            expected = "does not say forward_log_probs(states): use sampler=mlp, or an evaluation without this metric"
-            require(hasattr(moment.sampler, "forward_log_probs"), "sampler", sampler, expected)
-            objects = self.held_out.of(moment.target)
-            found = ancestor_graph(moment.target, objects, self.most_ancestors, f"{KEY}.most_ancestors")
-            infinite = (~found.log_reward.isfinite()).nonzero()[:, 0].tolist()
-            where = infinite[0] if infinite else 0
-            require(not infinite, f"{KEY}.held_out", f"object {where}", "its log R is not finite: leave it out")
-            self._found = found
-        return self._found
+    def _measured(self, moment: Measurement) -> tuple[Tensor, Tensor]:
+        """Return log P_T [R, M] and log R [M] of the objects. Raises ConfigError for a sampler that gives no policy at states."""
+        sampler = type(moment.sampler).__name__
+        expected = "does not say forward_log_probs(states): use sampler=mlp, or an evaluation without this metric"
+        require(hasattr(moment.sampler, "forward_log_probs"), "sampler", sampler, expected)
+        self.prepare(moment.target)
+        assert self._found is not None
+        return log_terminating_probability(moment.sampler, self._found), self._found.log_reward

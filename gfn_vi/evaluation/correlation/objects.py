@@ -30,7 +30,7 @@ class HeldOutObjects:
         self.path, self.digest, self.n_objects, self.seed = path, digest, n_objects, seed
 
     def of(self, target: DiscreteTarget) -> Tensor:
-        """Return the objects of a target: [M, *state], M >= 10, all of which can stop. Raises ConfigError where there are none."""
+        """Return the objects of a target: [M, *state], M >= 10. Raises ConfigError for fewer, and for one that cannot stop."""
         objects = self._drawn(target) if self.path is None else self._read(target, self.path)
         key, found = ("n_objects", self.n_objects) if self.path is None else ("path", self.path)
         few = f"{len(objects)} objects are too few for a correlation, expected {FEWEST} or more"

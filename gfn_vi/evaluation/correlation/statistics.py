@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 STATISTICS = ("correlation", "rank_correlation", "slope", "mean", "residual", "residual_std")
-# Log-probabilities this close are the same, in nats: the rounding of a float32 policy must neither break a tie nor make a correlation.
+# Nats. Log-probabilities this close are the same: the rounding of a float32 policy neither breaks a tie nor makes a correlation.
 SAME = 1e-6
 
 
@@ -17,8 +17,8 @@ def weighted_statistics(log_p: Tensor, log_target: Tensor, weights: Tensor) -> d
     """Return each of STATISTICS for B sets of weights [B, M], how often an object counts: name -> [B] float64.
 
     log_p, log_target [M]: log P_T and log R - log Z. Pearson's and Spearman's correlation (0 where one of the two is the same
-    everywhere, up to SAME), the slope of log P_T on log R by least squares, the mean of log P_T, and the mean and standard deviation of
-    log P_T - log R + log Z. NaN where log P_T is not finite.
+    everywhere, up to SAME), the slope of log P_T on log R by least squares, the mean of log P_T, and the mean and standard
+    deviation of log P_T - log R + log Z. NaN where log P_T is not finite.
     """
     var_p, var_target, covariance = _moments(log_p, log_target, weights)
     rank_moments = _moments(midranks(log_p, weights), midranks(log_target, weights), weights)
@@ -39,9 +39,9 @@ def weighted_statistics(log_p: Tensor, log_target: Tensor, weights: Tensor) -> d
 
 
 def midranks(values: Tensor, weights: Tensor) -> Tensor:
-    """Return the rank, from 1 on, of each value among all of them, ties sharing the mean of theirs: [M], weights [B, M] -> [B, M].
+    """Return the rank of each value among all of them, 1 for the smallest: values [M], weights [B, M] -> [B, M].
 
-    An object of weight w stands w times. Neighbors within SAME of each other are tied.
+    An object of weight w stands w times. Ties share the mean of their ranks; neighbors within SAME of each other are tied.
     """
     order = values.argsort()
     group = torch.empty_like(order)

@@ -4,9 +4,9 @@ Undoing steps from an object x meets every state on a trajectory to x, and these
 
     visits(s_0) = 1,   visits(s) = sum over parents p of visits(p) P_F(s | p),   P_T(x) = visits(x) P_F(stop | x).
 
-So P_T is exact for objects of spaces that nobody can list: a molecule of 8 blocks has at most 128 ancestors, a graph of k edges at most
-2^k. All objects share one graph, in which a state that precedes several of them stands once. The recursion is in logarithms: a
-probability of exp(-2000) is as exact as any other.
+So P_T is exact for objects of spaces that nobody can list: a molecule of 8 blocks has at most 128 ancestors, a graph of k edges
+at most 2^k. All objects share one graph, in which a state that precedes several of them stands once. The recursion is in
+logarithms, so that a probability of exp(-2000) is as exact as any other.
 """
 
 from __future__ import annotations
@@ -112,8 +112,8 @@ def log_visits(graph: StateGraph, log_pf: Tensor) -> Tensor:
 def forward_policy_on_edges(sampler: Any, graph: StateGraph) -> tuple[Tensor, Tensor]:
     """Return log P_F of every edge [E, R] and of the stop action at every state [S, R], in float64.
 
-    The policy at all states and actions may not fit in memory (36,000 states with 4,411 actions each): it is computed for some states
-    at a time, of which only these entries are kept.
+    The policy at all states and actions may not fit in memory (36,000 states with 4,411 actions each): it is computed for some
+    states at a time, of which only these entries are kept.
     """
     n_replicas = sampler.n_replicas
     size = max(1, min(LARGEST_CHUNK, LARGEST_POLICY // graph.n_actions) // n_replicas)
