@@ -1,6 +1,6 @@
 """What the YAML files compute, to be registered wherever configs are composed.
 
-${fraction:total,share}, ${digest:path}, ${digest:path,key} and ${source_digest:my_module.my_function}.
+${fraction:total,share}, ${digest:path,key} and ${source_digest:my_module.my_function}.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def fraction(total: float, share: float) -> float:
 
 
 def digest(path: object, key: str = "target.data.path") -> str | None:
-    """Return a digest of the file that `key` names, so that a changed file is another run; None where there is no path.
+    """Return a digest of the file that a key names, so that changed content is another run; None where there is no path.
 
     Raises ConfigError(key) for a file that cannot be read: at once, before torch is imported.
     """

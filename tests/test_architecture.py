@@ -27,7 +27,7 @@ ALLOWED = {
     "samplers": ("torch", "gfn_vi.core", "gfn_vi.samplers", "zuko"),
     "exploration": ("torch", "gfn_vi.core", "gfn_vi.exploration"),
     "objectives": ("torch", "gfn_vi.core", "gfn_vi.objectives"),
-    "evaluation": ("torch", "gfn_vi.core", "gfn_vi.evaluation", "ot", "pyro"),
+    "evaluation": ("torch", "gfn_vi.core", "gfn_vi.evaluation", "ot", "pyro", "rdkit"),
     "runs": (
         *("torch", "gfn_vi.core", "gfn_vi.runs"),
         *("filelock", "wandb", "tensorboard", "numpy", "omegaconf", "pandas", "pyarrow", "yaml"),

@@ -21,7 +21,7 @@ from gfn_vi.core.log_probability import uniform_log_probs
 from gfn_vi.evaluation.correlation.intervals import LEVEL, bca_interval, bootstrap
 from gfn_vi.evaluation.correlation.metric import Correlation
 from gfn_vi.evaluation.correlation.objects import HeldOutObjects
-from gfn_vi.evaluation.correlation.statistics import STATISTICS, weighted_statistics
+from gfn_vi.evaluation.correlation.statistics import STATISTICS, midranks, weighted_statistics
 from gfn_vi.evaluation.measurement import Measurement
 from gfn_vi.targets.grids.hypergrid import Hypergrid
 
@@ -61,6 +61,8 @@ def test_statistics_are_those_of_scipy_and_weights_are_repetitions() -> None:
         expected = by_scipy(log_p.repeat_interleave(often).numpy(), log_target.repeat_interleave(often).numpy())
         for name, value in expected.items():
             assert float(found[name][b]) == pytest.approx(value, rel=1e-12), name
+    ranks = scipy.stats.rankdata(log_target.repeat_interleave(often).numpy())
+    torch.testing.assert_close(midranks(log_target, weights)[1].repeat_interleave(often), torch.from_numpy(ranks))
 
 
 def test_what_is_constant_or_not_finite() -> None:

@@ -32,6 +32,7 @@ class HeldOutObjects:
     def of(self, target: DiscreteTarget) -> Tensor:
         """Return the objects of a target: [M, *state], M >= 10. Raises ConfigError for fewer, and for one that cannot stop."""
         objects = self._drawn(target) if self.path is None else self._read(target, self.path)
+        objects = objects.to(target.initial(1).device)
         key, found = ("n_objects", self.n_objects) if self.path is None else ("path", self.path)
         few = f"{len(objects)} objects are too few for a correlation, expected {FEWEST} or more"
         require(len(objects) >= FEWEST, f"{KEY}.{key}", found, f"{few}; use more, or an evaluation without this metric")
@@ -63,4 +64,4 @@ class HeldOutObjects:
             action = (legal <= chosen[:, None]).sum(-1).where(alive, stop)
             states, alive = on_cpu.step(states, action), alive & (action != stop)
         first, _ = distinct(states)
-        return states[first].to(target.initial(1).device)
+        return states[first]

@@ -24,7 +24,7 @@ from gfn_vi.core.state_graph import StateGraph, build_state_graph
 from gfn_vi.evaluation.exact.tables import LARGEST_CHUNK
 
 # States whose parents are looked for at once, and numbers of a policy (states, replicas and actions) that are held at once.
-LARGEST_FRONT, LARGEST_POLICY = 2**14, 2**24
+LARGEST_FRONT, LARGEST_POLICY = 2**13, 2**24
 # Constants of SplitMix64 (Steele et al. 2014) as signed integers: a step that is odd, and two odd factors.
 STEP, FACTORS = 0x9E3779B97F4A7C15 - 2**64, (0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64)
 SAME_CODE = (
