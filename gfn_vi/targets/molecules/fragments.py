@@ -109,7 +109,7 @@ def isomorphisms(read: Fragment, other: Fragment) -> list[tuple[int, ...]]:
     where both are one fragment. Raises ConfigError where there are too many to list."""
     from rdkit import Chem
 
-    colors: dict[tuple[object, ...], int] = {}
+    colors: dict[tuple[int, int, int], int] = {}
     colored = [_colored(each, colors) for each in (read, other)]
     options = Chem.SubstructMatchParameters()
     for option, value in (("uniquify", False), ("maxMatches", MOST_MATCHES), ("useChirality", True)):
@@ -120,13 +120,13 @@ def isomorphisms(read: Fragment, other: Fragment) -> list[tuple[int, ...]]:
     return [tuple(match) for match in found]
 
 
-def _colored(read: Fragment, colors: dict[tuple[object, ...], int]) -> Mol:
-    """Return a copy whose isotopes tell apart what a match of RDKit would not: slots, hydrogens, charges."""
+def _colored(read: Fragment, colors: dict[tuple[int, int, int], int]) -> Mol:
+    """Return a copy whose isotopes tell apart what a match of RDKit would not: slots and hydrogens (charges it does)."""
     from rdkit import Chem
 
     copy = Chem.Mol(read.molecule)
     for atom, mark in zip(copy.GetAtoms(), read.marks, strict=True):
-        color = (mark, atom.GetTotalNumHs(), atom.GetFormalCharge(), atom.GetNumRadicalElectrons(), atom.GetIsotope())
+        color = (mark, atom.GetTotalNumHs(), atom.GetIsotope())
         atom.SetIsotope(colors.setdefault(color, len(colors) + 1))
     return copy
 
