@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from gfn_vi.core.errors import ConfigError
-from gfn_vi.targets.molecules.assembly import Assembler, sdf, smiles
+from gfn_vi.targets.molecules.assembly import Assembly, sdf, smiles
 from gfn_vi.targets.molecules.block_set import BlockSet, read_block_set
 from gfn_vi.targets.molecules.held_out import read_objects
 
@@ -133,11 +133,11 @@ def line_of(blocks: BlockSet, tree: Tree, **more: object) -> str:
 def test_molecules_by_hand(blocks: BlockSet, tree: Tree, expected: str) -> None:
     from rdkit import Chem
 
-    assert Assembler(blocks).smiles(*tensors(blocks, [tree])) == [Chem.CanonSmiles(expected)]
+    assert smiles(Assembly(blocks).of_trees(*tensors(blocks, [tree]))) == [Chem.CanonSmiles(expected)]
 
 
 def test_no_blocks_are_no_atoms(blocks: BlockSet) -> None:
-    assert Assembler(blocks).smiles(*tensors(blocks, [Tree([], [])])) == [""]
+    assert smiles(Assembly(blocks).of_trees(*tensors(blocks, [Tree([], [])]))) == [""]
 
 
 @pytest.mark.parametrize("own", [False, True])
@@ -145,7 +145,7 @@ def test_molecules_are_those_of_molzip(blocks: BlockSet, own: bool) -> None:
     """300 trees: molecule, free stems of its atoms, rows of its blocks."""
     used = read_block_set(None, None) if own else blocks
     trees = [grown(used, seed) for seed in range(300)]
-    built = Assembler(used).molecules(*tensors(used, trees))
+    built = Assembly(used).of_trees(*tensors(used, trees))
     assert smiles(built) == [zipped(used, tree) for tree in trees]
     for molecule, tree in zip(built, trees, strict=True):
         atoms = list(molecule.GetAtoms())
@@ -171,8 +171,8 @@ def test_symmetries_and_the_order_of_blocks_change_no_molecule(blocks: BlockSet)
             symmetries.append(rng.choice(blocks.permutations[kind][blocks.permutation_mask[kind]].tolist()))
         order = [tree.blocks[rows.index(row)] for row in range(len(rows))]
         moved.append(Tree(order, [(rows[i], symmetries[i][s], rows[j], symmetries[j][t]) for i, s, j, t in tree.bonds]))
-    build = Assembler(blocks)
-    assert build.smiles(*tensors(blocks, trees)) == build.smiles(*tensors(blocks, moved))
+    build = Assembly(blocks)
+    assert smiles(build.of_trees(*tensors(blocks, trees))) == smiles(build.of_trees(*tensors(blocks, moved)))
     assert any(tree.bonds != other.bonds for tree, other in zip(trees, moved, strict=True))
 
 
@@ -182,15 +182,15 @@ def test_stereocenters_keep_their_hand_where_a_bond_takes_the_place_of_a_hydroge
     path = tmp_path / "blocks.json"
     path.write_text('[{"smiles": "C[C@H](N)O", "attach": [1]}, {"smiles": "F", "attach": [0]}]')
     found = read_block_set(str(path), None)
-    assert Assembler(found).smiles(*tensors(found, [Tree([0, 1], [(0, 0, 1, 0)])])) == [Chem.CanonSmiles("C[C@](F)(N)O")]
+    assert smiles(Assembly(found).of_trees(*tensors(found, [Tree([0, 1], [(0, 0, 1, 0)])]))) == [Chem.CanonSmiles("C[C@](F)(N)O")]
 
 
 def test_copies_build_the_same(blocks: BlockSet) -> None:
     """Though RDKit drops the properties of atoms from copies."""
-    build, trees = Assembler(blocks), tensors(blocks, [grown(blocks, seed) for seed in range(5)])
-    expected = build.smiles(*trees)
+    build, trees = Assembly(blocks), tensors(blocks, [grown(blocks, seed) for seed in range(5)])
+    expected = smiles(build.of_trees(*trees))
     for other in (copy.deepcopy(build), pickle.loads(pickle.dumps(build))):
-        assert other.smiles(*trees) == expected
+        assert smiles(other.of_trees(*trees)) == expected
 
 
 def test_a_molecule_that_rdkit_refuses_is_named(blocks: BlockSet, capfd: pytest.CaptureFixture[str]) -> None:
@@ -201,7 +201,7 @@ def test_a_molecule_that_rdkit_refuses_is_named(blocks: BlockSet, capfd: pytest.
     with pytest.raises(
         ConfigError, match=r"^target.blocks=c1ccc\(Fc2ccccc2\)cc1: RDKit refuses .* F, c1ccccc1, c1ccccc1 "
     ) as caught:
-        Assembler(wrong).molecules(*trees)
+        Assembly(wrong).of_trees(*trees)
     assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")
 
@@ -209,7 +209,7 @@ def test_a_molecule_that_rdkit_refuses_is_named(blocks: BlockSet, capfd: pytest.
 def test_sdf_files_hold_the_molecules_and_their_fields(blocks: BlockSet) -> None:
     from rdkit import Chem
 
-    built = Assembler(blocks).molecules(*tensors(blocks, [grown(blocks, seed) for seed in range(10)]))
+    built = Assembly(blocks).of_trees(*tensors(blocks, [grown(blocks, seed) for seed in range(10)]))
     read = Chem.SDMolSupplier()
     read.SetData(sdf(built, [{"log_R": 0.5 * m, "drawn": m} for m in range(10)]))
     assert [Chem.MolToSmiles(molecule) for molecule in read] == smiles(built)
@@ -229,8 +229,8 @@ def test_files_of_molecules_are_read(blocks: BlockSet, tmp_path: Path) -> None:
     m, i, s = (links >= 0).nonzero().T
     j, t = links[m, i, s] // blocks.n_slots, links[m, i, s] % blocks.n_slots
     assert torch.equal(links[m, j, t], i * blocks.n_slots + s)
-    build = Assembler(blocks)
-    assert build.smiles(kinds, links) == build.smiles(expected_kinds, expected_links)
+    build = Assembly(blocks)
+    assert smiles(build.of_trees(kinds, links)) == smiles(build.of_trees(expected_kinds, expected_links))
 
 
 def test_stems_that_agree_are_accepted_in_any_order(blocks: BlockSet, tmp_path: Path) -> None:

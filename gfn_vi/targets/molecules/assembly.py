@@ -15,11 +15,10 @@ if TYPE_CHECKING:
     from rdkit.Chem import Mol, RWMol
 
 
-class Assembler:
+class Assembly:
     """Builds the molecules of a block set: blocks become fragments, bonded slots single bonds between their atoms.
 
-    A tree is given as the kind of each block, [N], -1 where there is none, and the link of each slot, [N, S]: -1 where it is not
-    bonded, j S + t where it is bonded to slot t of block j. Every bond occurs at both of its ends.
+    Atoms carry the int properties "block", the row that they come from, and "free_stems", how many of their slots are not bonded.
     """
 
     def __init__(self, blocks: BlockSet) -> None:
@@ -31,17 +30,24 @@ class Assembler:
         """Leave the templates out of copies and pickles: RDKit would drop the properties of their atoms."""
         return {**self.__dict__, "_templates": {}}
 
-    def molecules(self, kinds: Tensor, links: Tensor) -> list[Mol]:
-        """Return the sanitized molecules of the trees: kinds [M, N], links [M, N, S].
+    def molecules(self, states: Tensor) -> list[Mol]:
+        """Return the sanitized molecules of states [M, N, 2 + 2 S]; a state without blocks is a molecule without atoms.
 
-        Atoms carry the int properties "block" (the row that they come from) and "free_stems" (their slots that are not bonded).
         Raises ConfigError, naming the SMILES, where RDKit refuses what the blocks make.
         """
-        return [self._molecule(*tree) for tree in zip(kinds.tolist(), links.tolist(), strict=True)]
+        return self.of_trees(states[..., 0] - 1, states[..., 2 : 2 + self._n_slots] - 1)
 
-    def smiles(self, kinds: Tensor, links: Tensor) -> list[str]:
-        """Return the canonical SMILES of the trees: kinds [M, N], links [M, N, S]; "" for a tree without blocks."""
-        return smiles(self.molecules(kinds, links))
+    def smiles(self, states: Tensor) -> list[str]:
+        """Return the canonical SMILES of states [M, N, 2 + 2 S]."""
+        return smiles(self.molecules(states))
+
+    def of_trees(self, kinds: Tensor, links: Tensor) -> list[Mol]:
+        """Return the same of trees in any order of their blocks.
+
+        kinds: [M, N] of each block, -1 for none; links: [M, N, S] -1 for a slot that is not bonded, j S + t for one that is
+        bonded to slot t of block j. Every bond occurs at both of its ends.
+        """
+        return [self._molecule(*tree) for tree in zip(kinds.tolist(), links.tolist(), strict=True)]
 
     def _molecule(self, kinds: list[int], links: list[list[int]]) -> Mol:
         from rdkit import Chem, rdBase

@@ -26,6 +26,7 @@ from gfn_vi.core.errors import require
 from gfn_vi.targets.base import BaseTarget
 from gfn_vi.targets.molecules.assembly import Assembly
 from gfn_vi.targets.molecules.block_set import read_block_set
+from gfn_vi.targets.molecules.held_out import read_objects
 from gfn_vi.targets.molecules.moves import Moves
 from gfn_vi.targets.molecules.proxies.base import BaseProxy
 
@@ -217,5 +218,5 @@ class Molecules(BaseTarget):
 
     def read_objects(self, path: str) -> Tensor:
         """Return the molecules of a file, canonical: [M, N, 2 + 2 S]. Raises ConfigError with the line for what is none."""
-        kinds, links = self._assembly.read(path, self.max_blocks)
-        return self._moves.trees.canonical(kinds + 1, links + 1)[0].to(self.device)
+        kinds, links = read_objects(path, self.blocks, self.max_blocks, self.min_blocks)
+        return self._moves.trees.canonical(kinds.to(self.device) + 1, links.to(self.device) + 1)[0]
