@@ -32,7 +32,7 @@ WIDTH, LAYERS, HEADS = 8, 2, 2
 def make(
     name: str, backward: str = "learned", replicas: int = 1, seed: int = 0, target: BlockTrees = TREES, flow: bool = True
 ) -> MoleculeSampler:
-    """Small networks in float64, with norms and biases away from where they start."""
+    """Small networks in float64, away from where they start."""
     rng = generators(seed, replicas, "initialization")
     sampler: MoleculeSampler
     if name == "molecule_mpnn":
@@ -89,9 +89,9 @@ def affine(layer: nn.Module, x: Tensor) -> Tensor:
     return x @ layer.weight[0] + layer.bias[0, 0]
 
 
-def normed(layer: nn.Module, x: Tensor) -> Tensor:
+def normed(x: Tensor) -> Tensor:
     x = x - x.mean()
-    return x / (x.square().mean() + 1e-5).sqrt() * layer.scale[0, 0] + layer.shift[0, 0]
+    return x / (x.square().mean() + 1e-5).sqrt()
 
 
 @cache
@@ -159,11 +159,11 @@ class Loop:
         x = [a + b for a, b in zip(x, self.gathered(encoder.hearing, x), strict=True)]
         for layer in encoder.layers:
             x = self.attended(layer, x)
-        return [normed(encoder.norm, block) for block in x]
+        return [normed(block) for block in x]
 
     def attended(self, layer: nn.Module, x: list[Tensor]) -> list[Tensor]:
         each = len(x[0]) // layer.heads
-        parts = [affine(layer.project, normed(layer.norm, block)).view(3, layer.heads, each) for block in x]
+        parts = [affine(layer.project, normed(block)).view(3, layer.heads, each) for block in x]
         out = []
         for i, block in enumerate(x):
             mixed = []
@@ -175,7 +175,7 @@ class Loop:
                 weights = torch.stack(scores).softmax(0)
                 mixed.append(sum(w * parts[j][2, head] for j, w in enumerate(weights)))
             token = block + affine(layer.merge, torch.cat(mixed))
-            out.append(token + affine(layer.narrow, affine(layer.widen, normed(layer.norm_hidden, token)).relu()))
+            out.append(token + affine(layer.narrow, affine(layer.widen, normed(token)).relu()))
         return out
 
 

@@ -18,7 +18,7 @@ from gfn_vi.core.replicas import ReplicaGenerators
 from gfn_vi.samplers.discrete.molecule_layers import Hearing, take
 from gfn_vi.samplers.discrete.molecule_sampler import MoleculeSampler
 from gfn_vi.samplers.discrete.molecule_trees import Trees, Vocabulary
-from gfn_vi.samplers.networks import ReplicaLinear, ReplicaNorm
+from gfn_vi.samplers.networks import ReplicaLinear
 
 NEARNESS = 4  # the block itself, at most 1, 2 or 3 bonds away
 ABSENT = -1e9  # bias of a row without a block
@@ -56,8 +56,13 @@ def relations(trees: Trees, n_tokens: int, dtype: torch.dtype) -> Relations:
     two = (one @ one).clamp_(max=1)
     three = (two @ one).clamp_(max=1)
     near = torch.stack([self, one, two, three], 2).flatten(3)
-    absent = (empty * ABSENT).to(dtype)[:, :, None, None].expand(-1, -1, 1, size, -1).flatten(3)
+    absent = (empty * ABSENT).to(dtype)[:, :, None, :, None].expand(-1, -1, 1, -1, size).flatten(3)
     return Relations(size, rows, places, near, absent)
+
+
+def _normed(tokens: Tensor) -> Tensor:
+    """Return normalized tokens; no scale and shift, which the layer that follows has anyway."""
+    return nn.functional.layer_norm(tokens, tokens.shape[-1:])
 
 
 class TreeAttention(nn.Module):
@@ -67,10 +72,8 @@ class TreeAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.relate = nn.Parameter(rng.normal(NEARNESS, heads))
-        self.norm = ReplicaNorm(len(rng), width)
         self.project = ReplicaLinear(rng, width, 3 * width)
         self.merge = ReplicaLinear(rng, width, width)
-        self.norm_hidden = ReplicaNorm(len(rng), width)
         self.widen = ReplicaLinear(rng, width, 2 * width)
         self.narrow = ReplicaLinear(rng, 2 * width, width)
 
@@ -78,14 +81,17 @@ class TreeAttention(nn.Module):
         """Return new tokens: [R, M, width] -> the same."""
         n_replicas, n_tokens, width = tokens.shape
         size = relations.size
-        split = take(self.project(self.norm(tokens)), relations.rows).view(-1, size, 3, self.heads, width // self.heads)
+        split = take(self.project(_normed(tokens)), relations.rows).view(-1, size, 3, self.heads, width // self.heads)
         query, key, value = split.permute(2, 0, 3, 1, 4).flatten(1, 2).unbind(0)  # [R n H, size, width / H]
         bias = torch.matmul(self.relate.transpose(1, 2)[:, None], relations.near) + relations.absent  # [R, n, H, size size]
-        weights = torch.baddbmm(bias.view(-1, size, size), query, key.transpose(1, 2), alpha=1 / math.sqrt(width // self.heads))
-        mixed = torch.bmm(weights.softmax(-1), value).view(-1, self.heads, size, width // self.heads).transpose(1, 2)
+        # rows of keys, columns of queries: a softmax over short rows is slow on a CPU, over columns it is not
+        scores = torch.baddbmm(bias.view(-1, size, size), key, query.transpose(1, 2), alpha=1 / math.sqrt(width // self.heads))
+        mixed = (
+            torch.bmm(scores.softmax(1).transpose(1, 2), value).view(-1, self.heads, size, width // self.heads).transpose(1, 2)
+        )
         mixed = take(mixed.reshape(-1, width), relations.places).view(n_replicas, n_tokens, width)
         tokens = tokens + self.merge(mixed)
-        return tokens + self.narrow(self.widen(self.norm_hidden(tokens)).relu_())
+        return tokens + self.narrow(self.widen(_normed(tokens)).relu_())
 
 
 class BlockAttention(nn.Module):
@@ -96,7 +102,6 @@ class BlockAttention(nn.Module):
         self.kind = nn.Parameter(rng.normal(words.n_kinds, width))
         self.hearing = Hearing(rng, words, width)
         self.layers = nn.ModuleList(TreeAttention(rng, width, heads) for _ in range(layers))
-        self.norm = ReplicaNorm(len(rng), width)
 
     def forward(self, trees: Trees) -> Tensor:
         """Return the token of every block: [R, M, width]."""
@@ -107,8 +112,7 @@ class BlockAttention(nn.Module):
         related = relations(trees, tokens.shape[1], tokens.dtype)
         for layer in self.layers:
             tokens = layer(tokens, related)
-        normed: Tensor = self.norm(tokens)
-        return normed
+        return _normed(tokens)
 
 
 class MoleculeAttentionSampler(MoleculeSampler):

@@ -55,7 +55,7 @@ class StemHead(nn.Module):
         slots = self.hearing(blocks, trees, self.hearing.words(trees))
         logits = self.choose(take(slots, trees.stem).view(n_replicas, -1, blocks.shape[-1]))
         n_cells, n_choices = n_states * max_blocks * n_slots, logits.shape[-1]
-        grid = logits.new_zeros(n_replicas * (n_cells + 1), n_choices).index_copy(0, trees.stem_cell, logits.view(-1, n_choices))
+        grid = logits.new_zeros(n_replicas * (n_cells + 1), n_choices).index_copy_(0, trees.stem_cell, logits.view(-1, n_choices))
         grid = grid.view(n_replicas, n_cells + 1, n_choices)[:, :n_cells].view(n_replicas, n_states, max_blocks, -1)
         return grid[:, :, : max_blocks - 1].flatten(2)
 
@@ -84,7 +84,7 @@ class WholeHead(nn.Module):
         n_replicas, n_states, max_blocks, _ = trees.shape
         width = blocks.shape[-1]
         nothing = blocks.new_zeros(n_replicas * (n_states + 1), width)
-        whole = nothing.index_add(0, trees.state, blocks.reshape(-1, width), alpha=1 / max_blocks)
+        whole = nothing.index_add_(0, trees.state, blocks.reshape(-1, width), alpha=1 / max_blocks)
         return self.narrow(self.widen(whole.view(n_replicas, -1, width)[:, :n_states]).relu())
 
 

@@ -35,10 +35,9 @@ class MessagePassing(nn.Module):
         """Return the state of every block: [R, M, width]."""
         n_replicas, _, width = self.kind.shape
         blocks = take(self.kind, trees.kind).view(n_replicas, -1, width)
-        silence = torch.zeros_like(blocks).view(-1, width)
         words = self.hearing.words(trees)
         for _ in range(self.steps):
-            heard = silence.index_add(0, trees.block, self.hearing(blocks, trees, words))
+            heard = torch.zeros_like(blocks).view(-1, width).index_add_(0, trees.block, self.hearing(blocks, trees, words))
             new, old = self.update(heard.view(blocks.shape)), self.recall(blocks)
             reset, keep = (new[..., : 2 * width] + old[..., : 2 * width]).sigmoid_().chunk(2, -1)
             proposal = torch.addcmul(new[..., 2 * width :], reset, old[..., 2 * width :]).tanh_()

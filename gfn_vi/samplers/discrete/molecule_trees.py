@@ -100,6 +100,8 @@ def _listed(present: Tensor, nothing: int, most: int, compact: bool) -> tuple[Te
 
 def _flat(rows: Tensor, n_rows: int) -> Tensor:
     """Return rows of each replica [R, ...] as rows of all replicas, n_rows in each: flat."""
+    if rows.shape[0] == 1:
+        return rows.reshape(-1)
     first = torch.arange(0, rows.shape[0] * n_rows, n_rows, device=rows.device)
     return (rows.flatten(1) + first[:, None]).view(-1)
 
@@ -120,12 +122,13 @@ def list_trees(kinds: Tensor, links: Tensor, words: Vocabulary, dtype: torch.dty
     here = torch.arange(0, n_blocks * n_slots, max_blocks * n_slots, device=links.device)[:, None, None]
     beyond = (links + here).where(bonded, n_blocks * n_slots).view(n_replicas, -1)
     beyond = functional.pad(beyond, (0, n_slots), value=n_blocks * n_slots)
-    place, slot_row = _listed(slot_class > 0, n_blocks * n_slots, n_blocks * n_slots, compact)
+    there = slot_class[:, : n_blocks * n_slots] > 0
+    place, slot_row = _listed(there, n_blocks * n_slots, n_blocks * n_slots, compact)
     of_block = place // n_slots
     beyond = beyond.gather(1, place)
     bonded_slot = beyond < n_blocks * n_slots
     # every slot hears the bonded slots of its block: [R, slots, S]
-    heard = (slot_row[:, : n_blocks * n_slots] * bonded.view(n_replicas, -1)).view(n_replicas, n_blocks, n_slots)
+    heard = (slot_row * bonded.view(n_replicas, -1)).view(n_replicas, n_blocks, n_slots)
     heard = functional.pad(heard, (0, 0, 0, 1)).view(-1, n_slots).index_select(0, _flat(of_block, n_blocks + 1))
     slot_kind = kind.gather(1, of_block)
     pair = words.slot_pair.index_select(0, (slot_kind * n_slots + place % n_slots).view(-1))
@@ -133,8 +136,8 @@ def list_trees(kinds: Tensor, links: Tensor, words: Vocabulary, dtype: torch.dty
     n_bonded = 2 * (max_blocks - 1)  # slots of a tree
     meeting, _ = _listed(pair > 0, 0, n_states * n_bonded * (n_slots - 1), compact)
     # free slots of molecules that can grow
-    grows = functional.pad(unfinished, (0, 1)).gather(1, place // (n_slots * max_blocks))
-    stem, _ = _listed(grows & ~bonded_slot & (slot_kind > 0), 0, n_states * max_blocks * n_slots, compact)
+    free = (there.view(links.shape) & ~bonded).logical_and_(unfinished[..., None, None])
+    stem, _ = _listed(free.view(n_replicas, -1), n_blocks * n_slots, n_blocks * n_slots, compact)
     n_rows, n_slot_rows = block_place.shape[1], place.shape[1]
     return Trees(
         kind=_flat(kind.gather(1, block_place), words.n_kinds),
@@ -147,8 +150,8 @@ def list_trees(kinds: Tensor, links: Tensor, words: Vocabulary, dtype: torch.dty
         target=_flat(meeting // n_slots, n_slot_rows),
         source=_flat(heard.view(n_replicas, -1).gather(1, meeting), n_slot_rows),
         pair=_flat(pair.gather(1, meeting), words.n_pairs),
-        stem=_flat(stem, n_slot_rows),
-        stem_cell=_flat(place.gather(1, stem), n_blocks * n_slots + 1),
+        stem=_flat(functional.pad(slot_row, (0, 1)).gather(1, stem), n_slot_rows),
+        stem_cell=_flat(stem, n_blocks * n_slots + 1),
         rows=_flat(block_row[:, :-1], n_rows).view(n_replicas, n_states, max_blocks),
         links=links,
         compact=compact,
