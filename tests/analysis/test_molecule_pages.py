@@ -75,7 +75,7 @@ def test_the_table_holds_every_molecule_in_every_replica_once(tmp_path: Path) ->
         ("0.6", "-14", "13", "0", "", "4"),
     ]
     assert float(rows[2]["log_reward"]) == pytest.approx(np.log(0.8), rel=1e-9)
-    assert told.splitlines()[1].split() == [SMILES[0], "0.9", "-0.105", "-10.50", "10"]
+    assert told.splitlines()[1].split() == [SMILES[0], "0.9000", "-0.105", "-10.50", "10"]
     assert {file.name for file in path.iterdir()} >= {"molecules.csv", "molecules.sdf"}
     assert not (path / "molecules.html").exists()
 

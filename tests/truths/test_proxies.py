@@ -416,7 +416,7 @@ TRIALS = {TRIALS!r}
 def process(smiles):
     if "CCBr" in smiles: raise ValueError("bromide")
     if "CCI" in smiles: os._exit(3)
-    return [1.0 if s in TRIALS else float(os.getpid()) for s in smiles]
+    return [1.0 if s in TRIALS else 100.0 * os.getpid() + len(s) for s in smiles]
 """
 REFUSED = {
     "number": "returned float for a list of 5: expected a list of as many numbers",
@@ -487,14 +487,15 @@ def test_a_changed_function_is_another_run(my_values: Path) -> None:
 def test_worker_processes_share_a_batch_and_what_fails_in_them_is_named() -> None:
     proxy = UserFunction("my_processes.process", "smiles", 2, 0.1, None, 1.0, 100, None)
     batch = [Chem.MolFromSmiles("C" * n) for n in range(1, 6)]
-    processes = {int(value) for value in proxy(batch).tolist()}
-    assert len(processes) in (1, 2)  # one may have been quick enough for both parts
+    processes, lengths = zip(*(divmod(value, 100) for value in proxy(batch).tolist()), strict=True)
+    assert lengths == (1, 2, 3, 4, 5)
+    assert len(set(processes)) in (1, 2)  # one may have been quick enough for both parts
     assert os.getpid() not in processes
     with pytest.raises(RunError, match=r"my_processes.process: raises on CCBr: ValueError: bromide; .*my_processes.py, line"):
         proxy([*batch, Chem.MolFromSmiles("CCBr"), Chem.MolFromSmiles("CCF")])
     with pytest.raises(RunError, match=r"ended one of its 2 processes .*; the batch began with CCI; try target.proxy.workers=0"):
         proxy([Chem.MolFromSmiles("CCI"), Chem.MolFromSmiles("CCF")])
     assert proxy(batch).tolist() == proxy(batch).tolist()
-    assert proxy([Chem.MolFromSmiles("CCN")]).item() != os.getpid()  # others are started
+    assert proxy([Chem.MolFromSmiles("CCN")]).item() // 100 != os.getpid()  # others are started
     assert proxy.workers is not None
     proxy.workers.close()

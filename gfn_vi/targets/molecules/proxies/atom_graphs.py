@@ -66,7 +66,7 @@ def atom_graphs(molecules: Sequence[Mol]) -> AtomGraphs:
         first = len(atoms)
         atoms += _atoms(molecule)
         sizes.append(len(atoms) - first)
-        order = torch.from_numpy(GetAdjacencyMatrix(molecule, useBO=True))
+        order = torch.from_numpy(GetAdjacencyMatrix(molecule, useBO=True, force=True))  # not one from before a change
         source, target = order.nonzero(as_tuple=True)
         sources.append(source + first)
         targets.append(target + first)
