@@ -180,6 +180,7 @@ def build_metrics(
             given = [role.value for role in metric.roles]
             advice = "the sampler has no parameters of these; see sampler.flow and sampler.backward"
             raise ConfigError(f"{key}.roles", given, advice)
+        metric.prepare(target)
         metrics.append(metric)
     if without_samples:
         listed = f"{', '.join(without_samples)} of evaluation.metrics {'is' if len(without_samples) == 1 else 'are'} off"

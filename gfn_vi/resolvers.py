@@ -1,6 +1,6 @@
 """What the YAML files compute, to be registered wherever configs are composed.
 
-${fraction:total,share}, ${digest:path} and ${source_digest:my_module.my_function}.
+${fraction:total,share}, ${digest:path,key} and ${source_digest:my_module.my_function}.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ def fraction(total: float, share: float) -> float:
     return total * share
 
 
-def digest(path: object) -> str | None:
-    """Return a digest of the file at target.data.path, so that a changed table is another run; None where there is no path.
+def digest(path: object, key: str = "target.data.path") -> str | None:
+    """Return a digest of the file that a key names, so that changed content is another run; None where there is no path.
 
-    Raises ConfigError for a file that cannot be read: at once, before torch is imported.
+    Raises ConfigError(key) for a file that cannot be read: at once, before torch is imported.
     """
-    return user_files.digest(user_files.read(path, "target.data.path")) if isinstance(path, str) else None
+    return user_files.digest(user_files.read(path, key)) if isinstance(path, str) else None
 
 
 def source_digest(function: object) -> str | None:

@@ -15,7 +15,7 @@ from sources import FILES, PACKAGE, PLUGINS, ROOT, SOUND, Rule, Source, load, tr
 
 HEAVY = ("torch", "wandb", "pandas", "seaborn", "matplotlib", "numpy")
 LOGGERS = ("wandb", "tensorboard", "torch.utils.tensorboard")
-OF_SOME_TARGETS = ("networkx", "pandas", "pgmpy", "sklearn")
+OF_SOME_TARGETS = ("networkx", "numpy", "pandas", "pgmpy", "rdkit", "sklearn")
 FORBIDDEN_PACKAGES = ("ray", "submitit", "optuna")
 
 STANDARD = tuple(sys.stdlib_module_names)
@@ -23,11 +23,11 @@ VERSION = (f"{PACKAGE}.__version__",)
 # Room -> what its files may import. analysis, commands and sweeps: see ALLOWED_OF_PACKAGE.
 ALLOWED = {
     "core": ("torch", "gfn_vi.core"),
-    "targets": ("torch", "gfn_vi.core", "gfn_vi.targets", "networkx", "pandas", "pgmpy", "sklearn"),
+    "targets": ("torch", "gfn_vi.core", "gfn_vi.targets", "networkx", "numpy", "pandas", "pgmpy", "rdkit", "sklearn"),
     "samplers": ("torch", "gfn_vi.core", "gfn_vi.samplers", "zuko"),
     "exploration": ("torch", "gfn_vi.core", "gfn_vi.exploration"),
     "objectives": ("torch", "gfn_vi.core", "gfn_vi.objectives"),
-    "evaluation": ("torch", "gfn_vi.core", "gfn_vi.evaluation", "ot", "pyro"),
+    "evaluation": ("torch", "gfn_vi.core", "gfn_vi.evaluation", "ot", "pyro", "rdkit"),
     "runs": (
         *("torch", "gfn_vi.core", "gfn_vi.runs"),
         *("filelock", "wandb", "tensorboard", "numpy", "omegaconf", "pandas", "pyarrow", "yaml"),

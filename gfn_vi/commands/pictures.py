@@ -1,12 +1,13 @@
-"""Draw what a run over graphs (target=dag) or over a density (target=gmm25, ...) has learned.
+"""Draw what a run over graphs (target=dag), a density (target=gmm25, ...) or molecules (target=molecules) has learned.
 
     gfn-vi-pictures outputs/default/<run>
 
 Writes into the run's directory, from its arrays.npz. Of graphs: edge_probabilities.csv (every edge by the names of the columns),
 edge_probabilities.png and .pdf (learned beside exact, or beside the true graph), top_graphs.png and .pdf (the most probable
 graphs). Of a density: samples.png and .pdf (over the target or by coordinates, beside exact samples), trajectories.png and .pdf,
-and coordinates.csv where coordinates have names. A single run does this at its end; a sweep leaves the pictures out, which take
-seconds for each run.
+and coordinates.csv where coordinates have names. Of molecules: molecules.csv (the best, with values, log P_T and how often each
+was drawn), molecules.sdf (their structures), molecules.html (a page of the best), molecules.png and .svg (the same for papers). A
+single run does this at its end; a sweep leaves the pictures out, which take seconds for each run.
 """
 
 from __future__ import annotations
@@ -24,10 +25,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("run", type=Path, help="the directory of one run, as printed at its end")
     directory = parser.parse_args(arguments).run
 
-    from gfn_vi.analysis.pictures import densities, graphs
+    from gfn_vi.analysis.pictures import densities, graphs, molecules
+    from gfn_vi.analysis.pictures.found_molecules import MOLECULES
     from gfn_vi.runs.reading import read_arrays
 
     # by what the run has left, not by its configuration: those of older runs name classes that are gone
-    drawn = densities if densities.SAMPLES in read_arrays(directory)[0] else graphs
+    arrays = read_arrays(directory)[0]
+    drawn = densities if densities.SAMPLES in arrays else molecules if MOLECULES in arrays else graphs
     print(drawn.report(directory, with_pictures=True), directory, sep="\n")
     return 0

@@ -129,6 +129,67 @@ class GraphTarget(DiscreteTarget, Protocol):
         """Return log p(held-out rows | training rows, G) in float64: [...]; called only where n_held_out > 0."""
 
 
+class BlockTables(Protocol):
+    """What a network has to know of a set of K kinds of blocks with at most S slots each, in classes numbered over all kinds."""
+
+    @property
+    def slot_class(self) -> Tensor:
+        """Return the class of each slot, -1 where a kind has no such slot: [K, S] long."""
+
+    @property
+    def permutations(self) -> Tensor:
+        """Return the slot that each symmetry of a kind moves slot s to: [K, G, S] long."""
+
+    @property
+    def permutation_mask(self) -> Tensor:
+        """Return which of those are symmetries, and not padding: [K, G] bool."""
+
+
+@runtime_checkable
+class MoleculeTarget(DiscreteTarget, Protocol):
+    """A target whose states are trees of at most max_blocks = N blocks, bonded slot to slot; row i of a state is one block.
+
+    n_slots = S, n_kinds = K, n_slot_classes as in BlockTables; n_block_choices = B. Action (i S + s) B + b attaches block b to
+    slot s of row i < N - 1; b alone is the first block; the last action stops; backward action i removes row i. Rows that are
+    not in use come last.
+    """
+
+    max_blocks: int
+    min_blocks: int
+    n_slots: int
+    n_kinds: int
+    n_block_choices: int
+    n_slot_classes: int
+    blocks: BlockTables
+
+    def kinds(self, states: Tensor) -> Tensor:
+        """Return the kind of each row, -1 where there is no block: [..., N] long."""
+
+    def links(self, states: Tensor) -> Tensor:
+        """Return for each slot j S + t, if it is bonded to slot t of row j, or -1: [..., N, S] long."""
+
+    def free_stems(self, states: Tensor) -> Tensor:
+        """Return which slots a block can be bonded to: [..., N, S] bool."""
+
+    def n_blocks(self, states: Tensor) -> Tensor:
+        """Return how many blocks each molecule has: [...] long."""
+
+    def code(self, states: Tensor) -> Tensor:
+        """Return a number that is equal exactly for equal molecules: [...] int64."""
+
+    def values(self, states: Tensor) -> Tensor:
+        """Return what the reward is made of, in its own units, before floor, scale and power: [...] float64."""
+
+    def molecules(self, states: Tensor) -> list[Any]:
+        """Return the sanitized RDKit molecule of each of the states [M, *state]."""
+
+    def smiles(self, states: Tensor) -> list[str]:
+        """Return the canonical SMILES of each of the states [M, *state]."""
+
+    def read_objects(self, path: str) -> Tensor:
+        """Return the molecules of a file as states [M, *state]. Raises ConfigError for what is none of this space."""
+
+
 class DensityTarget(Target, Protocol):
     """A density on R^d: log_reward maps [..., d] to [...]. It is differentiable and has a score unless has_score is False."""
 

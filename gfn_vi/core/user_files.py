@@ -1,10 +1,17 @@
-"""Files of the user's that a key of the configuration names: their content is part of what a run is, so it has a digest."""
+"""Files of the user's that a key of the configuration names: their content is part of what a run is, so it has a digest.
+
+Functions of the user's are files, too: they are given as my_module.my_function.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import importlib
+import traceback
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from gfn_vi.core.errors import ConfigError, require
 
@@ -48,3 +55,33 @@ def module_digest(name: str) -> str | None:
     if found is None or not found.has_location or found.origin is None:
         return None
     return digest(Path(found.origin).read_bytes())
+
+
+def check_source(name: str, known: str | None, key: str) -> None:
+    """Raise ConfigError(key) unless the module of a function has the digest that is known; None for any."""
+    found = module_digest(name.rpartition(".")[0])
+    changed = f"its module has changed: its digest was {known} and now is {found}; start a run of the new function"
+    require(known in (None, found), key, name, changed)
+
+
+def located(name: str, key: str) -> Callable[..., Any]:
+    """Return the function of that dotted name. Raises ConfigError(key) where there is none."""
+    module, _, attribute = name.rpartition(".")
+    require(module != "", key, name, f"expected my_module.{name}")
+    try:
+        found = getattr(importlib.import_module(module), attribute, None)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{module}.".startswith(f"{error.name}."):
+            advice = f"no module named {module}; one of yours is found in the current folder or on PYTHONPATH"
+            raise ConfigError(key, name, advice) from error
+        raise
+    if not callable(found):
+        raise ConfigError(key, name, f"there is no function {attribute} in {module}")
+    function: Callable[..., Any] = found
+    return function
+
+
+def failure(error: BaseException) -> str:
+    """Return what was raised and where, in one line."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {' '.join(str(error).split())}; {last.filename}, line {last.lineno}"

@@ -38,6 +38,9 @@ class BaseMetric(ABC):
     def __call__(self, moment: Any) -> dict[str, Tensor]:
         """Return name -> [R]. moment: a gfn_vi.evaluation.measurement.Measurement of the sampler as it is now."""
 
+    def prepare(self, target: Any) -> None:
+        """Find what measurements need of the target, before a run starts. Raises ConfigError for what it does not have."""
+
     def records(self, target: Any, exact: bool, sampled: bool) -> Collection[str] | None:
         """Return every name that a call may give, so that a wrong evaluation.headline is refused before work; None: not known.
 

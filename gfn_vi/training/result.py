@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
+from typing import Any
 
 from gfn_vi.core.protocols import Arrays
 from gfn_vi.core.replicas import ReplicaGenerators
@@ -36,11 +37,15 @@ def frozen_replicas(trainer: Trainer) -> str | None:
 
 
 def final_arrays(trainer: Trainer, seed: int | Sequence[int], n_samples: int) -> Arrays:
-    """Return what the metrics have to show of the finished run.
+    """Return what the metrics, and those observers that have arrays, have to show of the finished run.
 
     seed: of the run; n_samples: trajectories per replica where states cannot be listed, from generators of their own.
     """
     rng = trainer.metric_rng
     moment = trainer.parts.moment(ReplicaGenerators(seed, trainer.n_replicas, "arrays", rng.device, rng.dtype))
     moment.n_samples = n_samples
-    return {name: value for metric in trainer.parts.metrics for name, value in metric.arrays(moment).items()}
+    shown: list[Any] = [
+        *trainer.parts.metrics,
+        *(observer for observer in trainer.parts.observers if hasattr(observer, "arrays")),
+    ]
+    return {name: value for part in shown for name, value in part.arrays(moment).items()}

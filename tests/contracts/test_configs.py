@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from building import CONFIGS, composed, density_targets, make_trainer, samplers, small_target
+from molecule_weights import weights_file
 from omegaconf import OmegaConf
 
 from gfn_vi.build import build_sinks
@@ -24,6 +25,8 @@ TARGET_OF = {
     **dict.fromkeys(("data", "score", "graph_prior", "arm/dag_posterior", "experiment_preset/dag_posterior"), "dag"),
     **dict.fromkeys(("arm=structure_learning", "experiment=dag_posterior", "sampler=dag_transformer"), "dag"),
     **dict.fromkeys(("metric=graphs", "report"), "dag"),
+    **dict.fromkeys(("sampler=molecule_mpnn", "sampler=molecule_attention"), "molecules"),
+    **dict.fromkeys(("metric=molecules", "observer", "report=molecules", "proxy"), "molecules"),
     **dict.fromkeys(("arm/eight_gaussians", "experiment_preset/eight_gaussians"), "eight_gaussians"),
     "experiment=eight_gaussians": "eight_gaussians",
     **dict.fromkeys(("arm/pathwise_variance", "experiment_preset/pathwise_variance", "experiment=pathwise_variance"), "gaussian"),
@@ -45,6 +48,7 @@ SMALL_DIFFUSION = ["sampler=diffusion", "sampler.n_steps=3", "sampler.hidden=[8]
 # Choice -> what makes its sampler small, where that is no MLP; and those whose sampler is small as it comes.
 SIZES = {
     "dag_transformer": ["sampler.width=8"],
+    **{name: ["sampler.width=8"] for name in ("molecule_mpnn", "molecule_attention")},
     **{name: ["sampler.n_steps=3", "sampler.hidden=[8]"] for name in ("diffusion", "variance_preserving")},
     "flow": ["sampler.n_couplings=2", "sampler.hidden=[8]"],
     "whole_machinery_funnel": ["sampler.n_layers=2", "sampler.hidden=[8]"],
@@ -76,10 +80,12 @@ NESTED = {
     "schedule": ("schedule@exploration.epsilon", "exploration=epsilon_uniform"),
     "rate_schedule": ("rate_schedule@optimizer.schedule", "optimizer=sgd"),
     "metric": ("+metric@evaluation.metrics.more",),
+    "observer": ("+observer@evaluation.observers.more",),
     "report": ("+report@evaluation.reports.more",),
     "data": ("data@target.data",),
     "reference": ("reference@evaluation.references",),
     "score": ("score@target.score",),
+    "proxy": ("proxy@target.proxy",),
     "graph_prior": ("graph_prior@target.prior",),
 }
 # Group or choice -> what else it needs.
@@ -91,6 +97,7 @@ NEEDED = {
     "bde": ["target.score.levels=3"],
     "closed_form": ["sampler=linear_chain"],
     "pgmpy_network": ["score@target.score=bde"],
+    "seh": [f"target.proxy.weights={weights_file()}"],
 }
 # What the program adds to a constructor's arguments: no key of a YAML.
 SUPPLIED = {"target", "rng", "parameter_groups", "n_replicas", "device"}

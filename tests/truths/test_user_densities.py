@@ -128,7 +128,7 @@ def test_functions_without_a_gradient_are_sampled_from_where_none_is_needed(name
 
 
 def test_names_that_are_no_functions() -> None:
-    with pytest.raises(ConfigError, match=r"target.function=f: expected my_module.my_log_density"):
+    with pytest.raises(ConfigError, match=r"target.function=f: expected my_module.f"):
         UserDensity("f", 2, None, None)
     with pytest.raises(ConfigError, match=r"no module named not_a_module_of_mine; one of yours is found in the current folder"):
         UserDensity("not_a_module_of_mine.f", 2, None, None)

@@ -5,9 +5,7 @@ It is tried on a few points when the target is built: what a sampler could not w
 
 from __future__ import annotations
 
-import importlib
 import math
-import traceback
 from collections.abc import Callable
 
 import torch
@@ -45,8 +43,8 @@ class UserDensity(BaseDensity):
         known = log_Z is None or math.isfinite(log_Z)
         require(known, "target.log_Z", log_Z, "expected a finite number, or null where it is not known")
         self.name, self.dim, self.log_Z = function, dim, log_Z
-        self._check_source(digest)
-        self.function = _located(function)
+        user_files.check_source(function, digest, KEY)
+        self.function: Callable[[Tensor], Tensor] = user_files.located(function, KEY)
         generator = torch.Generator().manual_seed(0)
         points = torch.randn(N_POINTS, dim, dtype=torch.float64, generator=generator)
         values = self._check_values(points)
@@ -64,11 +62,6 @@ class UserDensity(BaseDensity):
         """Ask the user's function, which sees one batch axis, however many there are, in float64: [..., d] -> [...]."""
         return self.function(states.reshape(-1, self.dim).double()).reshape(states.shape[:-1]).to(states.dtype)
 
-    def _check_source(self, digest: str | None) -> None:
-        found = user_files.module_digest(self.name.rpartition(".")[0])
-        if digest is not None and digest != found:
-            self._refuse(f"its module has changed: its digest was {digest} and now is {found}; start a run of the new function")
-
     def _refuse(self, why: str) -> None:
         raise ConfigError(KEY, self.name, why)
 
@@ -77,9 +70,7 @@ class UserDensity(BaseDensity):
         try:
             values = self.function(points)
         except Exception as error:
-            last = traceback.extract_tb(error.__traceback__)[-1]
-            why = f"{type(error).__name__}: {' '.join(str(error).split())}; {last.filename}, line {last.lineno}"
-            raised = f"raises on a batch {[N_POINTS, self.dim]} (target.dim={self.dim}): {why}"
+            raised = f"raises on a batch {[N_POINTS, self.dim]} (target.dim={self.dim}): {user_files.failure(error)}"
             raise ConfigError(KEY, self.name, raised) from error
         if not isinstance(values, Tensor):
             self._refuse(f"returned {type(values).__name__}: expected a tensor of log-densities, one for each row of the batch")
@@ -140,19 +131,3 @@ class UserDensity(BaseDensity):
                 "(as it stands, its exponential has no finite integral)"
             ]
         return []
-
-
-def _located(name: str) -> Callable[[Tensor], Tensor]:
-    """The function of that dotted name; raises ConfigError."""
-    module, _, attribute = name.rpartition(".")
-    require(module != "", KEY, name, "expected my_module.my_log_density")
-    try:
-        found = getattr(importlib.import_module(module), attribute, None)
-    except ModuleNotFoundError as error:
-        if error.name is not None and f"{module}.".startswith(f"{error.name}."):
-            advice = f"no module named {module}; one of yours is found in the current folder or on PYTHONPATH"
-            raise ConfigError(KEY, name, advice) from error
-        raise
-    require(callable(found), KEY, name, f"there is no function {attribute} in {module}")
-    assert callable(found)
-    return found

@@ -151,7 +151,7 @@ class CanonicalTrees:
         column = torch.add(slot, start[..., None]).add_(2).flatten(1)
         columns = torch.cat([start, start + 1, column, column + n_slots], 1)
         values = torch.cat([kinds, seen.node, links, seen.slot.flatten(1)], 1)
-        states = torch.empty_like(values).scatter_(1, columns, values).view(n_trees, n_rows, width)
+        states = torch.zeros_like(values).scatter_(1, columns, values).view(n_trees, n_rows, width)
         return states, row, slot
 
     def _numbered(self, kinds: Tensor, links: Tensor, seen: Views) -> tuple[Tensor, Tensor]:

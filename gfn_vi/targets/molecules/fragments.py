@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from gfn_vi.core.errors import ConfigError, require
 
 if TYPE_CHECKING:
-    from rdkit.Chem import Mol
+    from rdkit.Chem import Mol, RWMol
 
 KEY = "target.blocks"
 MOST_PERMUTATIONS = 5000
@@ -66,11 +66,10 @@ def fragment(entry: str, smiles: str, attach: tuple[int, ...]) -> Fragment:
     return read
 
 
-def bond(molecule: object, atom: int, other: int) -> None:
+def bond(molecule: RWMol, atom: int, other: int) -> None:
     """Add a single bond; either atom gives up a hydrogen that its SMILES states, as in [nH] and [NH3+]."""
     from rdkit import Chem
 
-    assert isinstance(molecule, Chem.RWMol)
     molecule.AddBond(atom, other, Chem.BondType.SINGLE)
     for end in (atom, other):
         bonded = molecule.GetAtomWithIdx(end)
@@ -109,7 +108,7 @@ def isomorphisms(read: Fragment, other: Fragment) -> list[tuple[int, ...]]:
     where both are one fragment. Raises ConfigError where there are too many to list."""
     from rdkit import Chem
 
-    colors: dict[tuple[object, ...], int] = {}
+    colors: dict[tuple[int, int, int], int] = {}
     colored = [_colored(each, colors) for each in (read, other)]
     options = Chem.SubstructMatchParameters()
     for option, value in (("uniquify", False), ("maxMatches", MOST_MATCHES), ("useChirality", True)):
@@ -120,13 +119,13 @@ def isomorphisms(read: Fragment, other: Fragment) -> list[tuple[int, ...]]:
     return [tuple(match) for match in found]
 
 
-def _colored(read: Fragment, colors: dict[tuple[object, ...], int]) -> Mol:
-    """Return a copy whose isotopes tell apart what a match of RDKit would not: slots, hydrogens, charges."""
+def _colored(read: Fragment, colors: dict[tuple[int, int, int], int]) -> Mol:
+    """Return a copy whose isotopes tell apart what a match of RDKit would not: slots and hydrogens (charges it does)."""
     from rdkit import Chem
 
     copy = Chem.Mol(read.molecule)
     for atom, mark in zip(copy.GetAtoms(), read.marks, strict=True):
-        color = (mark, atom.GetTotalNumHs(), atom.GetFormalCharge(), atom.GetNumRadicalElectrons(), atom.GetIsotope())
+        color = (mark, atom.GetTotalNumHs(), atom.GetIsotope())
         atom.SetIsotope(colors.setdefault(color, len(colors) + 1))
     return copy
 

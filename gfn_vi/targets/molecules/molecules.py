@@ -17,7 +17,8 @@ blocks cannot stop, and one with N blocks or without a free stem must.
 
 from __future__ import annotations
 
-from typing import Any, Self
+from functools import cached_property
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -26,6 +27,7 @@ from gfn_vi.core.errors import require
 from gfn_vi.targets.base import BaseTarget
 from gfn_vi.targets.molecules.assembly import Assembly
 from gfn_vi.targets.molecules.block_set import read_block_set
+from gfn_vi.targets.molecules.held_out import read_objects
 from gfn_vi.targets.molecules.moves import Moves
 from gfn_vi.targets.molecules.proxies.base import BaseProxy
 
@@ -34,6 +36,7 @@ class Molecules(BaseTarget):
     """Molecules assembled from a set of blocks, with a reward from a proxy. States are [..., N, 2 + 2 S] long, canonical."""
 
     every_state_stops = False
+    largest_front: ClassVar[int] = 2**17
 
     def __init__(
         self,
@@ -186,6 +189,26 @@ class Molecules(BaseTarget):
         """Return the codes, which tell states apart: [S, *state] -> [S]."""
         return self.code(states).contiguous()
 
+    @property
+    def fewest_states(self) -> float:
+        """A lower bound of the number of states.
+
+        A molecule with a free stem has at least as many children as there are kinds that can be attached, and at most as many parents
+        as it has blocks.
+        """
+        can_be_attached = self.blocks.class_kind[self.blocks.class_block >= 0].unique()
+        grows = int((self.blocks.n_slots_of[can_be_attached] >= 2).sum())
+        total, growing = 1.0 + self.n_kinds, float((self.blocks.n_slots_of >= 2).sum())
+        for n in range(2, self.max_blocks + 1):
+            total += growing * len(can_be_attached) / n
+            growing *= grows / n
+        return total
+
+    @cached_property
+    def _found(self) -> Tensor | None:
+        """All states; None at once where a bound says that there are too many."""
+        return None if self.fewest_states > self.max_enumerated_states else super()._found
+
     # -- reward -------------------------------------------------------------------------------------------------------
 
     def log_reward(self, states: Tensor) -> Tensor:
@@ -218,5 +241,5 @@ class Molecules(BaseTarget):
 
     def read_objects(self, path: str) -> Tensor:
         """Return the molecules of a file, canonical: [M, N, 2 + 2 S]. Raises ConfigError with the line for what is none."""
-        kinds, links = self._assembly.read(path, self.max_blocks)
-        return self._moves.trees.canonical(kinds + 1, links + 1)[0].to(self.device)
+        kinds, links = read_objects(path, self.blocks, self.max_blocks, self.min_blocks)
+        return self._moves.trees.canonical(kinds.to(self.device) + 1, links.to(self.device) + 1)[0]

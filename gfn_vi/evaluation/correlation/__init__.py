@@ -1,0 +1,1 @@
+"""How well log P_T follows log R over objects that were chosen beforehand."""

@@ -1,0 +1,1 @@
+"""What can be said of samplers of molecules: the best of them, how different they are, and how many modes they make."""
