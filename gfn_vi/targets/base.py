@@ -33,6 +33,8 @@ class BaseTarget(ABC):
     every_state_stops: bool
 
     max_enumerated_states: int = 1_000_000
+    # Pairs of a state and an action that are followed at once when states are listed.
+    largest_front: ClassVar[int] = 2**22
     device: torch.device = torch.device("cpu")
     # Made on demand, and made again after a move to another device.
     _derived: ClassVar[tuple[str, ...]] = ("_enumeration", "_found", "_multipliers")
@@ -124,16 +126,19 @@ class BaseTarget(ABC):
         """All states, the source first: [S, *state]; None if there are more than the limit."""
         known = front = self.initial(1)
         while len(front) > 0:
-            row, action = self.forward_mask(front)[:, :-1].nonzero(as_tuple=True)
-            children = self.step(front[row], action).flatten(1)
-            together = torch.cat([known.flatten(1), children])
-            unique, inverse = torch.unique(together, dim=0, return_inverse=True)
-            fresh = torch.ones(len(unique), dtype=torch.bool, device=unique.device)
-            fresh[inverse[: len(known)]] = False
-            front = unique[fresh].view(-1, *self.state_shape)
-            known = torch.cat([known, front])
-            if len(known) > self.max_enumerated_states:
-                return None
+            fresh = []
+            for part in front.split(max(1, self.largest_front // self.n_actions)):
+                row, action = self.forward_mask(part)[:, :-1].nonzero(as_tuple=True)
+                children = self.step(part[row], action).flatten(1)
+                together = torch.cat([known.flatten(1), children])
+                unique, inverse = torch.unique(together, dim=0, return_inverse=True)
+                is_fresh = torch.ones(len(unique), dtype=torch.bool, device=unique.device)
+                is_fresh[inverse[: len(known)]] = False
+                fresh.append(unique[is_fresh].view(-1, *self.state_shape))
+                known = torch.cat([known, fresh[-1]])
+                if len(known) > self.max_enumerated_states:
+                    return None
+            front = torch.cat(fresh)
         return known
 
     @cached_property

@@ -25,6 +25,7 @@ TARGET_OF = {
     **dict.fromkeys(("data", "score", "graph_prior", "arm/dag_posterior", "experiment_preset/dag_posterior"), "dag"),
     **dict.fromkeys(("arm=structure_learning", "experiment=dag_posterior", "sampler=dag_transformer"), "dag"),
     **dict.fromkeys(("metric=graphs", "report"), "dag"),
+    **dict.fromkeys(("sampler=molecule_mpnn", "sampler=molecule_attention"), "molecules"),
     **dict.fromkeys(("metric=molecules", "observer", "report=molecules", "proxy"), "molecules"),
     **dict.fromkeys(("arm/eight_gaussians", "experiment_preset/eight_gaussians"), "eight_gaussians"),
     "experiment=eight_gaussians": "eight_gaussians",
@@ -47,6 +48,7 @@ SMALL_DIFFUSION = ["sampler=diffusion", "sampler.n_steps=3", "sampler.hidden=[8]
 # Choice -> what makes its sampler small, where that is no MLP; and those whose sampler is small as it comes.
 SIZES = {
     "dag_transformer": ["sampler.width=8"],
+    **{name: ["sampler.width=8"] for name in ("molecule_mpnn", "molecule_attention")},
     **{name: ["sampler.n_steps=3", "sampler.hidden=[8]"] for name in ("diffusion", "variance_preserving")},
     "flow": ["sampler.n_couplings=2", "sampler.hidden=[8]"],
     "whole_machinery_funnel": ["sampler.n_layers=2", "sampler.hidden=[8]"],
@@ -90,6 +92,7 @@ NESTED = {
 NEEDED = {
     "preset": ["plateau_factor=0.5"],
     "deviation": ["exploration=stop_bias"],
+    "uncounted_early_stops": ["exploration=early_stop"],
     "exploration": ["objective=trajectory_balance"],  # the default one needs a density, which not all have
     "graph_prior": ["target.data.n_nodes=4"],  # erdos_renyi expects as many edges as nodes, which 3 nodes do not have room for
     "bde": ["target.score.levels=3"],

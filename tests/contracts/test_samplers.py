@@ -26,10 +26,17 @@ BACKWARD = {
     "tabular": ("learned", "uniform"),
     "tabular_random": ("learned",),
     "dag_transformer": ("learned", "uniform", "tied"),
+    "molecule_mpnn": ("learned", "uniform", "tied"),
+    "molecule_attention": ("learned", "uniform", "tied"),
 }
 # A network that looks at some spaces only.
-SPACES_OF = {"dag_transformer": ["dag"]}
-SIZES = {"mlp": ["sampler.hidden=[8,8]"], "dag_transformer": ["sampler.width=8"]}
+SPACES_OF = {"dag_transformer": ["dag"], "molecule_mpnn": ["molecules"], "molecule_attention": ["molecules"]}
+SIZES = {
+    "mlp": ["sampler.hidden=[8,8]"],
+    "dag_transformer": ["sampler.width=8"],
+    "molecule_mpnn": ["sampler.width=8", "sampler.steps=2"],
+    "molecule_attention": ["sampler.width=8"],
+}
 VARIANTS = [(name, b, space) for name in samplers("discrete") for b in BACKWARD[name] for space in SPACES_OF.get(name, SPACES)]
 EXACT = {"rtol": 1e-12, "atol": 1e-13}
 BUILT: dict[tuple[str, str, str], DiscreteSampler] = {}

@@ -176,6 +176,14 @@ def test_symmetries_and_the_order_of_blocks_change_no_molecule(blocks: BlockSet)
     assert any(tree.bonds != other.bonds for tree, other in zip(trees, moved, strict=True))
 
 
+def test_columns_of_states_hold_the_trees(blocks: BlockSet) -> None:
+    """Column 0: kind + 1; columns 2 to S + 1: links + 1; the others are hashes, which chemistry does not read."""
+    kinds, links = tensors(blocks, [grown(blocks, seed) for seed in range(20)])
+    states = torch.cat([kinds[..., None] + 1, torch.full_like(kinds[..., None], 77), links + 1, torch.full_like(links, 78)], -1)
+    build = Assembly(blocks)
+    assert build.smiles(states) == smiles(build.molecules(states)) == smiles(build.of_trees(kinds, links))
+
+
 def test_stereocenters_keep_their_hand_where_a_bond_takes_the_place_of_a_hydrogen(tmp_path: Path) -> None:
     from rdkit import Chem
 

@@ -186,6 +186,12 @@ def test_refused_files(content: Any, words: str, tmp_path: Path, capfd: pytest.C
     assert capfd.readouterr() == ("", "")
 
 
+def test_without_rdkit_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gfn_vi.targets.molecules.block_set.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"^target=molecules: RDKit is not installed: pip install 'gfn_vi\[molecules\]'$"):
+        read_block_set(None, None)
+
+
 def test_a_file_that_changed_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "blocks.json"
     path.write_text('[{"smiles": "C", "attach": [0]}]')

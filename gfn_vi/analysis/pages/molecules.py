@@ -68,7 +68,7 @@ def _card(row: dict[Any, Any], n_drawn: int) -> dict[str, str]:
     spread = f" ({low:.1f} to {high:.1f})" if high > low else ""
     return {
         "smiles": row["smiles"],
-        "value": f"{row['value']:.4g}".replace("-", MINUS),
+        "value": f"{row['value']:#.4g}".replace("-", MINUS),
         "log_reward": f"{row['log_reward']:.2f}".replace("-", MINUS),
         "log_terminating": "unknown" if math.isnan(low) else f"{row['log_P_T']:.2f}{spread}".replace("-", MINUS),
         "drawn": f"{row['drawn']} of {n_drawn}",

@@ -54,7 +54,7 @@ def molecule_lines(best: pd.DataFrame, n_drawn: int) -> str:
     short = rows["smiles"].map(lambda text: text if len(text) <= LONGEST_ON_SCREEN else f"{text[: LONGEST_ON_SCREEN - 3]}...")
     columns = {
         "best molecules": short,
-        "value": rows["value"].map("{:.4g}".format),
+        "value": rows["value"].map("{:#.4g}".format),
         "log R": rows["log_reward"].map("{:.3f}".format),
         "log P_T": rows["log_P_T"].map(lambda value: "unknown" if math.isnan(value) else f"{value:.2f}"),
         f"drawn of {n_drawn}": rows["drawn"].map(str),

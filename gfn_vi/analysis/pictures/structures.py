@@ -66,7 +66,7 @@ def draw_best(best: pd.DataFrame, directory: Path, digest: str) -> str:
     shown = best.head(PICTURED)
     molecules = [structure(smiles) for smiles in shown["smiles"]]
     pairs = zip(shown["value"].tolist(), shown["log_P_T"].tolist(), strict=True)
-    legends = [f"{value:.4g}" if math.isnan(log_p) else f"{value:.4g}    log P_T {log_p:.1f}" for value, log_p in pairs]
+    legends = [f"{value:#.4g}" if math.isnan(log_p) else f"{value:#.4g}    log P_T {log_p:.1f}" for value, log_p in pairs]
     drawn = {"svg": _grid(rdMolDraw2D.MolDraw2DSVG, 1, molecules, legends)}
     drawn["png"] = _with_origin(_grid(rdMolDraw2D.MolDraw2DCairo, SCALE, molecules, legends), directory, digest)
     for end, content in drawn.items():

@@ -130,7 +130,7 @@ class CanonicalTrees:
 
     @staticmethod
     def _scattered(place: Tensor, values: Tensor) -> Tensor:
-        return torch.empty_like(values).scatter_(1, place, values)
+        return torch.zeros_like(values).scatter_(1, place, values)
 
     def _numbered(self, kinds: Tensor, links: Tensor, seen: Views) -> tuple[Tensor, Tensor]:
         """Return the canonical number of each row, empty ones last, and by which automorphism it is turned: [M, N] long both."""

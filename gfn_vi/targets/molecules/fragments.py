@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from gfn_vi.core.errors import ConfigError, require
 
 if TYPE_CHECKING:
-    from rdkit.Chem import Mol
+    from rdkit.Chem import Mol, RWMol
 
 KEY = "target.blocks"
 MOST_PERMUTATIONS = 5000
@@ -66,11 +66,10 @@ def fragment(entry: str, smiles: str, attach: tuple[int, ...]) -> Fragment:
     return read
 
 
-def bond(molecule: object, atom: int, other: int) -> None:
+def bond(molecule: RWMol, atom: int, other: int) -> None:
     """Add a single bond; either atom gives up a hydrogen that its SMILES states, as in [nH] and [NH3+]."""
     from rdkit import Chem
 
-    assert isinstance(molecule, Chem.RWMol)
     molecule.AddBond(atom, other, Chem.BondType.SINGLE)
     for end in (atom, other):
         bonded = molecule.GetAtomWithIdx(end)

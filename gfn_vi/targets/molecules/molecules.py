@@ -17,7 +17,8 @@ blocks cannot stop, and one with N blocks or without a free stem must.
 
 from __future__ import annotations
 
-from typing import Any, Self
+from functools import cached_property
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -35,6 +36,7 @@ class Molecules(BaseTarget):
     """Molecules assembled from a set of blocks, with a reward from a proxy. States are [..., N, 2 + 2 S] long, canonical."""
 
     every_state_stops = False
+    largest_front: ClassVar[int] = 2**17
 
     def __init__(
         self,
@@ -56,8 +58,8 @@ class Molecules(BaseTarget):
         require(1 <= min_blocks <= max_blocks, "target.min_blocks", min_blocks, limit)
         require(beta >= 0, "target.beta", beta, "expected a number >= 0")
         self.blocks = read_block_set(blocks, digest)
-        branching = self.blocks.n_slots >= 2 or min_blocks <= 2
-        require(branching, "target.min_blocks", min_blocks, "expected 1 or 2: blocks with one attachment make no more")
+        branching = self.blocks.n_slots >= 2 or max_blocks == 2
+        require(branching, "target.max_blocks", max_blocks, "expected 2: every block has one attachment, more fit nowhere")
         self.min_blocks, self.max_blocks, self.proxy, self.beta = min_blocks, max_blocks, proxy, beta
         self.max_enumerated_states = max_enumerated_states
         self.n_slots, self.n_kinds, self.n_block_choices = self.blocks.n_slots, self.blocks.n_kinds, self.blocks.n_blocks
@@ -185,6 +187,26 @@ class Molecules(BaseTarget):
     def _keys(self, states: Tensor) -> Tensor:
         """Return the codes, which tell states apart: [S, *state] -> [S]."""
         return self.code(states).contiguous()
+
+    @property
+    def fewest_states(self) -> float:
+        """A lower bound of the number of states.
+
+        A molecule with a free stem has at least as many children as there are kinds that can be attached, and at most as many
+        parents as it has blocks.
+        """
+        can_be_attached = self.blocks.class_kind[self.blocks.class_block >= 0].unique()
+        grows = int((self.blocks.n_slots_of[can_be_attached] >= 2).sum())
+        total, growing = 1.0 + self.n_kinds, float((self.blocks.n_slots_of >= 2).sum())
+        for n in range(2, self.max_blocks + 1):
+            total += growing * len(can_be_attached) / n
+            growing *= grows / n
+        return total
+
+    @cached_property
+    def _found(self) -> Tensor | None:
+        """All states; None at once where a bound says that there are too many."""
+        return None if self.fewest_states > self.max_enumerated_states else super()._found
 
     # -- reward -------------------------------------------------------------------------------------------------------
 
