@@ -15,7 +15,7 @@ from gfn_vi.build import build_target
 from gfn_vi.core.errors import ConfigError
 from gfn_vi.core.log_probability import uniform_log_probs
 from gfn_vi.core.protocols import EnumerableTarget
-from gfn_vi.evaluation.exact.ancestors import ancestor_graph, distinct, log_terminating_probability
+from gfn_vi.evaluation.exact.ancestors import STEP, ancestor_graph, distinct, log_terminating_probability, state_codes
 from gfn_vi.evaluation.exact.dynamic_programming import terminating_probability
 from gfn_vi.evaluation.exact.tables import policies_on_graph
 from gfn_vi.samplers.discrete.sampler import DiscreteSampler
@@ -172,3 +172,11 @@ def test_equal_states_are_one_and_different_states_are_not() -> None:
     first, number = distinct(torch.cat([states[shuffled], states]))
     assert torch.equal(first, torch.arange(len(states)))
     assert torch.equal(number[len(states) :], shuffled.argsort())
+
+
+def test_negative_numbers_have_codes_of_their_own() -> None:
+    """The step of a code is a permutation of all integers; a shift that keeps the sign would map x and -1 - x to one number."""
+    x = torch.randint(-(2**62), 2**62, (1000,), generator=torch.Generator().manual_seed(0)) * 2
+    codes = state_codes(torch.cat([x, -1 - x - STEP - STEP])[:, None])  # of one coordinate, to which STEP is added
+    assert len(codes.unique()) == 2000
+    assert 900 < int((codes < 0).sum()) < 1100

@@ -107,6 +107,18 @@ def test_intervals_are_those_of_scipy_on_the_same_resamples(name: str) -> None:
     assert float(high) == pytest.approx(expected.high, rel=1e-9)
 
 
+def test_resamples_that_tie_with_the_statistic_count_half_and_all_on_one_side_are_finite() -> None:
+    """Draws that are symmetric about the value, many of them equal to it, have no bias, so their interval is symmetric."""
+    drawn = torch.cat([torch.linspace(-1, 1, 2001, dtype=torch.float64), torch.zeros(500, dtype=torch.float64)])
+    left_out = torch.tensor([-1.0, 0.0, 1.0], dtype=torch.float64)
+    low, high = bca_interval(drawn.new_tensor(0.0), drawn, left_out)
+    assert float(low) == pytest.approx(-float(high), abs=1e-3)
+    assert 0.9 < float(high) < 1
+    for beyond in (-2.0, 2.0):
+        low, high = bca_interval(drawn.new_tensor(beyond), drawn, left_out)
+        assert -1 <= float(low) <= float(high) <= 1
+
+
 def test_errors_and_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """The standard error of a mean is the known one; how much is held at once changes nothing, another seed does."""
     log_p, log_target = pairs(40, 0.3)

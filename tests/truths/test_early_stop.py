@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gfn_vi.core.types import Trajectories
 from gfn_vi.exploration.early_stop import EarlyStop
-from gfn_vi.exploration.tilted import EpsilonUniform
+from gfn_vi.exploration.tilted import EpsilonUniform, OnPolicy
 
 P = 0.3
 
@@ -43,7 +43,9 @@ def make(shortest: int, longest: int | None) -> EarlyStop:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(("name", "shortest", "longest"), [("grid3x3", 0, 3), ("grid3x3", 1, None), ("tiny_dag", 0, 2)])
+@pytest.mark.parametrize(
+    ("name", "shortest", "longest"), [("grid3x3", 0, 3), ("grid3x3", 2, None), ("grid3x3", 1, 9), ("tiny_dag", 0, 2)]
+)
 def test_the_density_is_that_of_a_walk_that_may_be_cut(name: str, shortest: int, longest: int | None) -> None:
     """pi(tau) summed over the lengths that can be asked for, step by step; over all trajectories it sums to 1."""
     target = make_target(name)
@@ -51,7 +53,8 @@ def test_the_density_is_that_of_a_walk_that_may_be_cut(name: str, shortest: int,
     listed = walks(target, target.initial())
     drawn = as_trajectories(target, listed)
     found = early.log_density(sampler, drawn, 0)[0].exp()
-    lengths = range(shortest, (target.horizon - 1 if longest is None else longest) + 1)
+    most = target.horizon - 1  # moves
+    lengths = range(shortest, (most if longest is None else min(longest, most)) + 1)
     expected = []
     for walk in listed:
         total = 0.0
@@ -100,3 +103,9 @@ def test_uncounted_stops_leave_the_density_of_the_source() -> None:
     drawn = EarlyStop(source, 1.0, 1, 1, counts_stops=False).collect(sampler, 20, generators(0, 1), 0)
     torch.testing.assert_close(drawn.log_behavior, source.log_density(sampler, drawn, 0))
     assert bool((drawn.mask.sum(-1) <= 2).all())
+
+
+def test_it_is_on_policy_only_if_nothing_is_cut() -> None:
+    assert EarlyStop(OnPolicy(), 0.0, 0, None, counts_stops=True).is_on_policy
+    assert not EarlyStop(OnPolicy(), 0.1, 0, None, counts_stops=True).is_on_policy
+    assert not EarlyStop(EpsilonUniform(0.2), 0.0, 0, None, counts_stops=True).is_on_policy

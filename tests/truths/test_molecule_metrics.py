@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections import Counter
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -163,6 +164,16 @@ def test_an_observer_keeps_the_best_of_all_that_training_met(n_best: int) -> Non
         assert numbers["modes_met"][replica] == naive_modes(list(dict.fromkeys(history)), 7.0, 0.7)
         mean = sum(BETA * math.log(MOLECULES[row][1] / SCALE) for row in best) / len(best)
         assert float(numbers["best_met_log_reward"][replica]) == pytest.approx(mean, rel=1e-12)
+
+
+def test_of_equally_good_molecules_the_first_is_kept_and_every_meeting_counts() -> None:
+    """Else the number of times of one that was dropped, and comes back, would start again."""
+    observer = BestMolecules(Listed(), 1, torch.device("cpu"), 2, 10.0, 0.7)
+    for rows in ([7, 8, 8], [9, 8, 7], [7, 8, 9]):
+        batch = drawn([rows])
+        observer.observe(replace(batch, log_reward=torch.zeros_like(batch.log_reward)))
+    kept = {int(one.state): (one.times, one.first) for one in observer.memories[0].kept.values()}
+    assert kept == {7: (3, 1), 8: (4, 2)}
 
 
 def test_modes_do_not_depend_on_when_they_are_counted() -> None:

@@ -34,6 +34,8 @@ SETS: dict[str, tuple[list[Block], int, int]] = {
     "one_way": ([("c1ccncc1", [1, 0, 5]), ("CNC=O", [0, 2]), METHYL], 2, 4),
     # two slots at one atom; what has no free stem before it is large enough to stop is not made
     "linkers": ([("CNC=O", [0, 2]), ("C=O", [0, 0]), FLUORINE], 4, 5),
+    # the same where the size that stops is the third
+    "short_linkers": ([("CNC=O", [0, 2]), ("C=O", [0, 0]), FLUORINE], 3, 4),
     # two blocks, and there is nothing left to attach to
     "caps": ([METHYL, FLUORINE], 2, 2),
     # rings without a symmetry, one of them with a hydrogen that its stem replaces, and a ring with four symmetries
@@ -113,14 +115,20 @@ def test_an_edge_is_undone_by_its_own_inverse(space: Space) -> None:
 
 
 def test_actions_of_padded_steps_are_harmless(space: Space) -> None:
-    """Shorter trajectories of a batch repeat their last state, with action 0, legal or not; what comes out is masked."""
+    """Shorter trajectories of a batch repeat their last state, with action 0, legal or not; what comes out is masked.
+
+    So is what comes out of undoing rows that are no leaves, or empty, which flow matching asks for together with the others.
+    """
+    rows = torch.arange(space.target.max_blocks).repeat(len(space.states))
     torch.use_deterministic_algorithms(True)  # fills memory that nobody has written with numbers that are no index
     try:
         undo = space.target.backward_action(space.states, torch.zeros(len(space.states), dtype=torch.long))
+        action = space.target.forward_action(space.states.repeat_interleave(space.target.max_blocks, 0), rows)
     finally:
         torch.use_deterministic_algorithms(False)
     assert int(undo.min()) >= 0
     assert int(undo.max()) < space.target.n_backward_actions
+    assert action.shape == rows.shape
 
 
 def test_codes_are_those_of_molecules(space: Space) -> None:

@@ -57,6 +57,26 @@ def test_alkanes(tmp_path: Path) -> None:
     assert len(set(target.smiles(states[1:]))) == sum(ALKANES)
 
 
+def test_long_chains(tmp_path: Path) -> None:
+    """Numbers of rows grow by a factor of 4 with every level of a tree, beyond 64 bits in chains of 70: they are ranked."""
+    n = 70
+    target = make_molecules([("C", [0, 0, 0, 0])], 2, n, tmp_path, limit=10)
+    rng = torch.Generator().manual_seed(0)
+    descriptions = []
+    for _ in range(4):
+        row = torch.randperm(n, generator=rng).tolist()
+        slots = [torch.randperm(4, generator=rng)[:2].tolist() for _ in range(n)]  # towards the block before, and the next one
+        links = torch.zeros(n, 4, dtype=torch.long)
+        for i in range(n - 1):
+            ends = row[i] * 4 + slots[i][1], row[i + 1] * 4 + slots[i + 1][0]
+            links.view(-1)[list(ends)] = torch.tensor(ends[::-1]) + 1
+        descriptions.append(links)
+    states, _, _ = target._moves.trees.canonical(torch.ones(4, n, dtype=torch.long), torch.stack(descriptions))
+    assert torch.equal(states, states[:1].expand_as(states))
+    assert target.n_blocks(states).tolist() == [n] * 4
+    assert target.smiles(states[:1]) == ["C" * n]
+
+
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> Reader:
     return Reader(MIXED, make_molecules(MIXED, 2, 8, tmp_path_factory.mktemp("mixed"), limit=10))

@@ -4,7 +4,7 @@ Undoing steps from an object x meets every state on a trajectory to x, and these
 
     visits(s_0) = 1,   visits(s) = sum over parents p of visits(p) P_F(s | p),   P_T(x) = visits(x) P_F(stop | x).
 
-So P_T is exact for objects of spaces that nobody can list: a molecule of 8 blocks has at most 128 ancestors, a graph of k edges
+So P_T is exact for objects of spaces that nobody can list: a molecule of 8 blocks has at most 136 ancestors, a graph of k edges
 at most 2^k. All objects share one graph, in which a state that precedes several of them stands once. The recursion is in
 logarithms, so that a probability of exp(-2000) is as exact as any other.
 """
@@ -150,8 +150,13 @@ def state_codes(states: Tensor) -> Tensor:
 def _mixed(x: Tensor) -> Tensor:
     """Return the integers scattered over all of their range, each by the same permutation of it (the finalizer of SplitMix64)."""
     for shift, factor in zip((30, 27), FACTORS, strict=True):
-        x = (x ^ (x >> shift)) * factor
-    return x ^ (x >> 31)
+        x = _shifted(x, shift) * factor
+    return _shifted(x, 31)
+
+
+def _shifted(x: Tensor, shift: int) -> Tensor:
+    """Return x ^ (x >> shift) of integers without a sign: torch repeats the sign bit, by which x and -1 - x would be one."""
+    return x ^ ((x >> shift) & (1 << (64 - shift)) - 1)
 
 
 def _numbered(codes: Tensor) -> tuple[Tensor, Tensor]:
