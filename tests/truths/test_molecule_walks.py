@@ -73,7 +73,9 @@ def test_long_chains(tmp_path: Path) -> None:
         descriptions.append(links)
     states, _, _ = target._moves.trees.canonical(torch.ones(4, n, dtype=torch.long), torch.stack(descriptions))
     assert torch.equal(states, states[:1].expand_as(states))
-    assert target.n_blocks(states).tolist() == [n] * 4
+    assert torch.equal(target.code(states), states[..., 1].amin(1)), "the root is not the first row"
+    neighbors = target.links(states[0]).masked_fill(target.links(states[0]) < 0, 4 * n) // 4
+    assert bool((neighbors.amin(1) < torch.arange(n))[1:].all()), "rows are not numbered level by level"
     assert target.smiles(states[:1]) == ["C" * n]
 
 
