@@ -58,8 +58,8 @@ class Molecules(BaseTarget):
         require(1 <= min_blocks <= max_blocks, "target.min_blocks", min_blocks, limit)
         require(beta >= 0, "target.beta", beta, "expected a number >= 0")
         self.blocks = read_block_set(blocks, digest)
-        branching = self.blocks.n_slots >= 2 or min_blocks <= 2
-        require(branching, "target.min_blocks", min_blocks, "expected 1 or 2: blocks with one attachment make no more")
+        branching = self.blocks.n_slots >= 2 or max_blocks == 2
+        require(branching, "target.max_blocks", max_blocks, "expected 2: every block has one attachment, more fit nowhere")
         self.min_blocks, self.max_blocks, self.proxy, self.beta = min_blocks, max_blocks, proxy, beta
         self.max_enumerated_states = max_enumerated_states
         self.n_slots, self.n_kinds, self.n_block_choices = self.blocks.n_slots, self.blocks.n_kinds, self.blocks.n_blocks
@@ -119,11 +119,10 @@ class Molecules(BaseTarget):
     def forward_mask(self, states: Tensor) -> Tensor:
         """Return the legal actions, one for each child, and whether stopping is legal: [..., A] bool."""
         flat = self._flat(states)
-        n, free = self.n_blocks(flat), self.free_stems(flat).sum((1, 2))
-        attach = self._moves.attachable(flat) & (n < self.max_blocks)[:, None, None]
+        n, attach = self.n_blocks(flat), self._moves.attachable(flat)
         if self.min_blocks > 2:
             # a molecule that is too small to stop needs a free stem to grow at
-            left = free[:, None] - 2 + self._slots_of_blocks
+            left = self.free_stems(flat).sum((1, 2))[:, None] - 2 + self._slots_of_blocks
             stuck = ((n + 1 < self.min_blocks) & (n > 0))[:, None] & (left == 0)
             attach &= ~stuck[:, None, :]
         mask = torch.cat([attach.flatten(1), (n >= self.min_blocks)[:, None]], 1)
@@ -159,14 +158,16 @@ class Molecules(BaseTarget):
     def _grown(self, states: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Return the children [..., N, 2 + 2 S] and the new block's row [...] in them; of the stop action the state and 0."""
         flat, action = self._flat(states), actions.reshape(-1)
-        stops = action == self.n_actions - 1
-        action = action.masked_fill(stops, 0)
-        kinds, links, _ = self._moves.split(flat)
-        stem, block = action // self.n_block_choices, action % self.n_block_choices
-        kinds, links, row = self._moves.attached(kinds, links, stem, block)
-        children, rows, _ = self._moves.trees.canonical(kinds, links)
-        row = rows.gather(1, row[:, None])[:, 0].masked_fill(stops, 0)
-        return flat.where(stops[:, None, None], children).view(states.shape), row.view(actions.shape)
+        children, row = flat, torch.zeros_like(action)
+        moves = (action != self.n_actions - 1).nonzero()[:, 0]  # only these are worked on
+        if len(moves) > 0:
+            stem, block = action[moves] // self.n_block_choices, action[moves] % self.n_block_choices
+            kinds, links, _ = self._moves.split(flat[moves])
+            kinds, links, new = self._moves.attached(kinds, links, stem, block)
+            grown, rows, _ = self._moves.trees.canonical(kinds, links)
+            children = flat.index_copy(0, moves, grown)
+            row.index_copy_(0, moves, rows.gather(1, new[:, None])[:, 0])
+        return children.view(states.shape), row.view(actions.shape)
 
     def _shrunk(self, states: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the parents [M, N, 2 + 2 S], and the stem in them [M] at which block [M] was attached in the chosen rows."""
@@ -192,8 +193,8 @@ class Molecules(BaseTarget):
     def fewest_states(self) -> float:
         """A lower bound of the number of states.
 
-        A molecule with a free stem has at least as many children as there are kinds that can be attached, and at most as many parents
-        as it has blocks.
+        A molecule with a free stem has at least as many children as there are kinds that can be attached, and at most as many
+        parents as it has blocks.
         """
         can_be_attached = self.blocks.class_kind[self.blocks.class_block >= 0].unique()
         grows = int((self.blocks.n_slots_of[can_be_attached] >= 2).sum())
