@@ -35,7 +35,7 @@ TARGET_OF = {
     "arm/pathwise_variance=mixture": "gaussian_mixture",
     **dict.fromkeys(("arm/molecule_correlation", "experiment_preset/molecule_correlation"), "molecules"),
     **dict.fromkeys((f"deviation={name}" for name in ILLEGAL_STOP), "molecules"),
-    **dict.fromkeys(("experiment=molecule_correlation", "sampler=molecule_attention", "sampler=molecule_mpnn"), "molecules"),
+    "experiment=molecule_correlation": "molecules",
     **dict.fromkeys((*BENCHMARK, "experiment_preset/diffusion_benchmark", "experiment=diffusion_benchmark"), "gmm25"),
     **{f"arm/diffusion_benchmark/target=funnel_{s}": "funnel" for s in (1, 3)},
     **{f"arm/diffusion_benchmark/target={name}": name for name in ("many_well", "log_gaussian_cox")},
@@ -56,9 +56,8 @@ SIZES = {
     **{name: ["sampler.width=8"] for name in ("molecule_mpnn", "molecule_attention")},
     **{name: ["sampler.n_steps=3", "sampler.hidden=[8]"] for name in ("diffusion", "variance_preserving")},
     "flow": ["sampler.n_couplings=2", "sampler.hidden=[8]"],
-    **dict.fromkeys(ILLEGAL_STOP, ["sampler=molecule_attention", "sampler.width=8"]),
-    **dict.fromkeys(("molecule_attention", "molecule_mpnn"), ["sampler.width=8"]),
-    **dict.fromkeys(("molecule_correlation", "experiment_preset/molecule_correlation"), ["sampler.width=8"]),
+    **{name: ["sampler=molecule_attention", "sampler.width=8"] for name in ILLEGAL_STOP},
+    **{name: ["sampler.width=8"] for name in ("molecule_correlation", "experiment_preset/molecule_correlation")},
     "whole_machinery_funnel": ["sampler.n_layers=2", "sampler.hidden=[8]"],
 }
 UNSIZED = {
@@ -99,8 +98,8 @@ NESTED = {
 # Group or choice -> what else it needs.
 NEEDED = {
     "preset": ["plateau_factor=0.5"],
-    **dict.fromkeys(("constant_stop_bias", "frozen_backward_and_constant_stop_bias"), ["exploration=stop_bias"]),
-    **dict.fromkeys(("uncounted_early_stops", "illegal_stop_and_uncounted_early_stops"), ["exploration=early_stop"]),
+    **{name: ["exploration=stop_bias"] for name in ("constant_stop_bias", "frozen_backward_and_constant_stop_bias")},
+    **{name: ["exploration=early_stop"] for name in ("uncounted_early_stops", "illegal_stop_and_uncounted_early_stops")},
     "exploration": ["objective=trajectory_balance"],  # the default one needs a density, which not all have
     "graph_prior": ["target.data.n_nodes=4"],  # erdos_renyi expects as many edges as nodes, which 3 nodes do not have room for
     "bde": ["target.score.levels=3"],
