@@ -67,9 +67,8 @@ def main() -> None:
     except ConfigError as error:
         parser.exit(2, f"error: {error}\n")
     for words, errors in (("in the file's order", found.in_file_order), ("in canonical order", found.canonical)):
-        print(
-            f"{words}: {len(errors)} molecules, largest difference {errors.max():.2g}, {int((errors > CLOSE).sum())} above {CLOSE:g}"
-        )
+        far = int((errors > CLOSE).sum())
+        print(f"{words}: {len(errors)} molecules, largest difference {errors.max():.2g}, {far} above {CLOSE:g}")
     with_stem = found.canonical[~found.is_full]
     largest = with_stem.max() if len(with_stem) else 0.0
     print(f"canonical, {len(with_stem)} with a free stem: largest difference {largest:.2g}")
