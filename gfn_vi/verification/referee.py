@@ -33,7 +33,7 @@ class Referee:
         self.layer: dict[tuple[int, ...], int] = {}  # of every state: the longest way to it
         for states, _ in enumerate_paths(target):
             for t, state in enumerate(states):
-                key = tuple(state.tolist())
+                key = tuple(state.flatten().tolist())
                 self.layer[key] = max(self.layer.get(key, 0), t)
         self.n_layers = 1 + max(self.layer.values())
 
@@ -97,7 +97,7 @@ class Referee:
         last, found = self.n_layers, []
         steps = zip(paths, self.listed.step_log_pf, self.listed.step_log_pb, strict=True)
         for (states, _), step_log_pf, step_log_pb in steps:
-            keys = [tuple(state.tolist()) for state in states]
+            keys = [tuple(state.flatten().tolist()) for state in states]
             nodes: list[Key] = [("state", keys[0])]
             zero = torch.zeros_like(step_log_pf[0])
             log_pf, log_pb = [zero] * last, [zero] * last

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from system.command import train
 
 from gfn_vi.analysis import pictures
 from gfn_vi.analysis.pages.molecules import MINUS, SHOWN
@@ -24,6 +25,10 @@ from gfn_vi.runs.folders import TableError
 Chem = pytest.importorskip("rdkit.Chem")
 
 SMILES = ["CC(=O)Nc1ccc(O)cc1", "CN1CCN(c2ccccc2)CC1", "c1ccc2[nH]ccc2c1", "CCO"]
+TINY = (
+    *("target=molecules", "target.max_blocks=2", "sampler.hidden=[8]", "trainer.n_trajectories=64", "trainer.batch_size=16"),
+    *("evaluation.n_samples=20", "evaluation.metrics.molecules.mode_threshold=0.5", "trainer.record_every=16"),
+)
 FILES = {"molecules.csv", "molecules.sdf", "molecules.html", "molecules.png", "molecules.svg"}
 
 
@@ -200,3 +205,35 @@ def test_the_command_draws_again_and_other_runs_are_refused(tmp_path: Path, caps
     np.savez_compressed(path / "arrays.npz", samples=np.zeros(3))
     with pytest.raises(TableError, match="expected a run with target=molecules"):
         report(path, with_pictures=False)
+
+
+def test_a_run_ends_with_its_molecules(tmp_path: Path) -> None:
+    """Table, result line, directory; log P_T is that of dynamic programming over the whole space, here small enough for it."""
+    outcome = train(TINY, tmp_path)
+    assert outcome.code == 0, outcome.err
+    run = tmp_path / outcome.directory
+    assert {file.name for file in run.iterdir()} >= FILES
+    lines = outcome.out.splitlines()
+    assert lines[0].split() == ["best", "molecules", "value", "log", "R", "log", "P_T", "drawn", "of", "20"]
+    assert "molecules.html" in lines[-3]
+    with np.load(run / "arrays.npz") as arrays:
+        everywhere = dict(zip((state.tobytes() for state in arrays["states"]), arrays["learned"][0], strict=True))
+        for prefix in ("best", "met"):
+            exact = [np.log(everywhere[state.tobytes()]) for state in arrays[f"{prefix}_states"]]
+            assert arrays[f"{prefix}_log_terminating"][0] == pytest.approx(exact, rel=1e-6)
+
+
+def test_a_run_that_paused_leaves_the_same_molecules(tmp_path: Path) -> None:
+    """And the same numbers on the way, among them the modes met so far."""
+    runs = []
+    for name, pauses in {"at_once": (), "parts": ("checkpoint.pause_after=32",)}.items():
+        command = [*TINY, f"output_root={name}", "pictures=false", *pauses]
+        outcomes = [train(command, tmp_path) for _ in range(1 + len(pauses))]
+        run = tmp_path / outcomes[-1].directory
+        assert json.loads((run / "status.json").read_text())["state"] == "done"
+        numbers = [
+            row for row in csv.DictReader((run / "metrics.csv").open()) if row["metric"] in ("modes_met", "best_met_log_reward")
+        ]
+        runs.append(((run / "molecules.csv").read_bytes(), [row["value"] for row in numbers]))
+    assert len(set(runs[0][1])) > 4
+    assert runs[0] == runs[1]

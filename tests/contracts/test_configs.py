@@ -20,6 +20,8 @@ from gfn_vi.evaluation.base import recorded_names
 BATCHES = ("trainer.batch_size=8", "trainer.n_trajectories=16")
 # Arms that are composed of three choices.
 BENCHMARK = ("arm/diffusion_benchmark", *(f"arm/diffusion_benchmark/{part}" for part in ("target", "objective", "exploration")))
+# Deviations of samplers of molecules.
+ILLEGAL_STOP = ("illegal_stop", "illegal_stop_and_uncounted_early_stops")
 # Group, or group=choice, that needs another target than the default.
 TARGET_OF = {
     **dict.fromkeys(("data", "score", "graph_prior", "arm/dag_posterior", "experiment_preset/dag_posterior"), "dag"),
@@ -31,6 +33,9 @@ TARGET_OF = {
     "experiment=eight_gaussians": "eight_gaussians",
     **dict.fromkeys(("arm/pathwise_variance", "experiment_preset/pathwise_variance", "experiment=pathwise_variance"), "gaussian"),
     "arm/pathwise_variance=mixture": "gaussian_mixture",
+    **dict.fromkeys(("arm/molecule_correlation", "experiment_preset/molecule_correlation"), "molecules"),
+    **dict.fromkeys((f"deviation={name}" for name in ILLEGAL_STOP), "molecules"),
+    **dict.fromkeys(("experiment=molecule_correlation", "sampler=molecule_attention", "sampler=molecule_mpnn"), "molecules"),
     **dict.fromkeys((*BENCHMARK, "experiment_preset/diffusion_benchmark", "experiment=diffusion_benchmark"), "gmm25"),
     **{f"arm/diffusion_benchmark/target=funnel_{s}": "funnel" for s in (1, 3)},
     **{f"arm/diffusion_benchmark/target={name}": name for name in ("many_well", "log_gaussian_cox")},
@@ -45,12 +50,15 @@ TARGET_OF = {
 }
 # What makes the sampler of a density small, where the sampler is not the choice itself.
 SMALL_DIFFUSION = ["sampler=diffusion", "sampler.n_steps=3", "sampler.hidden=[8]"]
-# Choice -> what makes its sampler small, where that is no MLP; and those whose sampler is small as it comes.
+# Choice, or group -> what makes its sampler small, where that is no MLP; and those whose sampler is small as it comes.
 SIZES = {
     "dag_transformer": ["sampler.width=8"],
     **{name: ["sampler.width=8"] for name in ("molecule_mpnn", "molecule_attention")},
     **{name: ["sampler.n_steps=3", "sampler.hidden=[8]"] for name in ("diffusion", "variance_preserving")},
     "flow": ["sampler.n_couplings=2", "sampler.hidden=[8]"],
+    **dict.fromkeys(ILLEGAL_STOP, ["sampler=molecule_attention", "sampler.width=8"]),
+    **{name: ["sampler.width=8"] for name in ("molecule_attention", "molecule_mpnn")},
+    **{name: ["sampler.width=8"] for name in ("molecule_correlation", "experiment_preset/molecule_correlation")},
     "whole_machinery_funnel": ["sampler.n_layers=2", "sampler.hidden=[8]"],
 }
 UNSIZED = {
@@ -67,7 +75,7 @@ UNSIZED = {
 TOP = (
     *("target", "sampler", "exploration", "objective", "optimizer", "evaluation", "logger"),
     *("arm", "arm/paper", "arm/proposition_1", "arm/gradient_variance", "arm/dag_posterior", "arm/eight_gaussians", *BENCHMARK),
-    "arm/pathwise_variance",
+    *("arm/pathwise_variance", "arm/molecule_correlation"),
     *("experiment", "preset", "deviation", "sweep", "debug"),
     *(f"experiment_preset/{p.name}" for p in sorted((CONFIGS / "experiment_preset").iterdir())),
 )
@@ -91,7 +99,8 @@ NESTED = {
 # Group or choice -> what else it needs.
 NEEDED = {
     "preset": ["plateau_factor=0.5"],
-    "deviation": ["exploration=stop_bias"],
+    **{name: ["exploration=stop_bias"] for name in ("constant_stop_bias", "frozen_backward_and_constant_stop_bias")},
+    **{name: ["exploration=early_stop"] for name in ("uncounted_early_stops", "illegal_stop_and_uncounted_early_stops")},
     "exploration": ["objective=trajectory_balance"],  # the default one needs a density, which not all have
     "graph_prior": ["target.data.n_nodes=4"],  # erdos_renyi expects as many edges as nodes, which 3 nodes do not have room for
     "bde": ["target.score.levels=3"],
@@ -120,7 +129,7 @@ def overrides(group: str, choice: str) -> list[str]:
     # a choice of data is the size of its table
     shape = ["target=dag"] if group == "data" else small_target(target)
     small = SMALL_DIFFUSION if target in density_targets() and group != "sampler" else ["sampler.hidden=[8]"]
-    size = [*BATCHES, *shape, *([] if choice in UNSIZED else SIZES.get(choice, small))]
+    size = [*BATCHES, *shape, *([] if choice in UNSIZED else SIZES.get(choice, SIZES.get(group, small)))]
     if group in NESTED:
         key, *parent = NESTED[group]
         return [*size, *parent, f"{key}={choice}", *NEEDED.get(group, []), *NEEDED.get(choice, [])]

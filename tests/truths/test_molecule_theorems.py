@@ -1,4 +1,4 @@
-"""The theorems on spaces of molecules, where several trajectories lead to one object and actions stand for their symmetric ones."""
+"""The theorems on spaces of molecules, where several trajectories lead to one object and an action stands for its likes."""
 
 from __future__ import annotations
 

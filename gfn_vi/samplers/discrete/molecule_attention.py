@@ -130,12 +130,13 @@ class MoleculeAttentionSampler(MoleculeSampler):
         backward: str,
         flow: bool,
         log_Z: float,
+        illegal_stop: bool = False,
     ) -> None:
         """width: of a block's token; layers, heads: of the attention; rng draws the weights.
 
-        backward, flow, log_Z: as in DiscreteSampler. Raises ConfigError for a target without blocks.
+        backward, flow, log_Z, illegal_stop: as in MoleculeSampler. Raises ConfigError for a target without blocks.
         """
-        super().__init__(target, rng, width, backward, flow, log_Z)
+        super().__init__(target, rng, width, backward, flow, log_Z, illegal_stop)
         require(layers >= 1, "sampler.layers", layers, "expected a whole number >= 1")
         require(heads >= 1, "sampler.heads", heads, "expected a whole number >= 1")
         require(width % heads == 0, "sampler.width", width, f"expected a multiple of sampler.heads={heads}")

@@ -59,11 +59,12 @@ class MoleculeMpnnSampler(MoleculeSampler):
         backward: str,
         flow: bool,
         log_Z: float,
+        illegal_stop: bool = False,
     ) -> None:
         """width: of a block's state; steps: rounds of messages; rng draws the weights.
 
-        backward, flow, log_Z: as in DiscreteSampler. Raises ConfigError for a target without blocks.
+        backward, flow, log_Z, illegal_stop: as in MoleculeSampler. Raises ConfigError for a target without blocks.
         """
-        super().__init__(target, rng, width, backward, flow, log_Z)
+        super().__init__(target, rng, width, backward, flow, log_Z, illegal_stop)
         require(steps >= 1, "sampler.steps", steps, "expected a whole number >= 1")
         self.build(rng, width, lambda words: MessagePassing(rng, words, width, steps))

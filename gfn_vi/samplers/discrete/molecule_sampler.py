@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -21,16 +23,28 @@ class MoleculeSampler(SeparateNetworks):
 
     name: str
     target: MoleculeTarget
+    is_in_training: bool = False
 
     def __init__(
-        self, target: DiscreteTarget, rng: ReplicaGenerators, width: int, backward: str, flow: bool, log_Z: float
+        self,
+        target: DiscreteTarget,
+        rng: ReplicaGenerators,
+        width: int,
+        backward: str,
+        flow: bool,
+        log_Z: float,
+        illegal_stop: bool,
     ) -> None:
-        """width: of the state of a block; the others as in DiscreteSampler. Raises ConfigError for a target without blocks."""
+        """width: of the state of a block; backward, flow, log_Z: as in DiscreteSampler.
+
+        illegal_stop: whether training normalizes P_F over the stop where there are too few blocks for it, as the published code
+        does. Raises ConfigError for a target without blocks.
+        """
         super().__init__(target, len(rng), backward, flow, log_Z)
         if not isinstance(target, MoleculeTarget):
             raise ConfigError("sampler", self.name, "reads trees of blocks: use target=molecules, or sampler=mlp")
         require(width >= 1, "sampler.width", width, "expected a whole number >= 1")
-        self.words = vocabulary(target.blocks)
+        self.words, self.illegal_stop = vocabulary(target.blocks), illegal_stop
 
     def build(self, rng: ReplicaGenerators, width: int, encoder: Callable[[Vocabulary], nn.Module]) -> None:
         """Make the networks; encoder: makes one that maps lists of blocks to the state of each block, [R, M, width]."""
@@ -42,6 +56,23 @@ class MoleculeSampler(SeparateNetworks):
         self.backward_net = MoleculeNetwork(encoder(words), blocks=BlockHead(rng, width)) if learned else None
         self.flow_net = MoleculeNetwork(encoder(words), whole=WholeHead(rng, width)) if self.has_flow else None
         self.to(rng.dtype)
+
+    def in_training(self, seen: int) -> Self:
+        """Return the sampler that draws and evaluates the batches of training: itself, but with illegal_stop.
+
+        Then `evaluate` counts a stop as possible in every state, while rollouts and densities do not: parameters and counters are
+        shared, and what is measured outside of training is normalized over legal actions.
+        """
+        if not self.illegal_stop:
+            return self
+        twin = copy.copy(self)
+        twin.is_in_training = True
+        return twin
+
+    def _possible_in_evaluation(self, states: Tensor) -> Tensor | None:
+        if not self.is_in_training:
+            return None
+        return nn.functional.pad(self.target.forward_mask(states)[..., :-1], (0, 1), value=True)
 
     def heads(self, states: Tensor, roles: Sequence[Role]) -> dict[Role, Tensor]:
         """Return logits [R, n, A] and [R, n, N], or log F [R, n, 1], of states [R, n, *state] for each of the given roles."""

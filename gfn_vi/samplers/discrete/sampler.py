@@ -58,11 +58,15 @@ class DiscreteSampler(BaseSampler):
 
     # -- policies on states -------------------------------------------------------------------------------------------
 
-    def _log_probs(self, states: Tensor, roles: Sequence[Role]) -> dict[Role, Tensor]:
-        """Return the normalized log-probabilities (and log F) of the wanted heads."""
+    def _log_probs(self, states: Tensor, roles: Sequence[Role], possible: Tensor | None = None) -> dict[Role, Tensor]:
+        """Return the normalized log-probabilities (and log F) of the wanted heads.
+
+        possible [R, N, A]: the actions over which P_F is normalized; None: the legal ones.
+        """
         out = self.heads(states, [r for r in roles if not (r is Role.BACKWARD and self.backward_kind == "uniform")])
         if Role.FORWARD in out:
-            out[Role.FORWARD] = masked_log_softmax(out[Role.FORWARD], self.target.forward_mask(states))
+            possible = self.target.forward_mask(states) if possible is None else possible
+            out[Role.FORWARD] = masked_log_softmax(out[Role.FORWARD], possible)
         if Role.BACKWARD in out:
             out[Role.BACKWARD] = masked_log_softmax(out[Role.BACKWARD], self.target.backward_mask(states))
         elif Role.BACKWARD in roles:
@@ -128,7 +132,7 @@ class DiscreteSampler(BaseSampler):
         """Return log P_F and log P_B [R, B, T] and what `needs` names, differentiable; each visited state is evaluated once."""
         visited = visited_states(trajectories, self.enumerable)
         roles = [Role.FORWARD, Role.BACKWARD] + [Role.FLOW] * (Need.FLOW in needs)
-        log_probs = self._log_probs(visited.states, roles)
+        log_probs = self._log_probs(visited.states, roles, self._possible_in_evaluation(visited.states))
         log_pf, log_pb = self._step_log_probs(trajectories, visited, log_probs[Role.FORWARD], log_probs[Role.BACKWARD])
         log_flow = log_inflow = norm_pf = norm_pb = None
         if Need.FLOW in needs:
@@ -153,6 +157,10 @@ class DiscreteSampler(BaseSampler):
             score_norm_pf=norm_pf,
             score_norm_pb=norm_pb,
         )
+
+    def _possible_in_evaluation(self, states: Tensor) -> Tensor | None:
+        """Return the actions over which `evaluate` normalizes P_F, [R, N, A]; None: the legal ones. A deviation overrides it."""
+        return None
 
     def _step_log_probs(
         self, trajectories: Trajectories, visited: Visited, forward: Tensor, backward: Tensor

@@ -58,8 +58,8 @@ class Molecules(BaseTarget):
         require(1 <= min_blocks <= max_blocks, "target.min_blocks", min_blocks, limit)
         require(beta >= 0, "target.beta", beta, "expected a number >= 0")
         self.blocks = read_block_set(blocks, digest)
-        branching = self.blocks.n_slots >= 2 or min_blocks <= 2
-        require(branching, "target.min_blocks", min_blocks, "expected 1 or 2: blocks with one attachment make no more")
+        branching = self.blocks.n_slots >= 2 or max_blocks == 2
+        require(branching, "target.max_blocks", max_blocks, "expected 2: every block has one attachment, more fit nowhere")
         self.min_blocks, self.max_blocks, self.proxy, self.beta = min_blocks, max_blocks, proxy, beta
         self.max_enumerated_states = max_enumerated_states
         self.n_slots, self.n_kinds, self.n_block_choices = self.blocks.n_slots, self.blocks.n_kinds, self.blocks.n_blocks
@@ -193,8 +193,8 @@ class Molecules(BaseTarget):
     def fewest_states(self) -> float:
         """A lower bound of the number of states.
 
-        A molecule with a free stem has at least as many children as there are kinds that can be attached, and at most as many parents
-        as it has blocks.
+        A molecule with a free stem has at least as many children as there are kinds that can be attached, and at most as many
+        parents as it has blocks.
         """
         can_be_attached = self.blocks.class_kind[self.blocks.class_block >= 0].unique()
         grows = int((self.blocks.n_slots_of[can_be_attached] >= 2).sum())
