@@ -207,13 +207,19 @@ def test_the_command_draws_again_and_other_runs_are_refused(tmp_path: Path, caps
         report(path, with_pictures=False)
 
 
-def test_a_run_ends_with_its_molecules(tmp_path: Path) -> None:
-    """Table, result line, directory; log P_T is that of dynamic programming over the whole space, here small enough for it."""
-    outcome = train(TINY, tmp_path)
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Path]:
+    """A run from the command line: what it printed, and its directory."""
+    folder = tmp_path_factory.mktemp("finished")
+    outcome = train(TINY, folder)
     assert outcome.code == 0, outcome.err
-    run = tmp_path / outcome.directory
+    return outcome.out.splitlines(), folder / outcome.directory
+
+
+def test_a_run_ends_with_its_molecules(finished: tuple[list[str], Path]) -> None:
+    """Table, result line, directory; log P_T is that of dynamic programming over the whole space, here small enough for it."""
+    lines, run = finished
     assert {file.name for file in run.iterdir()} >= FILES
-    lines = outcome.out.splitlines()
     assert lines[0].split() == ["best", "molecules", "value", "log", "R", "log", "P_T", "drawn", "of", "20"]
     assert "molecules.html" in lines[-3]
     with np.load(run / "arrays.npz") as arrays:
@@ -223,17 +229,15 @@ def test_a_run_ends_with_its_molecules(tmp_path: Path) -> None:
             assert arrays[f"{prefix}_log_terminating"][0] == pytest.approx(exact, rel=1e-6)
 
 
-def test_a_run_that_paused_leaves_the_same_molecules(tmp_path: Path) -> None:
+def test_a_run_that_paused_leaves_the_same_molecules(finished: tuple[list[str], Path], tmp_path: Path) -> None:
     """And the same numbers on the way, among them the modes met so far."""
-    runs = []
-    for name, pauses in {"at_once": (), "parts": ("checkpoint.pause_after=32",)}.items():
-        command = [*TINY, f"output_root={name}", "pictures=false", *pauses]
-        outcomes = [train(command, tmp_path) for _ in range(1 + len(pauses))]
-        run = tmp_path / outcomes[-1].directory
-        assert json.loads((run / "status.json").read_text())["state"] == "done"
-        numbers = [
-            row for row in csv.DictReader((run / "metrics.csv").open()) if row["metric"] in ("modes_met", "best_met_log_reward")
-        ]
-        runs.append(((run / "molecules.csv").read_bytes(), [row["value"] for row in numbers]))
-    assert len(set(runs[0][1])) > 4
-    assert runs[0] == runs[1]
+    command = [*TINY, "pictures=false", "checkpoint.pause_after=32"]
+    paused, resumed = (tmp_path / train(command, tmp_path).directory for _ in range(2))
+    assert paused == resumed
+    contents = []
+    for run in (finished[1], resumed):
+        with (run / "metrics.csv").open() as file:
+            numbers = [row["value"] for row in csv.DictReader(file) if row["metric"] in ("modes_met", "best_met_log_reward")]
+        contents.append(((run / "molecules.csv").read_bytes(), numbers))
+    assert len(set(contents[0][1])) > 4
+    assert contents[0] == contents[1]

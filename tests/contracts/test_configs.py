@@ -56,7 +56,7 @@ SIZES = {
     **{name: ["sampler.width=8"] for name in ("molecule_mpnn", "molecule_attention")},
     **{name: ["sampler.n_steps=3", "sampler.hidden=[8]"] for name in ("diffusion", "variance_preserving")},
     "flow": ["sampler.n_couplings=2", "sampler.hidden=[8]"],
-    **dict.fromkeys(ILLEGAL_STOP, ["sampler=molecule_attention", "sampler.width=8"]),
+    **{key: ["sampler=molecule_attention", "sampler.width=8"] for key in ILLEGAL_STOP},
     **{name: ["sampler.width=8"] for name in ("molecule_attention", "molecule_mpnn")},
     **{name: ["sampler.width=8"] for name in ("molecule_correlation", "experiment_preset/molecule_correlation")},
     "whole_machinery_funnel": ["sampler.n_layers=2", "sampler.hidden=[8]"],

@@ -6,6 +6,7 @@ import gzip
 import math
 import os
 import pickle
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -499,3 +500,26 @@ def test_worker_processes_share_a_batch_and_what_fails_in_them_is_named() -> Non
     assert proxy([Chem.MolFromSmiles("CCN")]).item() // 100 != os.getpid()  # others are started
     assert proxy.workers is not None
     proxy.workers.close()
+
+
+IN_A_LAUNCHER = """
+import multiprocessing
+def run(kept=[]):
+    from rdkit import Chem
+    from gfn_vi.targets.molecules.proxies.user_function import UserFunction
+    kept.append(UserFunction("my_processes.process", "smiles", 2, 0.1, None, 1.0, 100, None))
+    assert kept[0]([Chem.MolFromSmiles("C"), Chem.MolFromSmiles("CC")]).tolist()[0] > 100
+if __name__ == "__main__":
+    process = multiprocessing.get_context("fork").Process(target=run)
+    process.start()
+    process.join(60)
+    print("ended with", process.exitcode)
+    process.kill()
+"""
+
+
+def test_a_run_in_a_process_of_a_launcher_ends_with_its_workers(my_values: Path) -> None:
+    script = my_values.with_name("in_a_launcher.py")
+    script.write_text(IN_A_LAUNCHER)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout == "ended with 0\n", done

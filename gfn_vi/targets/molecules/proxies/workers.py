@@ -8,6 +8,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
+from multiprocessing.util import Finalize
 from threading import Thread
 
 from gfn_vi.targets.molecules.proxies.calls import Call, CallError
@@ -26,6 +27,9 @@ class Workers:
         if self._pool is None:
             # a forked process would inherit the locks of torch's threads, held by threads that it does not have
             self._pool = ProcessPoolExecutor(self.n_workers, get_context("spawn"), _end_with_parent)
+            # A process of a launcher waits for its own processes before executors are told that it ends. So they are told
+            # here, and before their queues close, which is done with priority 10.
+            Finalize(self, self._pool.shutdown, kwargs={"cancel_futures": True}, exitpriority=100)
         size = -(-len(smiles) // self.n_workers)
         parts = [smiles[i : i + size] for i in range(0, len(smiles), size)]
         try:
