@@ -185,33 +185,32 @@ def stepwise_rollout(
     alive = torch.ones(n_replicas, batch, dtype=torch.bool, device=device)
     columns: Tensor | None = None  # [R, b]: which trajectories are still worked on; None: all of them
     steps = horizon
-    with torch.inference_mode():  # no_grad with less to do for every small operation
-        for t in range(horizon):
-            log_probs = policy(states)
-            step_noise = noise[t] if columns is None else noise[t].gather(1, columns)
-            action = inverse_cdf(cumulative(log_probs), step_noise).where(alive, stop)
-            chosen = log_probs.gather(2, action[..., None])[..., 0] * alive
-            states = target.step(states, action)
-            if columns is None:
-                log_prob += chosen
-                actions[t], mask[t], history[t + 1] = action.where(alive, 0), alive, states
-            else:
-                log_prob.scatter_add_(1, columns, chosen)
-                actions[t].scatter_(1, columns, action.where(alive, 0))
-                mask[t].scatter_(1, columns, alive)
-                history[t + 1] = history[t]
-                history[t + 1].scatter_(1, columns.view(*columns.shape, *state_axes).expand_as(states), states)
-            alive = alive & (action != stop)
-            if device.type == "cpu" and (t % CHECK_EVERY == CHECK_EVERY - 1 or t + 1 == horizon):
-                n_alive = int(alive.sum(1).max())
-                if n_alive == 0:
-                    steps = t + 1
-                    break
-                if 2 * n_alive <= alive.shape[1]:
-                    keep = alive.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :n_alive]
-                    alive = alive.gather(1, keep)
-                    states = states.gather(1, keep.view(*keep.shape, *state_axes).expand(-1, -1, *states.shape[2:]))
-                    columns = keep if columns is None else columns.gather(1, keep)
+    for t in range(horizon):
+        log_probs = policy(states)
+        step_noise = noise[t] if columns is None else noise[t].gather(1, columns)
+        action = inverse_cdf(cumulative(log_probs), step_noise).where(alive, stop)
+        chosen = log_probs.gather(2, action[..., None])[..., 0] * alive
+        states = target.step(states, action)
+        if columns is None:
+            log_prob += chosen
+            actions[t], mask[t], history[t + 1] = action.where(alive, 0), alive, states
+        else:
+            log_prob.scatter_add_(1, columns, chosen)
+            actions[t].scatter_(1, columns, action.where(alive, 0))
+            mask[t].scatter_(1, columns, alive)
+            history[t + 1] = history[t]
+            history[t + 1].scatter_(1, columns.view(*columns.shape, *state_axes).expand_as(states), states)
+        alive = alive & (action != stop)
+        if device.type == "cpu" and (t % CHECK_EVERY == CHECK_EVERY - 1 or t + 1 == horizon):
+            n_alive = int(alive.sum(1).max())
+            if n_alive == 0:
+                steps = t + 1
+                break
+            if 2 * n_alive <= alive.shape[1]:
+                keep = alive.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :n_alive]
+                alive = alive.gather(1, keep)
+                states = states.gather(1, keep.view(*keep.shape, *state_axes).expand(-1, -1, *states.shape[2:]))
+                columns = keep if columns is None else columns.gather(1, keep)
     if device.type == "cpu":
         steps = int(mask[:steps].flatten(1).any(1).sum())
     return Path(
