@@ -39,24 +39,27 @@ def claims(table: pd.DataFrame) -> list[Claim]:
 
 
 def _conclusions(condition: Condition, by_arm: ByArm) -> list[Claim]:
-    start = "(Not in the paper) With the published faults, beta" if condition.is_as_published else "Beta"
+    faults = "with the published faults, " if condition.is_as_published else ""
+    beta = f"{faults}beta = {condition.beta:g}"
     judges: dict[str, Callable[[ByArm], Told]] = {
         "off-policy TB has the highest correlation": _highest,
         "off-policy TB varies least over rates and seeds": _least_variable,
         f"on-policy TB and reverse KL differ by at most {ABOUT_EQUAL}": _about_equal,
         "reverse KL has a lower correlation off-policy than on-policy": _worse_off_policy,
-        f"off-policy forward KL and wake-sleep are never above {NO_CORRELATION}": _never_learn,
+        f"off-policy forward KL and wake-sleep are never above {NO_CORRELATION}": _never_correlate,
     }
-    return [
-        judged(f"{start} = {condition.beta:g}: {sentence}.", lambda judge=judge: judge(by_arm))
-        for sentence, judge in judges.items()
-    ]
+    of_paper = "(Not in the paper) " if condition.is_as_published else ""
+    found = [judged(f"{of_paper}{beta}: {sentence}.", lambda judge=judge: judge(by_arm)) for sentence, judge in judges.items()]
+    for arm in NEVER_LEARN:
+        sentence = f"(Not in the paper) {beta}: {name_of(arm)} ends no higher than before training."
+        found.append(judged(sentence, lambda arm=arm: _learns_nothing(by_arm[arm])))
+    return found
 
 
 def _effects(beta: float, correct: ByArm, published: ByArm) -> list[Claim]:
     return [
         judged(
-            f"(Not in the paper) Beta = {beta:g}: the correlation of {name_of(arm)} does not depend on the published faults.",
+            f"(Not in the paper) beta = {beta:g}: the correlation of {name_of(arm)} does not depend on the published faults.",
             lambda arm=arm: _effect(correct[arm], published[arm]),
         )
         for arm in published
@@ -111,15 +114,27 @@ def _worse_off_policy(by_arm: ByArm) -> Told:
     return f"median correlation: {_several(values)}", better(values[KL], values[OFF_KL], lower_is_better=False)
 
 
-def _never_learn(by_arm: ByArm) -> Told:
+def _never_correlate(by_arm: ByArm) -> Told:
+    """Judge by the end of training; undecided where samplers that have learned nothing are above the limit."""
     values = {arm: by_arm[arm].final for arm in NEVER_LEARN}
     told = ", ".join(
         f"{name_of(arm)} {in_words(of)}, {np.sum(of > NO_CORRELATION)} of {len(of)} above" for arm, of in values.items()
     )
+    untrained = np.concatenate([by_arm[arm].initial for arm in NEVER_LEARN])
+    if np.median(untrained) > NO_CORRELATION:
+        return f"median correlation: {told}; but it is {in_words(untrained)} before training", None
     if any((of > NO_CORRELATION).any() for of in values.values()):
         return f"median correlation: {told}", False
     enough = min(map(len, values.values())) >= FEWEST_REPLICAS
     return f"median correlation: {told}", True if enough else None
+
+
+def _learns_nothing(rates: Rates) -> Told:
+    """Return whether an arm ends no higher than it began: False if it does, True if it ends lower, None if neither is decided."""
+    verdict = better(rates.final, rates.initial, lower_is_better=False)
+    return f"median correlation: {in_words(rates.final)}, before training {in_words(rates.initial)}", (
+        None if verdict is None else not verdict
+    )
 
 
 def _several(values: Mapping[str, np.ndarray]) -> str:

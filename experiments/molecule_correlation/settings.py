@@ -42,6 +42,11 @@ class Rates(Groups[float]):
         return np.concatenate([self[rate].final for rate in sorted(self)])
 
     @property
+    def initial(self) -> np.ndarray:
+        """Return the values before training of the seeds of one rate, which those of every other rate share: [R]."""
+        return np.asarray(self[min(self)].values[:, 0])
+
+    @property
     def seeds(self) -> list[tuple[float, int]]:
         """Return the rate and the seed of each."""
         return [(rate, seed) for rate in sorted(self) for seed in self[rate].seeds]

@@ -1,4 +1,4 @@
-"""What is timed: training on hypergrids, DAGs and densities, measurements of a sampler, and the collection of many runs.
+"""What is timed: training on hypergrids, DAGs, densities and molecules, measurements of a sampler, collecting many runs.
 
 A case is the overrides of a run, so nothing is timed that scripts/train.py would not do.
 """
@@ -12,7 +12,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-HYPERGRID, DAG, DENSITY, EXACT, COLLECT = "hypergrid", "dag", "density", "exact", "collect"
+HYPERGRID, DAG, DENSITY, MOLECULES, EXACT, COLLECT = "hypergrid", "dag", "density", "molecules", "exact", "collect"
 # Settings that all implementations share; rows: of the table; token_width, layers and heads: of the transformer.
 RATES = {"rate": 1e-3, "rate_log_z": 0.1}
 GRID_SETTINGS: Mapping[str, Any] = {"r0": 0.1, "r1": 0.5, "r2": 2.0, "width": 256, **RATES}
@@ -42,6 +42,8 @@ DENSITY_OVERRIDES = """
     target={target} sampler=diffusion sampler.n_steps={n_steps} sampler.sigma={sigma}
     sampler.hidden=[{width},{width}] sampler.n_frequencies={n_frequencies}
 """
+MOLECULE_OVERRIDES = "target=molecules proxy@target.proxy=qed sampler=molecule_{network}"
+MOLECULE_NETWORKS = ("attention", "mpnn")
 ALONG_NOISE = "objective=reverse_kl baseline@objective.baseline=none estimator@objective.estimator="
 DENSITY_LOSSES = {"tb": "", **{name: ALONG_NOISE + name for name in ("pathwise", "sticking_the_landing")}}
 SIGMAS = {"gmm25": 5**0.5, "many_well": 1.0}  # as in the commands of gfn-diffusion
@@ -70,6 +72,10 @@ DAG_FORM = f"dag<nodes>x<batch>-{'|'.join(DAG_NETWORKS)}"
 DAG_CASES = [f"dag{n_nodes}x{batch}-{network}" for n_nodes in (5, 10, 20) for batch in (64, 256) for network in DAG_NETWORKS]
 DENSITY_FORM = f"{'|'.join(SIGMAS)}-<steps>x<batch>-{'|'.join(DENSITY_LOSSES)}"
 DENSITY_CASES = [*(f"{target}-100x300-tb" for target in SIGMAS), *(f"gmm25-100x300-{loss}" for loss in list(DENSITY_LOSSES)[1:])]
+MOLECULE_FORM = f"molecules<batch>-{'|'.join(MOLECULE_NETWORKS)}"
+MOLECULE_CASES = [f"molecules{batch}-{network}" for batch in (4, 64) for network in MOLECULE_NETWORKS]
+# Trajectories of molecules that are timed by default, in MOST updates at most.
+TIMED_MOLECULES = 1_000
 # Updates of DAGs that are timed by default: so many that about STEPS steps would be taken by trajectories of full length.
 STEPS, FEWEST, MOST = 60_000, 3, 50
 # Updates are timed in up to so many blocks: their median is reported, and their range as its spread.
@@ -101,9 +107,12 @@ class Case:
 
 
 def parse_cases(text: str) -> list[Case]:
-    """Parse names with commas between: "all" (hypergrids and measurements but collect), "dag", "density", or single cases."""
+    """Parse names with commas between: groups, or single cases.
+
+    Groups are "all" (hypergrids and measurements but collect), "dag", "density" and "molecules".
+    """
     groups = {"all": [*GOALS, *(name for name in MEASUREMENTS if name != COLLECT)]}
-    groups |= {DAG: DAG_CASES, DENSITY: DENSITY_CASES}
+    groups |= {DAG: DAG_CASES, DENSITY: DENSITY_CASES, MOLECULES: MOLECULE_CASES}
     names = [name for word in text.split(",") for name in groups.get(word, [word])]
     return [case_of(name) for name in dict.fromkeys(names)]
 
@@ -136,8 +145,15 @@ def case_of(name: str) -> Case:
         size = {"target": target, "n_steps": n_steps, "loss": loss, "sigma": SIGMAS[target]}
         overrides = TRAINING + DENSITY_OVERRIDES + DENSITY_LOSSES[loss]
         return Case(name, DENSITY, batch, size, DENSITY_SETTINGS, overrides, goals=DENSITY_GOALS.get(loss, {}))
-    known, five = ", ".join(["all", DAG, DENSITY, *MEASUREMENTS]), ", ".join(GOALS)
-    raise UsageError(f"case={name}: expected {known}, <dims>x<side>x<batch> (the five are {five}), {DAG_FORM} or {DENSITY_FORM}")
+    if found := re.fullmatch(rf"molecules(\d+)-({'|'.join(MOLECULE_NETWORKS)})", name):
+        batch, network = int(found[1]), found[2]
+        if batch < 1:
+            raise UsageError(f"case={name}: expected at least batch 1")
+        updates = min(MOST, max(FEWEST, TIMED_MOLECULES // batch))
+        return Case(name, MOLECULES, batch, {"network": network}, RATES, TRAINING + MOLECULE_OVERRIDES, updates)
+    known, five = ", ".join(["all", DAG, DENSITY, MOLECULES, *MEASUREMENTS]), ", ".join(GOALS)
+    forms = f"<dims>x<side>x<batch> (the five are {five}), {DAG_FORM}, {DENSITY_FORM} or {MOLECULE_FORM}"
+    raise UsageError(f"case={name}: expected {known}, {forms}")
 
 
 @dataclass(frozen=True)

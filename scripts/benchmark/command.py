@@ -1,17 +1,19 @@
-"""Time training on hypergrids, DAGs and densities, beside other packages if asked; and measurements of a sampler.
+"""Time training on hypergrids, DAGs, densities and molecules, beside other packages if asked; and measurements of a sampler.
 
     python scripts/benchmark.py                                  the five cases and all measurements, 1 and 8 replicas
     python scripts/benchmark.py case=2x8x64 replicas=8           one case: <dims>x<side>x<batch>, any of that form
     python scripts/benchmark.py case=dag                         5, 10 and 20 nodes, batch 64 and 256, MLP and transformer
     python scripts/benchmark.py case=dag5x64-mlp --peers         one of these, beside gfnx; any number of nodes and batch
     python scripts/benchmark.py case=density replicas=1,5 threads=1 --peers   beside gfn-diffusion, 2 minutes
+    python scripts/benchmark.py case=molecules replicas=1,3 threads=1         batch 4 and 64, attention and message passing
     python scripts/benchmark.py case=collect replicas=1          10,000 runs in a temporary folder to one table
     python scripts/benchmark.py --peers --json benchmark.json    beside torchgfn and gfnx, interleaved
 
 On-policy, 2 x 256 ReLU networks, Adam with rate 1e-3 (log Z: 0.1), float32. Hypergrids: learned separate P_B. DAGs: BGe score
 of 100 rows of a random linear-Gaussian network, uniform prior, uniform P_B; the transformer as it comes. Densities: a
-diffusion, 2 x 64 GELU. A time is the median over blocks of updates, with their range. Every measurement is a process of its own.
-States are steps of real trajectories, never padding. The machine should be idle: whoever else uses it is named in a warning.
+diffusion, 2 x 64 GELU. Molecules: QED, the project's own blocks, uniform P_B, networks as they come. A time is the median over
+blocks of updates, with their range. Every measurement is a process of its own. States are steps of real trajectories, never
+padding. The machine should be idle: whoever else uses it is named in a warning.
 
 case=dag is estimated to take half an hour on 2 cores, most of it the transformer on 20 nodes; with --peers rounds=1 twice that. A
 measurement that needs more memory than is free is left out, and said to be.
@@ -27,7 +29,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmark.cases import COLLECTED_RUNS, DAG_FORM, DENSITY_FORM, FEWEST, MOST, WARMUP, Case, Job, UsageError, parse_cases
+from benchmark.cases import (
+    COLLECTED_RUNS,
+    DAG_FORM,
+    DENSITY_FORM,
+    FEWEST,
+    MOLECULE_FORM,
+    MOST,
+    WARMUP,
+    Case,
+    Job,
+    UsageError,
+    parse_cases,
+)
 from benchmark.machine import describe
 from benchmark.report import compared, comparison_lines, result_lines, summarized
 from benchmark.runner import OURS, Result, ensure_installed, peers_of, run
@@ -36,12 +50,14 @@ from benchmark.runner import OURS, Result, ensure_installed, peers_of, run
 KEYS = {
     "case": (
         "all",
-        "all (but dag, density and collect), dag, density, exact, exact_gradients, gradient_statistics, collect,\n"
+        "all (hypergrids and measurements but collect), dag, density, molecules, exact, exact_gradients,\n"
+        f"{'':<17}gradient_statistics, collect,\n"
         f"{'':<17}<dims>x<side>x<batch>, {DAG_FORM},\n"
-        f"{'':<17}{DENSITY_FORM}; or some, with commas",
+        f"{'':<17}{DENSITY_FORM},\n"
+        f"{'':<17}{MOLECULE_FORM}; or some, with commas",
     ),
     "replicas": ("1,8", "seeds trained in one process; several numbers with commas"),
-    "updates": ("", f"updates that are timed; default {MOST}, of DAGs {FEWEST} to {MOST}: the fewer, the larger nodes^2 x batch"),
+    "updates": ("", f"updates that are timed; default {MOST}, of DAGs and molecules {FEWEST} to {MOST}: the fewer, the larger"),
     "warmup": ("", f"updates before that; default {WARMUP} times the default of updates"),
     "threads": ("2", "torch threads; gfnx: cores that it may use"),
     "device": ("cpu", "cpu, cuda or cuda:N"),

@@ -15,23 +15,26 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from statistics import mean
+from functools import partial
+from statistics import mean, median
 from typing import Any
 from unittest.mock import patch
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
-from benchmark.cases import BAD_SETTINGS, COLLECT, DAG, DENSITY, EXACT, MEASUREMENTS, Job
+from benchmark.cases import BAD_SETTINGS, COLLECT, DAG, DENSITY, EXACT, MEASUREMENTS, MOLECULES, Job
 from gfn_vi import __version__
 from gfn_vi.build import build_trainer
 from gfn_vi.core.errors import ConfigError
-from gfn_vi.core.types import Trajectories
+from gfn_vi.core.types import Role, Trajectories
 from gfn_vi.evaluation.gradients.expected_gradients import ExactGradients
 from gfn_vi.evaluation.gradients.statistics import GradientStatistics
 from gfn_vi.training.trainer import Trainer
 
 # Measurements of each kind at most, and updates whose phases and states are looked at.
 EVALUATIONS, GRADIENTS, STATISTICS, CLOSE_LOOKS = 20, 10, 3, 20
+LARGE = 1024  # rows and columns of a matrix whose products are as fast as they get
 PHASES = ("sample", "reward", "loss", "backward", "optimizer", "rest")  # of an update
 
 
@@ -131,6 +134,41 @@ def look_closely(trainer: Trainer, n_updates: int) -> dict[str, Any]:
     return {"phases_ms": phases_ms, "distinct_share": mean(shares)}
 
 
+def bound(trainer: Trainer, n_updates: int) -> dict[str, float]:
+    """Milliseconds of the least that an update could take: the networks on its distinct visited states, and nothing else.
+
+    networks_ms: P_F once without a gradient, as when sampling, then once with its gradient; products_ms: the matrix products of
+    that, at the speed of a product of two large matrices.
+    """
+    sampler: Any = trainer.parts.sampler
+    forward = list(sampler.forward_net.parameters())
+    spent, operations = [], []
+
+    def evaluate(states: torch.Tensor) -> None:
+        with torch.no_grad():
+            sampler.heads(states, [Role.FORWARD])
+        torch.autograd.grad(sampler.heads(states, [Role.FORWARD])[Role.FORWARD].sum(), forward)
+
+    for _ in range(n_updates):
+        states = distinct_states(trainer.update()[1])
+        spent += times_ms(partial(evaluate, states), [1])
+        with FlopCounterMode(display=False) as counter:
+            evaluate(states)
+        operations.append(counter.get_total_flops())
+    square = torch.rand(LARGE, LARGE, dtype=sampler.dtype, device=states.device)
+    per_ms = 2 * LARGE**3 / min(times_ms(lambda: square @ square, [3] * 3))
+    return {"networks_ms": median(spent), "products_ms": mean(operations) / per_ms}
+
+
+def distinct_states(trajectories: Trajectories) -> torch.Tensor:
+    """Return the distinct states that the steps start from, [R, n, *state]; a replica with fewer has one of them more often."""
+    found = []
+    for states, mask in zip(trajectories.states[:, :, :-1], trajectories.mask, strict=True):
+        found.append(torch.unique(states[mask].flatten(1), dim=0).view(-1, *states.shape[2:]))
+    most = max(map(len, found))
+    return torch.stack([states[torch.arange(most, device=states.device).clamp(max=len(states) - 1)] for states in found])
+
+
 def exact_gradients(trainer: Trainer) -> dict[str, Any]:
     """Return the exact gradients of all losses and divergences on the whole graph, for every role."""
     gradients = ExactGradients(trainer.parts.sampler, trainer.parts.target.state_graph())  # type: ignore
@@ -206,6 +244,8 @@ def measure(job: Job) -> dict[str, Any]:
         return versions | time_measurement(job, trainer) | memory()
     found = time_updates(job, trainer) | memory()
     found |= look_closely(trainer, min(job.updates, CLOSE_LOOKS))  # comes last: it needs memory of its own
+    if job.case.kind == MOLECULES:
+        found |= bound(trainer, min(job.updates, CLOSE_LOOKS))
     found["log_Z"] = [float(value) for value in trainer.parts.sampler.log_Z.detach()]
     if job.case.kind in (DAG, DENSITY):
         found["log_rewards"] = known_log_rewards(trainer.parts.target)

@@ -18,7 +18,7 @@ AGREEMENT = 1e-2
 # What becomes of a number of several rounds.
 OVER_ROUNDS: Mapping[str, Callable[[Iterable[float]], float]] = {
     **dict.fromkeys(("peak_memory_mb", "peak_device_memory_mb", "busy_cores_before", "busy_cores_during"), max),
-    **dict.fromkeys(("by_step_ms", "distinct_share"), median),
+    **dict.fromkeys(("by_step_ms", "distinct_share", "networks_ms", "products_ms"), median),
     "mean_length": mean,
 }
 # Numbers of a result in words: those that share a line, then those with a line each.
@@ -27,6 +27,8 @@ FACTS |= {"mean_length": "mean length {:.1f}", "what": "{}", "first_ms": "the fi
 FACTS |= {"peak_memory_mb": "peak memory {:.0f} MB", "peak_device_memory_mb": "on the device {:.0f} MB"}
 REMARKS = {
     "by_step_ms": "{:.2f} ms/update where rewards are computed as its own step does, and not once at the end",
+    "networks_ms": "networks on the distinct visited states alone, in one batch with and one without gradient: {:.2f} ms",
+    "products_ms": "the arithmetic of their matrix products, as fast as a large one is here: {:.2f} ms",
     "compile_seconds": "compiling took {:.1f} s, not counted above",
 }
 

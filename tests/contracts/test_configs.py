@@ -35,7 +35,7 @@ TARGET_OF = {
     "arm/pathwise_variance=mixture": "gaussian_mixture",
     **dict.fromkeys(("arm/molecule_correlation", "experiment_preset/molecule_correlation"), "molecules"),
     **dict.fromkeys((f"deviation={name}" for name in ILLEGAL_STOP), "molecules"),
-    **dict.fromkeys(("experiment=molecule_correlation", "sampler=molecule_attention", "sampler=molecule_mpnn"), "molecules"),
+    "experiment=molecule_correlation": "molecules",
     **dict.fromkeys((*BENCHMARK, "experiment_preset/diffusion_benchmark", "experiment=diffusion_benchmark"), "gmm25"),
     **{f"arm/diffusion_benchmark/target=funnel_{s}": "funnel" for s in (1, 3)},
     **{f"arm/diffusion_benchmark/target={name}": name for name in ("many_well", "log_gaussian_cox")},
@@ -56,8 +56,7 @@ SIZES = {
     **{name: ["sampler.width=8"] for name in ("molecule_mpnn", "molecule_attention")},
     **{name: ["sampler.n_steps=3", "sampler.hidden=[8]"] for name in ("diffusion", "variance_preserving")},
     "flow": ["sampler.n_couplings=2", "sampler.hidden=[8]"],
-    **{key: ["sampler=molecule_attention", "sampler.width=8"] for key in ILLEGAL_STOP},
-    **{name: ["sampler.width=8"] for name in ("molecule_attention", "molecule_mpnn")},
+    **{name: ["sampler=molecule_attention", "sampler.width=8"] for name in ILLEGAL_STOP},
     **{name: ["sampler.width=8"] for name in ("molecule_correlation", "experiment_preset/molecule_correlation")},
     "whole_machinery_funnel": ["sampler.n_layers=2", "sampler.hidden=[8]"],
 }

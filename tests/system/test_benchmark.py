@@ -23,7 +23,7 @@ from benchmark.cases import DAG_CASES, DAG_NETWORKS, DENSITY_LOSSES, GOALS, MEAS
 from benchmark.collecting import make_runs, time_collection
 from benchmark.command import plan
 from benchmark.machine import DISTURBING_CORES, Others, lacks_memory, only_free_memory
-from benchmark.measure import PHASES, Stopwatch, distinct_share, known_log_rewards, phases_timed
+from benchmark.measure import PHASES, Stopwatch, distinct_share, distinct_states, known_log_rewards, phases_timed
 from benchmark.report import compared, comparison_lines, result_lines, summarized
 from benchmark.runner import PEERS, ensure_installed, peers_of, run_process, write_table
 from gfn_vi.analysis.reading.table import collect
@@ -99,13 +99,15 @@ def test_help_says_the_keys_and_loads_no_torch() -> None:
     [
         (
             ["case=2x8"],
-            "case=2x8: expected all, dag, density, exact, exact_gradients, gradient_statistics, collect, <dims>x<side>x<batch>",
+            "case=2x8: expected all, dag, density, molecules, exact, exact_gradients, gradient_statistics, collect, <dims>x<si",
         ),
-        (["case=dag5x64"], "case=dag5x64: expected all, dag, density, exact"),
-        (["case=dag5x64-gnn"], "dag<nodes>x<batch>-mlp|transformer or gmm25|many_well"),
+        (["case=dag5x64"], "case=dag5x64: expected all, dag, density, molecules, exact"),
+        (["case=dag5x64-gnn"], "dag<nodes>x<batch>-mlp|transformer, gmm25|many_well"),
         (["case=dag1x64-mlp"], "case=dag1x64-mlp: expected at least 2 nodes and batch 1"),
         (["case=gmm25-0x300-tb"], "case=gmm25-0x300-tb: expected at least 1 step and batch 1"),
         (["case=gmm25-100x300-db"], "gmm25|many_well-<steps>x<batch>-tb|pathwise|sticking_the_landing"),
+        (["case=molecules4-mlp"], "-tb|pathwise|sticking_the_landing or molecules<batch>-attention|mpnn"),
+        (["case=molecules0-mpnn"], "case=molecules0-mpnn: expected at least batch 1"),
         (["case=2x1x64"], "case=2x1x64: expected at least 1 dimension, side 2 and batch 1"),
         (["updates=0"], "updates=0: expected a whole number >= 1"),
         (["replicas=1,x"], "replicas=x: expected a whole number >= 1"),
@@ -132,9 +134,19 @@ def test_cases() -> None:
     assert [case.name for case in parse_cases("dag")] == [
         f"dag{d}x{batch}-{sampler}" for d in (5, 10, 20) for batch in (64, 256) for sampler in ("mlp", "transformer")
     ]
-    for name in ("2x8x64", "collect", "dag20x256-transformer"):
+    assert [case.name for case in parse_cases("molecules")] == [
+        f"molecules{batch}-{network}" for batch in (4, 64) for network in ("attention", "mpnn")
+    ]
+    for name in ("2x8x64", "collect", "dag20x256-transformer", "molecules4-mpnn"):
         job = Job(name, 8, 50, 100, 2, "cpu", runs=7)
         assert Job(**json.loads(json.dumps(asdict(job)))) == job
+
+
+def test_distinct_states_of_replicas_with_more_and_fewer() -> None:
+    states = torch.tensor([[[0, 1, 2], [0, 1, 1]], [[0, 0, 0], [0, 5, 5]]])[..., None]  # [R, B, T + 1, 1]
+    mask = torch.tensor([[[True, True], [True, True]], [[True, True], [True, False]]])
+    trajectories = Trajectories(states, torch.zeros(2, 2, 2, dtype=torch.long), mask, torch.zeros(2, 2), None)
+    assert distinct_states(trajectories).tolist() == [[[0], [1]], [[0], [0]]]
 
 
 def test_large_dags_are_timed_over_fewer_updates() -> None:

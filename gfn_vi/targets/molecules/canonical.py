@@ -187,7 +187,7 @@ class CanonicalTrees:
             return far.gather(1, neighbor).view(-1, n_rows, n_slots)
 
         far = torch.full((len(link), n_rows), n_rows, device=link.device).scatter_(1, root, 0)
-        far = _settled(lambda far: torch.minimum(far, steps(far).amin(2).add_(1)), far, n_rows)
+        far = _settled(lambda far: torch.minimum(far, steps(far).min(2).values.add_(1)), far, n_rows)
         return steps(far).argmin(2)
 
     def _turned(self, seen: Views, towards: Tensor, is_root: Tensor) -> Tensor:

@@ -129,7 +129,7 @@ class Moves:
         free = (self.slot_class[kinds].flatten(1) >= 0) & (links.flatten(1) == 0) & (kinds[:, -1:] == 0)
         free, view = free[:, :n_stems], view.flatten(1)[:, :n_stems]
         same = (view[:, :, None] == view[:, None, :]) & free[:, None, :]
-        return same.byte().argmax(2).where(free, -1)
+        return same.max(2).indices.where(free, -1)
 
     def twins(self, states: Tensor, first_stem: Tensor) -> Twins:
         """Return which of the attachments to first stems repeat the child of an earlier one."""
@@ -188,7 +188,7 @@ class Moves:
         leaves = self.leaves(kinds, links)
         leaf = leaves.block >= 0
         sees = view.flatten(1).gather(1, leaves.partner) + leaves.block  # a hash of the rest, and how the leaf is bonded to it
-        first = ((sees[:, :, None] == sees[:, None, :]) & leaf[:, None, :]).byte().argmax(2).where(leaf, -1)
+        first = ((sees[:, :, None] == sees[:, None, :]) & leaf[:, None, :]).max(2).indices.where(leaf, -1)
         rows = torch.arange(self.n_rows, device=states.device)
         candidate = first == rows
         bond = self._bond(leaves.block, leaves.facing) * (self.n_blocks + 1) + kinds  # there are no more kinds than blocks
