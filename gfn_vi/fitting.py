@@ -128,6 +128,10 @@ def check_tilts(config: DictConfig, sampler: Any, exploration: Exploration) -> N
         changes = " and ".join(kinds[kind] for kind in sorted(asked))
         found = f"changes {changes}, and {type(sampler).__name__} has {kinds[sampler.tilts]}"
         raise ConfigError("exploration", name, f"{found}; use {use}, or exploration=on_policy")
+    shortest = getattr(exploration, "needs_moves", 0)
+    if shortest > 0:
+        most = sampler.target.horizon - 1
+        require(shortest <= most, "exploration.shortest", shortest, f"this target has at most {most} moves")
 
 
 def _lacking(part: object, protocol: type) -> list[str]:

@@ -67,7 +67,7 @@ def check_source(name: str, known: str | None, key: str) -> None:
 def located(name: str, key: str) -> Callable[..., Any]:
     """Return the function of that dotted name. Raises ConfigError(key) where there is none."""
     module, _, attribute = name.rpartition(".")
-    require(module != "", key, name, f"expected my_module.{name}")
+    require(module != "", key, name, f"expected my_module.{name or 'my_function'}")
     try:
         found = getattr(importlib.import_module(module), attribute, None)
     except ModuleNotFoundError as error:

@@ -18,7 +18,8 @@ class BaseExploration(ABC):
     has_density: whether `collect` records log_behavior; is_on_policy: whether it draws from P_F itself. tilts: the kinds of tilt
     that it asks a sampler for ("discrete", "gaussian"), all of which must be the sampler's; none where P_F stays as it is.
     replays_trajectories: whether it may return trajectories that were drawn for an earlier batch, step by step as they were.
-    needs_score: whether it asks for the gradient of log R, which samplers of densities have (DensitySampler).
+    needs_score: whether it asks for the gradient of log R, which samplers of densities have (DensitySampler). needs_moves: how
+    many moves a trajectory of the target must be able to have.
     """
 
     has_density: bool = True
@@ -26,6 +27,7 @@ class BaseExploration(ABC):
     tilts: frozenset[str] = frozenset()
     replays_trajectories: bool = False
     needs_score: bool = False
+    needs_moves: int = 0
 
     @abstractmethod
     def collect(self, sampler: Sampler, batch: int, rng: ReplicaGenerators, seen: int) -> Trajectories:

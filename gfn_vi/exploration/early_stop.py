@@ -41,6 +41,7 @@ class EarlyStop(BaseExploration):
         require(source.has_density, "exploration.source", type(source).__name__, "has no density: use on_policy")
         self.source, self.probability, self.counts_stops = source, probability, counts_stops
         self.shortest, self.longest = shortest, longest
+        self.needs_moves = max(shortest, getattr(source, "needs_moves", 0))
         self.is_on_policy = source.is_on_policy and probability == 0
         self.replays_trajectories = getattr(source, "replays_trajectories", False)
 
@@ -79,7 +80,6 @@ class EarlyStop(BaseExploration):
 
     def _lengths(self, sampler: Any) -> tuple[int, int]:
         most = sampler.target.horizon - 1
-        require(self.shortest <= most, "exploration.shortest", self.shortest, f"this target has at most {most} moves")
         return self.shortest, most if self.longest is None else min(self.longest, most)
 
     @staticmethod

@@ -52,6 +52,7 @@ class Mixture(BaseExploration):
         self.tilts = frozenset[str]().union(*(getattr(c, "tilts", ()) for c in self.components))
         self.replays_trajectories = any(getattr(c, "replays_trajectories", False) for c in self.components)
         self.needs_score = any(getattr(c, "needs_score", False) for c in self.components)
+        self.needs_moves = max(getattr(c, "needs_moves", 0) for c in self.components)
 
     def _flatten(self) -> None:
         """Make one mixture of a mixture of mixtures; divided twice, its shares would depend on the order of rounding."""

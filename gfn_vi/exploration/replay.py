@@ -33,6 +33,7 @@ class Remembering(BaseExploration):
         self.source, self.fraction = source, fraction
         # a source of a user's own may say nothing of these
         self.tilts = getattr(source, "tilts", frozenset())
+        self.needs_moves = getattr(source, "needs_moves", 0)
         self.replays_trajectories = self.replays_trajectories or getattr(source, "replays_trajectories", False)
         self.needs_score = self.needs_score or getattr(source, "needs_score", False)
         self._seen, self._n_replicas = 0, 1

@@ -129,17 +129,22 @@ class BaseTarget(ABC):
             fresh = []
             for part in front.split(max(1, self.largest_front // self.n_actions)):
                 row, action = self.forward_mask(part)[:, :-1].nonzero(as_tuple=True)
-                children = self.step(part[row], action).flatten(1)
-                together = torch.cat([known.flatten(1), children])
-                unique, inverse = torch.unique(together, dim=0, return_inverse=True)
-                is_fresh = torch.ones(len(unique), dtype=torch.bool, device=unique.device)
-                is_fresh[inverse[: len(known)]] = False
-                fresh.append(unique[is_fresh].view(-1, *self.state_shape))
+                children = self.step(part[row], action)
+                together = torch.cat([known, children])
+                number = self._numbered(together)
+                rows = torch.arange(len(together), device=together.device)
+                a_row = rows.new_zeros(int(number.max()) + 1).scatter_(0, number, rows)
+                is_fresh = torch.ones_like(a_row, dtype=torch.bool).index_fill_(0, number[: len(known)], False)
+                fresh.append(together[a_row[is_fresh]])
                 known = torch.cat([known, fresh[-1]])
                 if len(known) > self.max_enumerated_states:
                     return None
             front = torch.cat(fresh)
         return known
+
+    def _numbered(self, states: Tensor) -> Tensor:
+        """Return numbers from 0 that are equal exactly for equal states, which need not be listed: [S, *state] -> [S] long."""
+        return torch.unique(states.flatten(1), dim=0, return_inverse=True)[1]
 
     @cached_property
     def _multipliers(self) -> Tensor:

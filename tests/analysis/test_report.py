@@ -316,12 +316,13 @@ def test_sampled_metrics_have_their_errors(make_run: MakeRun) -> None:
     path = make_run("reverse_kl", n_points=1, replicas=1)
     rows = [(r, "sampled_elbo", v) for r, v in enumerate((-3.0, -5.0, np.nan))]
     rows += [(r, "sampled_elbo_se", v) for r, v in enumerate((0.1, 0.3, 9.0))]
+    rows += [(r, "modes_drawn", v) for r, v in enumerate((3, 6, np.nan))]  # a count: it has none
     header = (path / "metrics.csv").read_text().splitlines()[0]
     lines = [f"1,64,64,1.0,{r},{metric},{value}" for r, metric, value in rows]
     (path / "metrics.csv").write_text("\n".join([header, *lines]) + "\n")
     page = page_of(path.parent)
-    assert page.row("reverse_kl") == ["reverse_kl", "-4 +- 0.2"]
-    assert "sampled_elbo" in page.text
+    assert page.row("reverse_kl") == ["reverse_kl", "-4 +- 0.2", "4.5"]
+    assert "modes_drawn have no standard error" in page.text
 
 
 def test_command(make_run: MakeRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -187,8 +188,18 @@ def test_refused_files(content: Any, words: str, tmp_path: Path, capfd: pytest.C
 
 
 def test_without_rdkit_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gfn_vi.targets.molecules.block_set.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "rdkit", None)
     with pytest.raises(ConfigError, match=r"^target=molecules: RDKit is not installed: pip install 'gfn_vi\[molecules\]'$"):
+        read_block_set(None, None)
+
+
+def test_an_rdkit_that_cannot_be_imported_is_told_with_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "rdkit").mkdir()
+    (tmp_path / "rdkit" / "__init__.py").write_text("raise ImportError('libXrender.so.1: cannot open shared object file')")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "rdkit"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match=r"cannot be imported \(libXrender.so.1: cannot open shared object file\): pip install"):
         read_block_set(None, None)
 
 

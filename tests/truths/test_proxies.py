@@ -319,7 +319,7 @@ def test_bounds_that_make_no_reward_are_refused(keys: Any, said: str) -> None:
 
 
 def test_without_rdkit_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gfn_vi.targets.molecules.proxies.base.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "rdkit", None)
     with pytest.raises(ConfigError, match=r"pip install 'gfn_vi\[molecules\]'"):
         QED(0.01, None, 1.0, 10)
 

@@ -16,6 +16,8 @@ from gfn_vi.runs.folders import TableError
 ERROR = "_se"  # what the standard error of a metric is called, after the metric's name
 MOST_GROUPS, MOST_COMPARED = 60, 16
 SPACE = "\N{NO-BREAK SPACE}"  # in an interval, so that a line breaks before it
+# Extremes and counts of molecules, which have no standard error (docs/metrics.md).
+OF_MOLECULES = ("top_k_value", "top_k_diversity", "modes_drawn", "modes_met", "unique_fraction")
 
 
 @dataclass(frozen=True)
@@ -68,12 +70,13 @@ def area_sections(table: pd.DataFrame, headline: Headline) -> list[Section]:
 
 
 def sampled_sections(table: pd.DataFrame) -> list[Section]:
-    """One table of the metrics that finished runs recorded with a standard error, by group; none without such metrics.
+    """One table of the metrics that finished runs recorded with a standard error, by group, and of what they count of molecules.
 
-    For a target too large to list this is all that there is.
+    None without such metrics. For a target too large to list this is all that there is.
     """
     recorded = set(table.loc[table["state"] == "done", "metric"].astype(str))
-    metrics = sorted(name for name in recorded if f"{name}{ERROR}" in recorded)
+    counted = [name for name in OF_MOLECULES if name in recorded]
+    metrics = [*sorted(name for name in recorded if f"{name}{ERROR}" in recorded), *counted]
     if not metrics:
         return []
     values = {name: (final_values(table, name, math.nan), final_values(table, f"{name}{ERROR}", math.nan)) for name in metrics}
@@ -83,6 +86,8 @@ def sampled_sections(table: pd.DataFrame) -> list[Section]:
         "Median over replicas of the last value, +- the median of its standard error over samples (the spread over replicas "
         "is not in it); replicas that became non-finite are left out."
     )
+    if counted:
+        text += f" {', '.join(counted)} have no standard error, and can be compared at the same number of samples only."
     return [Section("Sampled metrics", text, ["", *metrics], rows, narrow=True)]
 
 
@@ -114,6 +119,8 @@ def _comparison(groups: Mapping[str, np.ndarray], measure: Headline) -> Section:
 
 
 def _sampled(values: np.ndarray | None, errors: np.ndarray | None) -> str:
-    if values is None or errors is None or not (is_sound := np.isfinite(values)).any():
+    if values is None or not (is_sound := np.isfinite(values)).any():
         return ""
+    if errors is None:
+        return f"{np.median(values[is_sound]):.3g}"
     return f"{np.median(values[is_sound]):.3g} +- {np.median(errors[is_sound]):.1g}"

@@ -8,15 +8,14 @@ attachment atom, the other slots stay free. A slot class is an orbit of a kind's
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from gfn_vi.core.errors import require
 from gfn_vi.targets.molecules.block_files import read_entries
 from gfn_vi.targets.molecules.fragments import Fragment, fragment, isomorphisms, marked_smiles, slot_permutations
+from gfn_vi.targets.molecules.installed import require_rdkit
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +79,7 @@ def read_block_set(path: str | None, digest: str | None) -> BlockSet:
 
     Raises ConfigError("target.blocks") for a file or an entry that no molecule can be built from.
     """
-    require(find_spec("rdkit") is not None, "target", "molecules", "RDKit is not installed: pip install 'gfn_vi[molecules]'")
+    require_rdkit()
     entries = read_entries(path, digest)
     blocks = [fragment(entry.where, entry.smiles, entry.attach) for entry in entries]
     kind_of, block_atoms = _kinds(blocks)

@@ -59,6 +59,9 @@ def fragment(entry: str, smiles: str, attach: tuple[int, ...]) -> Fragment:
     outside = [atom for atom in attach if not 0 <= atom < len(elements)]
     expected = f"attachment atoms are numbers from 0 to {len(elements) - 1}, one for each atom of the SMILES, not {outside}"
     require(outside == [], KEY, found, expected)
+    radicals = [atom for atom in dict.fromkeys(attach) if molecule.GetAtomWithIdx(atom).GetNumRadicalElectrons() > 0]
+    expected = f"a bond takes the place of a hydrogen, and atoms {radicals} have unpaired electrons: write C, not [CH3]"
+    require(radicals == [], KEY, found, expected)
     for atom in molecule.GetAtoms():
         atom.SetAtomMapNum(0)  # of the file's own numbering, which says nothing of chemistry
     read = Fragment(entry, smiles, attach, molecule)

@@ -17,6 +17,7 @@ blocks cannot stop, and one with N blocks or without a free stem must.
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
@@ -56,7 +57,7 @@ class Molecules(BaseTarget):
         require(max_blocks >= 2, "target.max_blocks", max_blocks, "expected a whole number >= 2: molecules are put together")
         limit = f"expected 1 to target.max_blocks={max_blocks}"
         require(1 <= min_blocks <= max_blocks, "target.min_blocks", min_blocks, limit)
-        require(beta >= 0, "target.beta", beta, "expected a number >= 0")
+        require(0 <= beta < math.inf, "target.beta", beta, "expected a finite number >= 0")
         self.blocks = read_block_set(blocks, digest)
         branching = self.blocks.n_slots >= 2 or max_blocks == 2
         require(branching, "target.max_blocks", max_blocks, "expected 2: every block has one attachment, more fit nowhere")
@@ -188,6 +189,10 @@ class Molecules(BaseTarget):
     def _keys(self, states: Tensor) -> Tensor:
         """Return the codes, which tell states apart: [S, *state] -> [S]."""
         return self.code(states).contiguous()
+
+    def _numbered(self, states: Tensor) -> Tensor:
+        """Return numbers from 0 that are equal exactly for equal states: [S, *state] -> [S] long. One code is soon compared."""
+        return torch.unique(self.code(states), return_inverse=True)[1]
 
     @property
     def fewest_states(self) -> float:

@@ -6,13 +6,13 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor
 
 from gfn_vi.core.errors import RunError, require
+from gfn_vi.targets.molecules.installed import require_rdkit
 
 if TYPE_CHECKING:
     from rdkit.Chem import Mol
@@ -33,9 +33,7 @@ class BaseProxy(ABC):
         above = ceiling is None or floor < ceiling < math.inf
         require(above, "target.proxy.ceiling", ceiling, f"expected a finite number above the floor, {floor:g}, or null")
         require(0 < scale < math.inf, "target.proxy.scale", scale, "expected a finite number > 0")
-        installed = find_spec("rdkit") is not None
-        advice = "its package is not installed: pip install 'gfn_vi[molecules]'"
-        require(installed, "target.proxy", type(self).__name__, advice)
+        require_rdkit()
         self.floor, self.ceiling, self.scale = floor, ceiling, scale
 
     def __call__(self, molecules: Sequence[Mol]) -> Tensor:
