@@ -64,6 +64,7 @@ class Dag(BaseTarget):
         self.state_shape = (2, d, d)
         self.true_graph = None if table.graph is None else table.graph.bool()
         self.n_held_out = len(table.held_out)
+        self.remarks = table.doubts  # told before the run starts
         everything = torch.cat([table.values, table.held_out])
 
         def local_scores(rows: Tensor) -> LocalScores:

@@ -28,6 +28,7 @@ class Table:
     values: Tensor  # [N, d] float64
     held_out: Tensor  # [N', d] float64, N' may be 0
     graph: Tensor | None  # [d, d] uint8, 1 at [i, j] for i -> j in truth; None where nobody knows
+    doubts: tuple[str, ...] = ()  # what looks wrong about the columns, a sentence each
 
 
 class Data(Protocol):
