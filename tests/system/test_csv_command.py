@@ -52,6 +52,7 @@ def test_doubts_are_told_once_before_the_run(tmp_path: Path) -> None:
     outcome = run(here, "target.data.path=my.csv.gz", *(f"target.data.{key}" for key in keys))
     assert outcome.code == 0, outcome.err
     assert outcome.err.count("column a has -999.5 in 6 of 30 rows, far from all other values") == 1
+    assert outcome.err.count("column b (7 values): few different whole numbers, which are taken for Gaussian") == 1
 
 
 def test_a_sweep_over_tables(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from gfn_vi.core.errors import ConfigError, require
 from gfn_vi.targets.columns import doubts, is_constant, standardized
 from gfn_vi.targets.csv_reading import KEY, checked_format, read_file, read_table
 from gfn_vi.targets.dags.data import Data, Table, check_seed, generator
+from gfn_vi.targets.dags.kinds import few_values
 
 
 class CsvTable:
@@ -59,7 +60,7 @@ class CsvTable:
         read = read_table(self.path, read_file(self.path, self.digest), self.format, self.columns)
         names, rows = read.names, read.values
         held_out = self._held_out(len(rows))
-        table = Table(names, rows[~held_out], rows[held_out], graph=None)
+        table = Table(names, rows[~held_out], rows[held_out], graph=None, few_values=few_values(names, rows))
         self._check(table, rows)
         said = [*read.doubts, *doubts(names, rows, table.values, "target.data.columns lists those to use")]
         table = replace(table, doubts=tuple(f"{KEY}={self.path}: {doubt}" for doubt in said))

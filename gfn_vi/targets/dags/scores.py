@@ -67,6 +67,8 @@ class TableScore:
 class BGe:
     """The linear-Gaussian score with a normal-Wishart prior, under which Markov-equivalent graphs score equally."""
 
+    kind = "numbers"
+
     def __init__(self, prior_mean: float | Sequence[float], alpha_mu: float, alpha_w: float | None, t: float | None) -> None:
         """prior_mean: nu, one number or a list of one per column; alpha_mu: rows that nu is worth; alpha_w: degrees of freedom.
 
@@ -116,6 +118,8 @@ class _BGeOfTable(TableScore):
 
 class LinearGaussian:
     """The linear-Gaussian score with independent normal weights, known noise and no intercept: columns should have mean 0."""
+
+    kind = "numbers"
 
     def __init__(self, weight_mean: float, weight_scale: float, noise_scale: float) -> None:
         """weight_mean, weight_scale: of the weights, N(mean, scale^2); noise_scale: standard deviation, in the columns' units."""
