@@ -297,6 +297,13 @@ def test_markers_of_missing_values_are_refused_with_count_and_line(missing: Any,
     assert said in str(caught.value)
 
 
+def test_texts_that_mean_a_missing_value_are_refused_with_count_and_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        table(written(tmp_path, "a,b\n1,?\n2,3\nunclear,5\n4,?\n"), missing=["?", "unclear"])
+    said = "missing values: a in 1 of 4 rows, b in 2 of 4 rows (the first in line 2, with target.data.missing=['?', 'unclear']); "
+    assert said in str(caught.value)
+
+
 def test_columns_are_those_named_in_that_order(tmp_path: Path) -> None:
     """The others may be without a name, texts or empty."""
     path = written(tmp_path, ",a,day,b,c\n1,1,Mon,2,3\n2,2,,-1.5,1e-3\n3,4,Tue,0,7\n4,5,,6,8\n")

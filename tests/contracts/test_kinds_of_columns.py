@@ -76,7 +76,7 @@ def test_few_whole_numbers_under_a_score_of_numbers_are_told(tmp_path: Path) -> 
 
 def test_many_whole_numbers_under_a_score_of_categories_are_told(tmp_path: Path) -> None:
     ages = (NUMBERS * 15 + 40).round()
-    ages[:, :2] = (NUMBERS[:, :2] > 0).double()
+    ages[:, :2] = (NUMBERS[:, :2] * 2).round().clamp(-2, 2)  # five categories, in eight rows each
     (said,) = dag(file(tmp_path, ages, standardize=False), BDe(1.0, None)).remarks
     n = len(ages[:, 2].unique())
     assert said.startswith(f"target.data: column c ({n} values): each value is a category, in fewer than 10 rows on average; ")
