@@ -65,8 +65,8 @@ def written(folder: Path, text: str) -> str:
 def regression(
     path: str, label: str | None = None, standardize: bool = True, variance: float = 1.0, leave_out: Sequence[str] = ()
 ) -> LogisticRegression:
-    return LogisticRegression(BinaryTable(path, label, list(leave_out), ",", standardize, None), variance)
+    return LogisticRegression(BinaryTable(path, label, list(leave_out), ",", standardize, None, ".", None, []), variance)
 
 
 def cox(n: int = 4, path: str | None = None, seed: int = 0) -> LogGaussianCox:
-    return LogGaussianCox(n, 1.91, 1 / 33 if n > 10 else 0.3, Points(path, ",", seed, None))
+    return LogGaussianCox(n, 1.91, 1 / 33 if n > 10 else 0.3, Points(path, ",", seed, None, None, ".", None, []))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,10 +18,26 @@ OTHERWISE = ErdosRenyiData(3, 1.0, 1.0, 0.1, n_samples=7, n_held_out=2, seed=5)
 GOOD = "a,b,c\n1,2,3\n2,-1.5,1e-3\n4,0,7\n5,6,8\n"
 
 
-def table(
-    path: Path | str | None, separator: str = ",", held_out_fraction: float = 0.0, seed: int = 0, digest: str | None = None
-) -> Table:
-    return CsvTable(None if path is None else str(path), OTHERWISE, separator, False, held_out_fraction, seed, digest).table()
+def csv_table(
+    path: Path | str | None,
+    separator: str = ",",
+    standardize: bool = False,
+    held_out_fraction: float = 0.0,
+    seed: int = 0,
+    digest: str | None = None,
+    columns: list[str] | None = None,
+    decimal: str = ".",
+    thousands: str | None = None,
+    missing: Any = (),
+) -> CsvTable:
+    found = None if path is None else str(path)
+    return CsvTable(
+        found, OTHERWISE, separator, standardize, held_out_fraction, seed, digest, columns, decimal, thousands, missing
+    )
+
+
+def table(path: Path | str | None, separator: str = ",", **arguments: Any) -> Table:
+    return csv_table(path, separator, **arguments).table()
 
 
 def written(folder: Path, text: str | bytes) -> Path:
@@ -28,8 +46,9 @@ def written(folder: Path, text: str | bytes) -> Path:
     return path
 
 
-VARIANTS = {
+VARIANTS: dict[str, tuple[str | bytes, str]] = {
     "as it should be": (GOOD, ","),
+    "packed": (gzip.compress(GOOD.encode()), ","),
     "semicolons": (GOOD.replace(",", ";"), ";"),
     "tabs": (GOOD.replace(",", "\t"), "\t"),
     "tabs as they are written in an override": (GOOD.replace(",", "\t"), r"\t"),
@@ -121,7 +140,9 @@ REFUSED = {
     "a,b\n1,2\n\n3,low\n": (
         "column b is not numeric: 'low' in line 4; drop the column, or write its categories as whole numbers"
     ),
-    'a,b\n1,2\n3,"4,5"\n': "column b is not numeric: '4,5' in line 3; write decimals with a point",
+    'a,b\n1,2\n3,"4,5"\n': (
+        "column b is not numeric: '4,5' in line 3; write decimals with a point, or say \"target.data.decimal=','\""
+    ),
     "a,b\n1,2\n3,True\n": (
         "column b is not numeric: 'True' in line 3; drop the column, or write its categories as whole numbers"
     ),
@@ -131,6 +152,24 @@ REFUSED = {
     "a,b\n1,2\n3\n": "missing values: b in 1 of 2 rows (the first in line 3); fill them or drop these rows or columns",
     "a,b\n1,2\n-inf,3\n": "column a is infinite in line 3: drop the row, or write a number",
     "a,b\n1,2\n1e999,3\n": "column a is infinite in line 3: drop the row, or write a number",
+    "# of 2019\na,b\n1,2\n": (
+        "the first line is a comment, # of 2019: drop such lines, the first one has the names of the columns"
+    ),
+    "a,b\n1,2\n# a note\n3,4\n": "column a is not numeric: '# a note' in line 3; drop the lines of comments",
+    "a,b\n1,2\n3,na\n4,na\n": (
+        "column b is not numeric: 'na' in line 3 (one of 2 such cells); if it means a missing value, say "
+        "\"target.data.missing=['na']\""
+    ),
+    "a,b\n1,2\n3,5%\n": "column b is not numeric: '5%' in line 3; drop the percent signs",
+    'a,b\n1,"1,234.5"\n': ("column b is not numeric: '1,234.5' in line 2; is it written with \"target.data.thousands=','\"?"),
+    "a,b\n1,1.234.567\n": (
+        "column b is not numeric: '1.234.567' in line 2; is it written with \"target.data.decimal=','\" "
+        "\"target.data.thousands='.'\"?"
+    ),
+    "a,b\n1,2 345\n": "column b is not numeric: '2 345' in line 2; is it written with \"target.data.thousands=' '\"?",
+    'a,b\n1,"2"3\n': "a quotation mark within a number, '2\"3' in line 2: every mark stands at an end of a cell",
+    "a,b\0\n1,2\n": "this is no text in UTF-8, it has zero bytes: a spreadsheet is saved as 'CSV UTF-8'",
+    "a,b\n1,0.1\n2,0.10000000000000002\n3,0.1\n": "column b is constant up to rounding, 0.1 in the 3 rows: drop it",
     "a,b\n1,3\n2,3\n3,3.0\n": "column b is constant, 3 in the 3 rows: drop it",
     "a,b,c\n1,0,1\n2,5,2.0\n3,4,3\n4,7,4\n": "columns a and c are equal in every row: drop one of them",
     "a,b\n0,-0.0\n1,1\n2,2\n": "columns a and b are equal in every row: drop one of them",
@@ -186,7 +225,7 @@ def test_what_the_split_makes_of_a_table_is_refused(tmp_path: Path) -> None:
 
 def _held_out_rows(seed: int) -> list[float]:
     """Of ten rows, two."""
-    chosen = CsvTable("x", OTHERWISE, ",", False, 0.2, seed, None)._held_out(10)
+    chosen = csv_table("x", held_out_fraction=0.2, seed=seed)._held_out(10)
     return chosen.nonzero().squeeze(1).double().tolist()
 
 
@@ -203,16 +242,97 @@ def _held_out_rows(seed: int) -> list[float]:
 )
 def test_other_keys(arguments: dict[str, object], expected: str) -> None:
     with pytest.raises(ConfigError, match=expected):
-        table("x.csv", **arguments)  # type: ignore[arg-type]
+        table("x.csv", **arguments)
 
 
 def test_standardized_columns_have_mean_0_and_variance_1_over_the_training_rows(tmp_path: Path) -> None:
     """Held-out rows are moved and scaled by the same numbers, so all rows are one affine function of the file's."""
     values = torch.randn(50, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * torch.tensor([3.0, 1e-4]) + 7
     path = written(tmp_path, "\n".join(["x,y", *(f"{a!r},{b!r}" for a, b in values.tolist())]))
-    raw, scaled = (CsvTable(str(path), OTHERWISE, ",", standardize, 0.2, 0, None).table() for standardize in (False, True))
+    raw, scaled = (table(path, standardize=standardize, held_out_fraction=0.2) for standardize in (False, True))
     torch.testing.assert_close(scaled.values.mean(0), torch.zeros(2, dtype=torch.float64), rtol=0, atol=1e-10)
     torch.testing.assert_close(scaled.values.square().mean(0), torch.ones(2, dtype=torch.float64), rtol=0, atol=1e-10)
     slope = (raw.values[1] - raw.values[0]) / (scaled.values[1] - scaled.values[0])
     restored = raw.values[0] + slope * (scaled.held_out - scaled.values[0])
     torch.testing.assert_close(restored, raw.held_out, rtol=1e-10, atol=0)
+
+
+FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
+    "English": ('a;b\n"1,234.5";2\n-12,000;3.25\n1,000,000.125;7\n12;0\n', {"thousands": ","}),
+    "German": ("a;b\n1.234,5;2\n-12.000;3,25\n1.000.000,125;7\n12;0\n", {"decimal": ",", "thousands": "."}),
+    "French": ("a;b\n1\u202f234,5;2\n-12 000;3,25\n1\xa0000\xa0000,125;7\n12;0\n", {"decimal": ",", "thousands": " "}),
+    "Swiss": ("a;b\n1'234.5;2\n-12'000;3.25\n1'000'000.125;7\n12;0\n", {"thousands": "'"}),
+    "without thousands": ("a;b\n1234,5;2\n-12000;3,25\n1000000,125;7\n12;0\n", {"decimal": ","}),
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_numbers_in_the_format_of_a_country(name: str, tmp_path: Path) -> None:
+    text, arguments = FORMATS[name]
+    found = table(written(tmp_path, text), ";", **arguments)
+    assert found.values.tolist() == [[1234.5, 2], [-12000, 3.25], [1000000.125, 7], [12, 0]]
+
+
+@pytest.mark.parametrize(
+    ("cell", "arguments", "said"),
+    [
+        ("1,23", {"thousands": ","}, "decimal=. and target.data.thousands=,"),  # pandas reads 123
+        ("12,34,567", {"thousands": ","}, "decimal=. and target.data.thousands=,"),
+        ("1.5", {"decimal": ",", "thousands": "."}, "decimal=, and target.data.thousands=."),  # pandas reads 15
+        ("1.5", {"decimal": ","}, "decimal=, and target.data.thousands=null"),
+    ],
+)
+def test_cells_that_another_format_wrote_are_refused(cell: str, arguments: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        table(written(tmp_path, f"a;b\n1;{cell}\n2;3\n"), ";", **arguments)
+    assert f"column b is not numeric: {cell!r} in line 2; this is no number with target.data.{said}" in str(caught.value)
+
+
+@pytest.mark.parametrize("missing", [[-999], ["-999", "unknown"], ("-999.0",), [-999.0]])
+def test_markers_of_missing_values_are_refused_with_count_and_line(missing: Any, tmp_path: Path) -> None:
+    path = written(tmp_path, "a,b\n1,2\n-999,3\n4,5\n-999.00,6\n")
+    with pytest.raises(ConfigError) as caught:
+        table(path, missing=missing)
+    said = f"missing values: a in 2 of 4 rows (the first in line 3, with target.data.missing={list(missing)}); fill them"
+    assert said in str(caught.value)
+
+
+def test_texts_that_mean_a_missing_value_are_refused_with_count_and_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        table(written(tmp_path, "a,b\n1,?\n2,3\nunclear,5\n4,?\n"), missing=["?", "unclear"])
+    said = "missing values: a in 1 of 4 rows, b in 2 of 4 rows (the first in line 2, with target.data.missing=['?', 'unclear']); "
+    assert said in str(caught.value)
+
+
+def test_columns_are_those_named_in_that_order(tmp_path: Path) -> None:
+    """The others may be without a name, texts or empty."""
+    path = written(tmp_path, ",a,day,b,c\n1,1,Mon,2,3\n2,2,,-1.5,1e-3\n3,4,Tue,0,7\n4,5,,6,8\n")
+    found = table(path, columns=["c", "a"])
+    assert found.names == ("c", "a")
+    assert found.values.tolist() == [[3, 1], [1e-3, 2], [7, 4], [8, 5]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({"columns": ["a"]}, r"target.data.columns=\['a'\]: expected two or more, a graph needs two, or null for all"),
+        ({"columns": ["a", "z"]}, r"target.data.columns=z: expected a name of one column of .*, once: they are a, b, c"),
+        ({"columns": ["a", "a"]}, r"target.data.columns=a: expected a name of one column of .*, once: they are a, b, c"),
+        ({"decimal": ";"}, r"target.data.decimal=;: expected '.' or ','"),
+        (
+            {"thousands": "."},
+            r"target.data.thousands=.: expected null, or one of '.' ',' ' ' \"'\" that is not target.data.decimal",
+        ),
+        ({"thousands": "x"}, r"target.data.thousands=x: expected null, or one of"),
+        ({"missing": -999}, r"target.data.missing=-999: expected a list of texts and numbers such as \[-999,unknown\]"),
+        ({"missing": [True]}, r"target.data.missing=\[True\]: expected a list"),
+    ],
+)
+def test_formats_and_columns_that_are_none(arguments: dict[str, Any], expected: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=expected):
+        table(written(tmp_path, GOOD), **arguments)
+
+
+def test_a_damaged_packed_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="this is a damaged file of gzip: pack it again"):
+        table(written(tmp_path, gzip.compress(GOOD.encode())[:-9]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,19 @@ def test_a_changed_table_is_another_run(tmp_path: Path) -> None:
     assert "already done" in run(here, "target.data.path=my.csv").out
 
 
+def test_doubts_are_told_once_before_the_run(tmp_path: Path) -> None:
+    """A packed table in the format of another country, of which some columns are used."""
+    rows = [f"{n};{n * n % 17 if n % 5 else -999},5;text;{1000 + n % 7 * 99}" for n in range(30)]
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "my.csv.gz").write_bytes(gzip.compress("\n".join(["row;a;note;b", *rows]).encode()))
+    keys = ["separator=';'", "decimal=','", "thousands='.'", "columns=[b,a]"]
+    outcome = run(here, "target.data.path=my.csv.gz", *(f"target.data.{key}" for key in keys))
+    assert outcome.code == 0, outcome.err
+    assert outcome.err.count("column a has -999.5 in 6 of 30 rows, far from all other values") == 1
+    assert outcome.err.count("column b (7 values): few different whole numbers, which are taken for Gaussian") == 1
+
+
 def test_a_sweep_over_tables(tmp_path: Path) -> None:
     """Relative paths are meant from the folder where the sweep was started, in its workers, too."""
     here = written(written(tmp_path / "here", TABLE), TABLE.replace("8", "9"), "other table.csv")
@@ -61,6 +75,9 @@ REFUSED = {
     "target.data.path=my.csv target.data.digest=0": ("target.data.digest=0: expected a text or null",),
     "target.data.path=3": ("target.data.path=3: expected a text or null",),
     "target.data.path=my.csv target.data.separator=tab": ("target.data.separator=tab: expected one character",),
+    "target.data.path=my.csv target.data.thousands=.": ("target.data.thousands=.: expected null, or one of",),
+    "target.data.path=my.csv target.data.missing=-999": ("target.data.missing=-999: expected a list",),
+    "target.data.path=my.csv target.data.missing=[7]": ("missing values: c in 1 of 4 rows (the first in line 4, with",),
     "target.data.otherwise.n_nodes=1": ("target.data.n_nodes=1: expected a whole number >= 2",),
 }
 

@@ -127,14 +127,22 @@ def test_points_of_a_file_are_counted_in_cells(tmp_path: Path) -> None:
         assert torch.equal(cox(4, written(tmp_path, text)).counts, expected.flatten())
 
 
+def test_points_of_two_columns_among_others(tmp_path: Path) -> None:
+    path = written(tmp_path, "species;y;x\nfir;0,1;0,9\noak;0,6;0,2\n")
+    points = Points(path, ";", 0, None, ["x", "y"], ",", None, [])
+    assert LogGaussianCox(2, 1.0, 1.0, points).counts.tolist() == [0, 1, 1, 0]
+
+
 def test_drawn_points_are_those_of_the_model() -> None:
     """The same seed, the same points; over many seeds as many as the model expects, with its spread."""
     assert torch.equal(cox(seed=3).counts, cox(seed=3).counts)
     assert not torch.equal(cox(seed=3).counts, cox(seed=4).counts)
     n, s2 = 2, 1.91
-    target = LogGaussianCox(n, s2, 0.3, Points(None, ",", 0, None))
+    target = LogGaussianCox(n, s2, 0.3, Points(None, ",", 0, None, None, ".", None, []))
     factor = torch.linalg.cholesky(target.covariance)
-    counts = torch.stack([Points(None, ",", seed, None).counts(n, target.mean, factor) for seed in range(2000)])
+    counts = torch.stack(
+        [Points(None, ",", seed, None, None, ".", None, []).counts(n, target.mean, factor) for seed in range(2000)]
+    )
     assert bool((counts == counts.round()).all())
     # a log-normal intensity of mean 126 / n^2, and the Poisson variance on top
     mean = 126 / n**2

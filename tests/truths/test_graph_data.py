@@ -188,6 +188,7 @@ def test_asia_is_the_network_of_its_authors() -> None:
     assert table.graph is not None
     assert {(table.names[i], table.names[j]) for i, j in table.graph.nonzero().tolist()} == ASIA
     assert table.held_out.shape == (7, 8)
+    assert table.kind == "categories"
     yes = {name: column == 0 for name, column in zip(table.names, table.values.T, strict=True)}
     everyone = torch.ones(200_000, dtype=torch.bool)
     assert_frequency(yes["asia"], everyone, 0.01)

@@ -52,14 +52,20 @@ BAD_VALUES: list[tuple[Callable[[], object], str]] = [
     (lambda: StudentMixture(2, 10, 0, 10.0, 0), r"target.degrees_of_freedom=0"),
     (lambda: StudentMixture(2, 10, 2, 0.0, 0), r"target.half_width=0.0"),
     (lambda: StudentMixture(2, 10, 2, 10.0, -1), r"target.seed=-1"),
-    (lambda: LogGaussianCox(0, 1.0, 1.0, Points(None, ",", 0, None)), r"target.n=0"),
-    (lambda: LogGaussianCox(2, 0.0, 1.0, Points(None, ",", 0, None)), r"target.s2=0.0"),
-    (lambda: LogGaussianCox(2, 1.0, math.inf, Points(None, ",", 0, None)), r"target.beta=inf"),
-    (lambda: Points(None, ",", -1, None), r"target.data.seed=-1"),
-    (lambda: Points(None, ",,", 0, None), r"target.data.separator=,,: expected one character"),
-    (lambda: LogisticRegression(BinaryTable(None, None, [], ",", True, None), 0.0), r"target.prior_variance=0.0"),
-    (lambda: LogisticRegression(BinaryTable(None, "y", [], ",", True, None), 1.0), r"target.data.label=y: expected null"),
-    (lambda: LogisticRegression(BinaryTable(None, None, ["y"], ",", True, None), 1.0), r"target.data.leave_out=.*expected \[\]"),
+    (lambda: LogGaussianCox(0, 1.0, 1.0, Points(None, ",", 0, None, None, ".", None, [])), r"target.n=0"),
+    (lambda: LogGaussianCox(2, 0.0, 1.0, Points(None, ",", 0, None, None, ".", None, [])), r"target.s2=0.0"),
+    (lambda: LogGaussianCox(2, 1.0, math.inf, Points(None, ",", 0, None, None, ".", None, [])), r"target.beta=inf"),
+    (lambda: Points(None, ",", -1, None, None, ".", None, []), r"target.data.seed=-1"),
+    (lambda: Points(None, ",,", 0, None, None, ".", None, []), r"target.data.separator=,,: expected one character"),
+    (lambda: LogisticRegression(BinaryTable(None, None, [], ",", True, None, ".", None, []), 0.0), r"target.prior_variance=0.0"),
+    (
+        lambda: LogisticRegression(BinaryTable(None, "y", [], ",", True, None, ".", None, []), 1.0),
+        r"target.data.label=y: expected null",
+    ),
+    (
+        lambda: LogisticRegression(BinaryTable(None, None, ["y"], ",", True, None, ".", None, []), 1.0),
+        r"target.data.leave_out=.*expected \[\]",
+    ),
     (
         lambda: UserDensity("gfn_vi.targets.densities.user_density.banana", 2, math.inf, None),
         r"target.log_Z=inf: expected a finite",
@@ -79,6 +85,7 @@ BAD_TABLES = {
     "a,y\n1,0\n2,1\n3,2\n": r"target.data.label=None: column y has 3 different values \(0, 1, 2\): expected two",
     "a,y\n1,0\n2,0\n3,0\n": r"target.data.label=None: column y has 1 different values \(0\): expected two",
     "a,b,y\n1,4,0\n2,4,1\n3,4,1\n": r"target.data.path=.*: column b is constant, 4 in the 3 rows: target.data.leave_out=\[b\]",
+    "a,b,y\n1,0.1,0\n2,0.10000000000000002,1\n": r"column b is constant, 0.1 in the 2 rows: target.data.leave_out",
     "a,y\n1,0\nx,1\n": r"target.data.path=.*: column a is not numeric: 'x' in line 3",
     "a,y\n1,0\n2,\n3,1\n": r"target.data.path=.*: missing values: y in 1 of 3 rows \(the first in line 3\)",
     "a,y\n,0\n2,1\n": r"target.data.path=.*: missing values: a in 1 of 2 rows \(the first in line 2\)",
@@ -115,10 +122,13 @@ def test_points_that_are_none_of_the_unit_square(text: str, tmp_path: Path) -> N
 
 def test_a_file_that_changed_since_its_digest_was_taken(tmp_path: Path) -> None:
     path = written(tmp_path, "x,y\n0.5,0.5\n")
-    for make in (lambda: cox_of(path), lambda: LogisticRegression(BinaryTable(path, None, [], ",", True, "0" * 16), 1.0)):
+    for make in (
+        lambda: cox_of(path),
+        lambda: LogisticRegression(BinaryTable(path, None, [], ",", True, "0" * 16, ".", None, []), 1.0),
+    ):
         with pytest.raises(ConfigError, match="the file has changed: its digest was 0000000000000000 and now is"):
             make()
 
 
 def cox_of(path: str) -> LogGaussianCox:
-    return LogGaussianCox(2, 1.0, 1.0, Points(path, ",", 0, "0" * 16))
+    return LogGaussianCox(2, 1.0, 1.0, Points(path, ",", 0, "0" * 16, None, ".", None, []))

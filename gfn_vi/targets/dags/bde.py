@@ -28,7 +28,10 @@ MOST_ELEMENTS = 2**20
 
 
 class BDe:
-    """The score of categories with uniform Dirichlet priors, under which Markov-equivalent graphs score equally."""
+    """The score of categories with uniform Dirichlet priors, under which Markov-equivalent graphs score equally.
+
+    kind: what its columns are; with levels, those of any kind are cut into categories.
+    """
 
     def __init__(self, equivalent_sample_size: float, levels: int | None) -> None:
         """equivalent_sample_size: alpha, the rows that the prior is worth; levels: None where columns are categories already.
@@ -40,6 +43,7 @@ class BDe:
         is_number = levels is None or (is_whole(levels) and levels >= 2)
         require(is_number, "target.score.levels", levels, "expected a whole number >= 2, or null: columns are categories")
         self.equivalent_sample_size, self.levels = equivalent_sample_size, levels
+        self.kind = "categories" if levels is None else None
 
     def local(self, rows: Tensor, everything: Tensor, names: Sequence[str]) -> LocalScore:
         """Return the local score of rows [N, d]; the categories of a column are its values (or levels) in everything [N'', d].
@@ -53,7 +57,8 @@ class BDe:
                 is_category = bool((values == values.round()).all())
                 advice = (
                     f"column {name} is not of whole numbers; give the number of categories to cut columns into, such as 3, or, "
-                    "where a CSV file has whole numbers, leave them as they are: target.data.standardize=false"
+                    "where a CSV file has whole numbers, leave them as they are: target.data.standardize=false; a score of "
+                    "numbers: score@target.score=bge"
                 )
                 require(is_category, "target.score.levels", "null", advice)
             elif len(values) > self.levels:

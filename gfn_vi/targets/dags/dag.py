@@ -20,6 +20,7 @@ from torch import Tensor
 from gfn_vi.core.errors import require
 from gfn_vi.targets.base import BaseTarget
 from gfn_vi.targets.dags.data import Data
+from gfn_vi.targets.dags.kinds import check_kind, remarks_on_kind
 from gfn_vi.targets.dags.local_scores import LocalScores
 from gfn_vi.targets.dags.priors import GraphPrior
 from gfn_vi.targets.dags.scores import Score
@@ -52,6 +53,7 @@ class Dag(BaseTarget):
             group = "graph_prior" if name == "prior" else name
             require(hasattr(part, member), f"target.{name}", part, f"expected a choice: {group}@target.{name}=NAME, see --help")
         table = data.table()
+        check_kind(table, score)
         self.node_names, self.n_nodes = table.names, len(table.names)
         d = self.n_nodes
         require(d >= 2, "target.data", d, "expected at least 2 columns: a graph needs two nodes")
@@ -64,6 +66,7 @@ class Dag(BaseTarget):
         self.state_shape = (2, d, d)
         self.true_graph = None if table.graph is None else table.graph.bool()
         self.n_held_out = len(table.held_out)
+        self.remarks = (*table.doubts, *remarks_on_kind(table, score))  # told before the run starts
         everything = torch.cat([table.values, table.held_out])
 
         def local_scores(rows: Tensor) -> LocalScores:

@@ -9,8 +9,9 @@ generators of their own: more rows, or other ones, leave the network as it is.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -28,6 +29,9 @@ class Table:
     values: Tensor  # [N, d] float64
     held_out: Tensor  # [N', d] float64, N' may be 0
     graph: Tensor | None  # [d, d] uint8, 1 at [i, j] for i -> j in truth; None where nobody knows
+    kind: Literal["numbers", "categories"] | None = None  # None where nobody knows
+    few_values: Mapping[str, int] = field(default_factory=dict)  # columns of few whole numbers before scaling, and how many
+    doubts: tuple[str, ...] = ()  # what looks wrong about the columns, a sentence each
 
 
 class Data(Protocol):
@@ -106,7 +110,7 @@ class LinearGaussianNetwork(ABC):
         """Return names, graph and rows, which are drawn node by node, parents first."""
         names = tuple(f"X{j + 1}" for j in range(self.n_nodes))
         values, held_out = self._rows(self.n_samples, "rows"), self._rows(self.n_held_out, "held-out rows")
-        return Table(names, values, held_out, self.graph()[0])
+        return Table(names, values, held_out, self.graph()[0], kind="numbers")
 
     def _rows(self, n_rows: int, stream: str) -> Tensor:
         weights, shape = self.weights(), (n_rows, self.n_nodes)

@@ -55,7 +55,7 @@ class PgmpyNetwork:
         for name, column in zip(names, values.T, strict=True):
             expected = f"column {name} of {self.name} is constant in so few rows: raise it, or try another target.data.seed"
             require(not bool((column == column[0]).all()), "target.data.n_samples", self.n_samples, expected)
-        return Table(names, values, held_out, graph)
+        return Table(names, values, held_out, graph, kind="categories")
 
     def network(self) -> tuple[tuple[str, ...], list[Node]]:
         """Return the names in the order of the file, and the nodes in a topological order. Raises ConfigError."""

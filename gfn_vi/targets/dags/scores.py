@@ -67,6 +67,8 @@ class TableScore:
 class BGe:
     """The linear-Gaussian score with a normal-Wishart prior, under which Markov-equivalent graphs score equally."""
 
+    kind = "numbers"
+
     def __init__(self, prior_mean: float | Sequence[float], alpha_mu: float, alpha_w: float | None, t: float | None) -> None:
         """prior_mean: nu, one number or a list of one per column; alpha_mu: rows that nu is worth; alpha_w: degrees of freedom.
 
@@ -100,6 +102,7 @@ class _BGeOfTable(TableScore):
         centered, shift = rows - mean, mean - prior_mean
         shrinkage = self.n_rows * alpha_mu / (self.n_rows + alpha_mu)
         self.scatter = t * torch.eye(d, dtype=rows.dtype) + centered.T @ centered + shrinkage * torch.outer(shift, shift)
+        _check_squares(self.scatter, names)
 
     def __call__(self, nodes: Tensor, parents: Tensor) -> Tensor:
         """Return the local scores [M], [M, d] -> [M], by log det R_QQ = log det R_PP + log pivot."""
@@ -115,6 +118,8 @@ class _BGeOfTable(TableScore):
 
 class LinearGaussian:
     """The linear-Gaussian score with independent normal weights, known noise and no intercept: columns should have mean 0."""
+
+    kind = "numbers"
 
     def __init__(self, weight_mean: float, weight_scale: float, noise_scale: float) -> None:
         """weight_mean, weight_scale: of the weights, N(mean, scale^2); noise_scale: standard deviation, in the columns' units."""
@@ -132,6 +137,7 @@ class _LinearGaussianOfTable(TableScore):
         self.weight_mean, self.weight_scale, self.names = weight_mean, weight_scale, tuple(names)
         in_units_of_noise = rows / noise_scale
         self.gram = in_units_of_noise.T @ in_units_of_noise
+        _check_squares(self.gram, names)
         self.constant = -len(rows) / 2 * math.log(2 * math.pi * noise_scale**2)
 
     def __call__(self, nodes: Tensor, parents: Tensor) -> Tensor:
@@ -147,6 +153,13 @@ class _LinearGaussianOfTable(TableScore):
         # 1 is added below the border: the form may be 0, and rounding would make it negative
         log_det, pivot = _log_det_and_pivot(inner, v * products.where(parents, 0.0), 1 + squares, nodes, self.names)
         return self.constant - (log_det + pivot - 1) / 2
+
+
+def _check_squares(matrix: Tensor, names: Sequence[str]) -> None:
+    """Check that no sum of squares of a column overflows, which is the diagonal of the matrix [d, d]. Raises ConfigError."""
+    for name, squares in zip(names, matrix.diagonal().tolist(), strict=True):
+        advice = "has squares that overflow: bring it to other units (a CSV file: target.data.standardize=true)"
+        require(math.isfinite(squares), "target.data", f"column {name}", advice)
 
 
 def _inside(matrix: Tensor, parents: Tensor) -> Tensor:

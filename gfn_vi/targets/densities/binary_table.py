@@ -7,7 +7,8 @@ from dataclasses import replace
 import torch
 
 from gfn_vi.core.errors import ConfigError, require
-from gfn_vi.targets.csv_reading import KEY, LabeledTable, checked_separator, read_file, read_labeled_table
+from gfn_vi.targets.columns import doubts, is_constant, standardized
+from gfn_vi.targets.csv_reading import KEY, LabeledTable, checked_format, read_file, read_labeled_table
 
 
 class BinaryTable:
@@ -24,13 +25,17 @@ class BinaryTable:
         separator: str,
         standardize: bool,
         digest: str | None,
+        decimal: str,
+        thousands: str | None,
+        missing: list[str | float],
     ) -> None:
         r"""label: name of the column of classes, null for the last one; the class that sorts last is y = 1, numbers by size.
 
         leave_out: names of columns that are no part of the regression. separator: one character, or \t; standardize: the other
-        columns to mean 0 and variance 1; digest: of the file, or null.
+        columns to mean 0 and variance 1; digest: of the file, or null. decimal, thousands: characters within a number; missing:
+        texts and numbers that mean a missing value.
         """
-        self.separator = checked_separator(separator)
+        self.format = checked_format(separator, decimal, thousands, missing)
         self.path, self.label, self.leave_out = path, label, leave_out
         self.standardize, self.digest = standardize, digest
 
@@ -42,12 +47,14 @@ class BinaryTable:
             table = breast_cancer()
         else:
             content = read_file(self.path, self.digest)
-            table = read_labeled_table(self.path, content, self.separator, self.label, self.leave_out)
+            table = read_labeled_table(self.path, content, self.format, self.label, self.leave_out)
             self._check(table)
+            found = doubts(table.names, table.values, table.values, "target.data.leave_out leaves it out")
+            said = [*table.doubts, *found]
+            table = replace(table, doubts=tuple(f"{KEY}={self.path}: {doubt}" for doubt in said))
         if not self.standardize:
             return table
-        values = table.values
-        return replace(table, values=(values - values.mean(0)) / values.std(0, correction=0))
+        return replace(table, values=standardized(table.values, table.values))
 
     def _check(self, table: LabeledTable) -> None:
         if len(table.classes) != 2:
@@ -55,7 +62,7 @@ class BinaryTable:
             why = f"column {table.label} has {len(table.classes)} different values ({listed}): expected two"
             raise ConfigError("target.data.label", self.label, f"{why}; name the column of the classes, or keep two of them")
         for name, column in zip(table.names, table.values.T, strict=True):
-            if bool((column == column[0]).all()):
+            if is_constant(column):
                 why = f"column {name} is constant, {column[0].item():g} in the {len(column)} rows: target.data.leave_out=[{name}]"
                 raise ConfigError(KEY, self.path, why)
 

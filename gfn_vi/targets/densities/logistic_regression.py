@@ -36,7 +36,7 @@ class LogisticRegression(BaseDensity):
         require(INTERCEPT not in table.names, KEY, data.path, advice)
         self.coordinate_names = (*table.names, INTERCEPT)
         self.dim = len(self.coordinate_names)
-        self.classes = table.classes
+        self.classes, self.doubts = table.classes, table.doubts
         unit = "standard deviation" if data.standardize else "unit"
         self.about_coordinates = (
             f"log-odds of {table.label}={table.classes[1]} against {table.classes[0]}, per {unit} of a column"
@@ -45,6 +45,11 @@ class LogisticRegression(BaseDensity):
         sign = 2.0 * table.class_of.double() - 1
         self.rows = sign[:, None] * torch.cat([table.values, torch.ones(len(sign), 1, dtype=torch.float64)], 1)
         self.log_top = -self.dim / 2 * math.log(2 * math.pi * prior_variance)
+
+    @property
+    def remarks(self) -> list[str]:
+        """Return what looks wrong about the table, one sentence each."""
+        return list(self.doubts)
 
     def log_density(self, states: Tensor) -> Tensor:
         """Return the log-prior + the sum over rows of the log-probability of their class: [..., d] -> [...]."""

@@ -7,16 +7,30 @@ from torch import Tensor
 
 from gfn_vi.core.errors import require
 from gfn_vi.core.replicas import derived_seed
-from gfn_vi.targets.csv_reading import KEY, checked_separator, read_file, read_points
+from gfn_vi.targets.csv_reading import KEY, checked_format, read_file, read_points
 from gfn_vi.targets.densities.checks import check_whole
 
 
 class Points:
     """The points of the file at `path`, one line of names, then two numbers a line; where it is null, counts are drawn."""
 
-    def __init__(self, path: str | None, separator: str, seed: int, digest: str | None) -> None:
-        r"""separator: one character, or \t; seed: of the draw; digest: of the file, or null."""
-        self.separator = checked_separator(separator)
+    def __init__(
+        self,
+        path: str | None,
+        separator: str,
+        seed: int,
+        digest: str | None,
+        columns: list[str] | None,
+        decimal: str,
+        thousands: str | None,
+        missing: list[str | float],
+    ) -> None:
+        r"""separator: one character, or \t; seed: of the draw; digest: of the file, or null.
+
+        columns: names of the two coordinates, null for the only two columns; decimal, thousands: characters within a number;
+        missing: texts and numbers that mean a missing value.
+        """
+        self.format, self.columns = checked_format(separator, decimal, thousands, missing), columns
         check_whole(seed, 0, "target.data.seed")
         self.path, self.seed, self.digest = path, seed, digest
 
@@ -29,7 +43,7 @@ class Points:
             generator = torch.Generator().manual_seed(derived_seed(self.seed, "data/points"))
             noise = torch.randn(n * n, dtype=torch.float64, generator=generator)
             return torch.poisson((mean + factor @ noise).exp() / n**2, generator=generator)
-        points = read_points(self.path, read_file(self.path, self.digest), self.separator)
+        points = read_points(self.path, read_file(self.path, self.digest), self.format, self.columns)
         outside = ((points < 0) | (points > 1)).any(1)
         if bool(outside.any()):
             first = int(outside.long().argmax())
