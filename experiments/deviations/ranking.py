@@ -48,6 +48,6 @@ def kendall_tau(a: Values, b: Values, level: float = 0.95, n_resamples: int = 20
 
 
 def turned_over(a: Values, b: Values) -> list[tuple[str, str]]:
-    """Pairs (x, y) with x better than y in `a` and worse in `b`, both decided by their intervals."""
+    """Pairs (x, y) with x better than y in `a` and worse in `b`, both decided (`better`)."""
     pairs = [pair for x, y in combinations(a, 2) for pair in ((x, y), (y, x))]
     return [(x, y) for x, y in pairs if better(a[x], a[y]) and better(b[y], b[x])]

@@ -62,7 +62,7 @@ def _time_to_all(curve: Curve) -> np.ndarray:
 
 def _in_trajectories(times: np.ndarray) -> str:
     """Return in words the median of times, some of which may be infinite."""
-    middle = float(np.sort(times)[len(times) // 2])
+    middle = float(np.median(times))
     return f"{middle:,.0f}" if math.isfinite(middle) else "never in most replicas"
 
 

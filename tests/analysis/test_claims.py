@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from gfn_vi.experiments.deviations.claims import _order
 from gfn_vi.experiments.deviations.conditions import conditions, published
 from gfn_vi.experiments.deviations.ranking import kendall_tau, ranking, turned_over
+from gfn_vi.experiments.hypergrid_objectives.claims import _in_trajectories
 
 from gfn_vi.analysis.statistics.claims import Claim, Groups, better, first_time, in_words, judged, p_value, together, write_claims
 
@@ -19,7 +21,7 @@ LOW, HIGH = np.array([1.0, 2, 3, 4, 5]), np.array([11.0, 12, 13, 14, 15])
 MIXED = np.array([0.0, 20, 2, 18, 9])
 
 
-def test_better_is_decided_by_the_interval() -> None:
+def test_better_is_decided_by_the_test() -> None:
     assert better(LOW, HIGH) is True
     assert better(HIGH, LOW) is False
     assert better(LOW, MIXED) is None
@@ -34,6 +36,33 @@ def test_the_test_is_exact() -> None:
     nearly = np.array([1.0, 2, 3, 4, 6.5])
     assert p_value(nearly, np.array([5.0, 6, 7, 8, 9])) == pytest.approx(2 * 4 / 252)
     assert better(nearly, np.array([5.0, 6, 7, 8, 9])) is True
+
+
+def test_the_test_is_exact_where_values_tie() -> None:
+    """By hand, over all ways to deal the values: 3 failed against 3 that did not lie apart in 2 of 20, in either direction."""
+    failed = np.full(3, math.inf)
+    assert p_value(np.ones(3), failed) == pytest.approx(2 / math.comb(6, 3))
+    assert better(np.ones(3), failed) is None
+    assert p_value(np.ones(4), np.full(4, 2.0)) == pytest.approx(2 / math.comb(8, 4))
+    assert p_value(failed, failed) == 1
+    x, y = np.array([1.0, 2, 2, 3, 5]), np.array([2.0, 4, 5, 5, 6])
+    rank = [sum(v < w for v in (*x, *y)) + sum(v == w for v in (*x, *y)) / 2 for w in (*x, *y)]
+    sums = [sum(rank[k] for k in deal) for deal in itertools.combinations(range(10), 5)]
+    assert p_value(x, y) == pytest.approx(2 * sum(total <= sum(rank[:5]) for total in sums) / 252)
+    many = np.arange(30) // 3
+    assert p_value(many, many + 20) == pytest.approx(2 / 200_001)  # none of the draws but what was seen, on each side
+
+
+def test_equal_orders_of_any_number_of_settings_agree() -> None:
+    """scipy's tau of equal orders is one rounding below 1 for 6 and for 12 settings: the claim is \"yes\" all the same."""
+    for n in range(2, 14):
+        settings = {f"s{k}": 10.0 * k + LOW for k in range(n)}
+        assert _order(settings, settings)[1] is True, n
+
+
+def test_the_median_of_an_even_number_of_times_is_the_mean_of_the_middle_two() -> None:
+    assert _in_trajectories(np.array([1.0, 2, 4, 8])) == "3"
+    assert _in_trajectories(np.array([1.0, 2, math.inf, math.inf])) == "never in most replicas"
 
 
 def test_a_claim_without_its_runs_is_undecided() -> None:

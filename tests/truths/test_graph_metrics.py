@@ -58,7 +58,7 @@ class Given:
 class Rough:
     """A local score without any symmetry, that depends on the rows."""
 
-    def local(self, rows: Tensor, everything: Tensor, names: Sequence[str]) -> Rough:
+    def local(self, rows: Tensor, training: Tensor, names: Sequence[str]) -> Rough:
         scored = Rough()
         scored.total = rows.sum(0)
         return scored

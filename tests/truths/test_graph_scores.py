@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -255,6 +256,57 @@ def test_bde_scores_markov_equivalent_graphs_equally_and_no_others() -> None:
     assert_one_score_per_class(local_of(BDe(3.0, None), category_rows(200, (2, 3, 2, 4))), 1e-10)
 
 
+@dataclass(frozen=True)
+class Given:
+    """A table of categories, some rows of which are held out."""
+
+    values: Tensor
+    held_out: Tensor
+
+    def table(self) -> Table:
+        return Table(("a", "b", "c"), self.values, self.held_out, None)
+
+
+@pytest.mark.parametrize("levels", [None, 3])
+def test_what_is_held_out_does_not_change_the_posterior(levels: int | None) -> None:
+    """Rewards are those of the training rows alone, whatever the quantiles of others; what is beyond the ends is in a level."""
+    rows = category_rows(60, (3, 4, 2)) if levels is None else normal_rows(60, 3)
+    wide = rows[:40] if levels is None else 5 * rows[:40]
+
+    def target(held_out: Tensor) -> Dag:
+        return Dag(Given(rows[40:], held_out), BDe(1.0, levels), Uniform(), None, 1000)
+
+    alone, beside = target(rows[:0]), target(wide)
+    states = alone.state_graph().states
+    assert torch.equal(alone.log_reward(states), beside.log_reward(states))
+    # by hand, for graphs without edges: each row's category has probability (n_c + alpha / r) / (n + alpha) given those before
+    found = float(beside.held_out_log_likelihood(alone.initial(1))[0])
+    local = BDe(1.0, levels).local(rows[40:], rows[40:], "abc")
+    counts = [Counter(column.tolist()) for column in categories(rows[40:], rows[40:], levels).T]
+    expected = 0.0
+    for row in categories(wide, rows[40:], levels).tolist():
+        for column, value, size in zip(counts, row, local.sizes.tolist(), strict=True):
+            expected += math.log((column[value] + 1 / size) / (sum(column.values()) + 1))
+            column[value] += 1
+    assert found == pytest.approx(expected, rel=1e-12)
+
+
+def categories(rows: Tensor, training: Tensor, levels: int | None) -> Tensor:
+    """The number of training rows' upper ends, of all levels but the last, that are below each value."""
+    if levels is None:
+        return rows
+    ends = training.sort(0).values[[math.ceil(len(training) * k / levels) - 1 for k in range(1, levels)]]
+    return (rows[:, None] > ends).sum(1)
+
+
+def test_a_held_out_category_that_training_never_saw_is_refused() -> None:
+    rows = category_rows(60, (3, 4, 2))
+    held_out = rows[:5].clone()
+    held_out[2, 1] = 7
+    with pytest.raises(ConfigError, match=r"^target\.data=b=7\.0: 1 categories of column b are in held-out rows only.*seed"):
+        Dag(Given(rows[5:], held_out), BDe(1.0, None), Uniform(), None, 1000)
+
+
 def test_names_of_categories_do_not_matter() -> None:
     rows = category_rows(50, (2, 3, 4, 2))
     renamed = torch.tensor([7.0, -2.0, 100.0, 0.0], dtype=torch.float64)[rows.long()]
@@ -263,7 +315,7 @@ def test_names_of_categories_do_not_matter() -> None:
 
 
 def test_levels_cut_columns_into_categories_of_equal_frequency() -> None:
-    """Cut points are those of all rows, not of the rows that are scored; equal values stay together."""
+    """Cut points are those of the training rows, not of the rows that are scored; equal values stay together."""
     whole = torch.stack([torch.randperm(9).double() ** 3, torch.tensor([0, 1, 2, 2, 2, 2, 3, 4, 5]).double()], 1)
     # thirds of nine end after three and six rows: cubes of 0..2, 3..5, 6..8; and values up to 2, up to 2, up to 5
     by_hand = torch.stack([(whole[:, 0] > 8).double() + (whole[:, 0] > 125), (whole[:, 1] > 2).double()], 1)

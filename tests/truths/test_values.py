@@ -9,6 +9,7 @@ import torch
 from building import generators, make_objective, make_sampler, make_target
 from measuring import measured
 
+from gfn_vi.core.errors import ConfigError
 from gfn_vi.core.types import Need, Role
 from gfn_vi.evaluation.exact.enumeration import as_trajectories
 from gfn_vi.evaluation.exact.metrics import ExactMetrics, divergences
@@ -48,6 +49,27 @@ def test_the_loss_at_other_orders(alpha: float) -> None:
             objective = Variational([divergence], [divergence], NoBaseline(), SelfNormalized())
             found = objective(evaluate_all(bench, objective.needs, torch.zeros_like(bench.on_policy)))[0]
             torch.testing.assert_close(found, value, **EXACT)
+
+
+def test_an_order_that_is_taken_has_a_gradient_in_float32_and_one_closer_to_1_is_refused() -> None:
+    """Within 0.01 nats of the one in float64, up to the constant that baselines remove; at 1 + 1e-8 it is off by several."""
+    log_ratio = 3 * torch.randn(1, 1000, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) + 20
+
+    def error(divergence: RenyiAlpha | TsallisAlpha) -> float:
+        single, double = (divergence.forward_coefficient(x, x, torch.full_like(x, 1e-3)) for x in (log_ratio.float(), log_ratio))
+        difference = single.double() - double
+        return float((difference - difference.mean()).abs().max())
+
+    for distance in (1.01e-4, -1.01e-4):
+        divergences = RenyiAlpha(1 + distance), TsallisAlpha(1 + distance, 40.0)
+        assert max(map(error, divergences)) < 0.01
+        for divergence in divergences:
+            divergence.alpha = 1 + distance / 1e4
+            assert error(divergence) > 1
+    for alpha in (0.0, 1.0, 1 + 1e-8, 1 - 9.9e-5):
+        for make in (RenyiAlpha, lambda order: TsallisAlpha(order, 40.0)):
+            with pytest.raises(ConfigError, match=r"^objective\.forward\.0\.alpha=.*objective=reverse_kl"):
+                make(alpha)
 
 
 def test_rewards_of_a_tiny_dag_are_those_that_were_given() -> None:

@@ -84,7 +84,8 @@ def sampled_sections(table: pd.DataFrame) -> list[Section]:
     rows = [[group, *(_sampled(*(of.get(group) for of in values[name])) for name in metrics)] for group in groups]
     text = (
         "Median over replicas of the last value, +- the median of its standard error over samples (the spread over replicas "
-        "is not in it); replicas that became non-finite are left out."
+        "is not in it); replicas that became non-finite are left out. Where sampled_ess is below 0.1, errors of sampled_log_Z, "
+        "sampled_eubo and sampled_ess may be far too small, and sampled_ess itself too large."
     )
     if counted:
         text += f" {', '.join(counted)} have no standard error, and can be compared at the same number of samples only."
@@ -110,7 +111,8 @@ def _estimated(groups: Mapping[str, np.ndarray], measure: Headline, caption: str
 def _comparison(groups: Mapping[str, np.ndarray], measure: Headline) -> Section:
     text = (
         "The probability that a replica of the row ends better than one of the column, with its 95% bootstrap interval: "
-        "above 1/2 the row is better; an interval that holds 1/2 does not decide."
+        "above 1/2 the row is better. It decides nothing: of groups of 5 that do not differ, 9.5% have an interval without 1/2, "
+        "and every pair is another chance for that. Claims are decided by a test."
     )
     names = _by_median(groups, measure)
     found = improvements({name: groups[name] for name in names}, measure.direction == "minimize")

@@ -21,7 +21,7 @@ from torch import Tensor
 from gfn_vi.core.errors import require
 from gfn_vi.core.protocols import DiscreteTarget
 from gfn_vi.core.state_graph import StateGraph, build_state_graph
-from gfn_vi.evaluation.exact.tables import LARGEST_CHUNK
+from gfn_vi.evaluation.exact.tables import LARGEST_CHUNK, normalized
 
 # States whose parents are looked for at once, and numbers of a policy (states, replicas and actions) that are held at once.
 LARGEST_FRONT, LARGEST_POLICY = 2**13, 2**24
@@ -86,7 +86,7 @@ def ancestor_graph(target: DiscreteTarget, objects: Tensor, most: int, key: str)
 def log_terminating_probability(sampler: Any, ancestors: AncestorGraph) -> Tensor:
     """Return log P_T of every object, exactly and in float64: [R, M]; -inf where it cannot stop.
 
-    sampler: a PolicySampler. Its log-probabilities are taken as they are, as by all exact metrics.
+    sampler: a PolicySampler. Its policy is normalized in float64, as by all exact metrics.
     """
     graph, objects = ancestors.graph, ancestors.objects
     log_pf, log_stop = forward_policy_on_edges(sampler, graph)
@@ -123,10 +123,10 @@ def forward_policy_on_edges(sampler: Any, graph: StateGraph) -> tuple[Tensor, Te
     log_pf = torch.empty(len(order), n_replicas, dtype=torch.float64, device=order.device)
     stops = []
     for begin, chunk, (a, b) in zip(starts.tolist()[:-1], graph.states.split(size), pairwise(bounds), strict=True):
-        policy = sampler.forward_log_probs(chunk.expand(n_replicas, *chunk.shape))
+        policy = normalized(sampler.forward_log_probs(chunk.expand(n_replicas, *chunk.shape)))
         edges = order[a:b]
-        log_pf[edges] = policy[:, graph.source[edges] - begin, graph.forward_action[edges]].T.double()
-        stops.append(policy[..., -1].T.double())
+        log_pf[edges] = policy[:, graph.source[edges] - begin, graph.forward_action[edges]].T
+        stops.append(policy[..., -1].T)
     return log_pf, torch.cat(stops)
 
 

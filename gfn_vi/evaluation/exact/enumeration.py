@@ -16,6 +16,7 @@ from torch import Tensor
 from gfn_vi.core.protocols import DiscreteTarget
 from gfn_vi.core.types import Trajectories
 from gfn_vi.evaluation.exact.policies import PolicySampler
+from gfn_vi.evaluation.exact.tables import normalized
 
 
 def enumerate_paths(target: DiscreteTarget) -> list[tuple[list[Tensor], list[int]]]:
@@ -83,7 +84,7 @@ class Enumeration:
 def log_policy(sampler: PolicySampler, state: Tensor, forward: bool) -> Tensor:
     """Return the log-probabilities of a policy at one state [*state]: [R, A] forward, or [R, A'] backward."""
     states = state.expand(sampler.n_replicas, 1, *state.shape)
-    return (sampler.forward_log_probs(states) if forward else sampler.backward_log_probs(states))[:, 0]
+    return normalized(sampler.forward_log_probs(states) if forward else sampler.backward_log_probs(states))[:, 0]
 
 
 def undoing(target: DiscreteTarget, parent: Tensor, child: Tensor) -> int:

@@ -24,6 +24,17 @@ NAMES = (
     *("modes_covered", "log_Z", "log_Z_error", "elbo", "eubo", "ess"),
 )
 
+# The ends of what a metric can be. In float64 rounding passes them by 1e-16 where P_T is the target; what is recorded does not.
+RANGES = {
+    "jsd": (0.0, WORST_JSD),
+    "total_variation": (0.0, 1.0),
+    "l1": (0.0, 2.0),
+    "kl_forward": (0.0, math.inf),
+    "kl_reverse": (0.0, math.inf),
+    "bound_gap": (0.0, math.inf),
+    "ess": (0.0, 1.0),
+}
+
 
 def divergences(log_target: Tensor, terminating: Tensor) -> dict[str, Tensor]:
     """Return divergences between the target pi (log pi [S]) and P_T [S, R], with natural logarithms: each [R].
@@ -82,7 +93,9 @@ class ExactMetrics(BaseMetric):
             bounds |= {"l1": l1, "total_variation": l1 / 2, "jsd": jensen_shannon(target, terminating)}
             bounds |= {"kl_forward": (target * log_ratio).sum(0), "kl_reverse": -(terminating * log_ratio).sum(0)}
         log_Zs = {"log_Z": log_Z, "log_Z_error": log_Z_error}
-        return divergences(graph.log_target, moment.terminating) | covered | log_Zs | bounds | {"ess": ess}
+        found = divergences(graph.log_target, moment.terminating) | covered | log_Zs | bounds | {"ess": ess}
+        found |= {"elbo": found["elbo"].clamp(max=graph.log_partition), "eubo": found["eubo"].clamp(min=graph.log_partition)}
+        return found | {name: found[name].clamp(*ends) for name, ends in RANGES.items() if name in found}
 
     def records(self, target: object, exact: bool, sampled: bool) -> tuple[str, ...]:
         """Return the names of all of them; of a density the gap of the bounds besides, and modes only where it knows some."""

@@ -25,8 +25,8 @@ def policies_on_graph(sampler: Any, graph: StateGraph) -> EdgePolicies:
     """
     if isinstance(graph, LineGraph):
         return line_policies(sampler, graph)
-    forward = tabulated(graph, sampler.n_replicas, sampler.forward_log_probs)
-    return edge_policies(graph, forward, tabulated(graph, sampler.n_replicas, sampler.backward_log_probs))
+    forward, backward = sampler.forward_log_probs, sampler.backward_log_probs
+    return edge_policies(graph, *(_policy_table(graph, sampler.n_replicas, policy) for policy in (forward, backward)))
 
 
 def flows_on_graph(sampler: Any, graph: StateGraph) -> Tensor | None:
@@ -43,7 +43,7 @@ def tilted_on_graph(sampler: Any, policies: EdgePolicies, tilt: Tilt) -> EdgePol
     graph = policies.graph
     if isinstance(graph, LineGraph):
         return line_policies(sampler, graph, tilt)
-    forward = tabulated(graph, sampler.n_replicas, sampler.forward_log_probs)
+    forward = _policy_table(graph, sampler.n_replicas, sampler.forward_log_probs)
     tilted = tilt(forward, graph.forward_mask.expand(forward.shape))
     flat = tilted.reshape(sampler.n_replicas, -1)
     log_pf = flat.index_select(1, graph.source * graph.n_actions + graph.forward_action).T.double()
@@ -53,6 +53,20 @@ def tilted_on_graph(sampler: Any, policies: EdgePolicies, tilt: Tilt) -> EdgePol
 def evaluated(sampler: Any, graph: StateGraph) -> Any:
     """Return the sampler whose policies are evaluated: on a line a copy in float64, which resolves what float32 does not."""
     return sampler.repeated(1).double() if isinstance(graph, LineGraph) else sampler
+
+
+def normalized(log_probs: Tensor) -> Tensor:
+    """Return log-probabilities [..., A] in float64 that are normalized in float64.
+
+    Those of a float32 policy sum to 1 only up to 1e-7. Multiplied along trajectories they would be no distribution, and what is
+    at least 0 of distributions, as their divergences are, would not be.
+    """
+    return log_probs if log_probs.dtype == torch.float64 else log_probs.double().log_softmax(-1)
+
+
+def _policy_table(graph: StateGraph, n_replicas: int, policy: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return the log-probabilities of a policy at every state, normalized in float64: [R, S, A]."""
+    return tabulated(graph, n_replicas, lambda states: normalized(policy(states)))
 
 
 def tabulated(graph: StateGraph, n_replicas: int, function: Callable[[Tensor], Tensor]) -> Tensor:

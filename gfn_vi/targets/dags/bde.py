@@ -45,13 +45,14 @@ class BDe:
         self.equivalent_sample_size, self.levels = equivalent_sample_size, levels
         self.kind = "categories" if levels is None else None
 
-    def local(self, rows: Tensor, everything: Tensor, names: Sequence[str]) -> LocalScore:
-        """Return the local score of rows [N, d]; the categories of a column are its values (or levels) in everything [N'', d].
+    def local(self, rows: Tensor, training: Tensor, names: Sequence[str]) -> LocalScore:
+        """Return the local score of rows [N, d]; the categories of a column are its values (or levels) in training [N'', d].
 
-        Raises ConfigError for a column without categories, by its name.
+        What is cut into levels has a category for every number. Raises ConfigError for a column without categories, and for a
+        value that is none of them, by the column's name.
         """
         codes, sizes = [], []
-        for own, whole, name in zip(rows.T, everything.T, names, strict=True):
+        for own, whole, name in zip(rows.T, training.T, names, strict=True):
             values = whole.unique()
             if self.levels is None:
                 is_category = bool((values == values.round()).all())
@@ -65,6 +66,15 @@ class BDe:
                 values = _upper_ends(whole, self.levels)
                 advice = f"leaves column {name} in one category, as most rows share its largest value; give more levels"
                 require(len(values) > 1, "target.score.levels", self.levels, advice)
+                codes.append(torch.searchsorted(values[:-1], own.contiguous()))  # the last category has no upper end
+                sizes.append(len(values))
+                continue
+            unseen = own[~torch.isin(own, values)].unique()
+            advice = (
+                f"{len(unseen)} categories of column {name} are in held-out rows only, and what training has never seen has no "
+                "probability; hold out other rows (another target.data.seed) or fewer, or merge rare categories"
+            )
+            require(len(unseen) == 0, "target.data", f"{name}={float(unseen[0]) if len(unseen) else ''}", advice)
             codes.append(torch.searchsorted(values, own.contiguous()))
             sizes.append(len(values))
         return _BDeOfTable(torch.stack(codes), torch.tensor(sizes), self.equivalent_sample_size)

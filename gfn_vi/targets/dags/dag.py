@@ -67,12 +67,12 @@ class Dag(BaseTarget):
         self.true_graph = None if table.graph is None else table.graph.bool()
         self.n_held_out = len(table.held_out)
         self.remarks = (*table.doubts, *remarks_on_kind(table, score))  # told before the run starts
-        everything = torch.cat([table.values, table.held_out])
 
         def local_scores(rows: Tensor) -> LocalScores:
-            return LocalScores(score.local(rows, everything, table.names), prior, d, most)
+            return LocalScores(score.local(rows, table.values, table.names), prior, d, most)
 
         self._scores = local_scores(table.values)
+        everything = torch.cat([table.values, table.held_out])
         self._scores_of_all = local_scores(everything) if self.n_held_out > 0 else self._scores
         self._edge = torch.arange(d * d).view(d, d)
 

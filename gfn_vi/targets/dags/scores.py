@@ -44,9 +44,10 @@ class LocalScore(Protocol):
 class Score(Protocol):
     """A score of graphs, before it has seen a table: what a choice of configs/score builds."""
 
-    def local(self, rows: Tensor, everything: Tensor, names: Sequence[str]) -> LocalScore:
-        """Return the local score of rows [N, d]; everything [N'', d]: all rows, for categories; names: those of the columns.
+    def local(self, rows: Tensor, training: Tensor, names: Sequence[str]) -> LocalScore:
+        """Return the local score of rows [N, d]; training [N'', d]: the rows that categories come from; names: of the columns.
 
+        Held-out rows never decide what is a category: the posterior is that of the training rows.
         Raises ConfigError for what does not fit the table.
         """
         ...
@@ -78,8 +79,8 @@ class BGe:
         require(t is None or t > 0, "target.score.t", t, "expected a number > 0, or null")
         self.prior_mean, self.alpha_mu, self.alpha_w, self.t = prior_mean, alpha_mu, alpha_w, t
 
-    def local(self, rows: Tensor, everything: Tensor, names: Sequence[str]) -> LocalScore:
-        """Return the local score of rows [N, d]; `everything` is not used.
+    def local(self, rows: Tensor, training: Tensor, names: Sequence[str]) -> LocalScore:
+        """Return the local score of rows [N, d]; `training` is not used.
 
         Raises ConfigError where the settings of the prior do not fit the columns, which messages name.
         """
@@ -127,8 +128,8 @@ class LinearGaussian:
         require(noise_scale > 0, "target.score.noise_scale", noise_scale, "expected a standard deviation > 0")
         self.weight_mean, self.weight_scale, self.noise_scale = weight_mean, weight_scale, noise_scale
 
-    def local(self, rows: Tensor, everything: Tensor, names: Sequence[str]) -> LocalScore:
-        """Return the local score of rows [N, d] with columns of those names; `everything` is not used."""
+    def local(self, rows: Tensor, training: Tensor, names: Sequence[str]) -> LocalScore:
+        """Return the local score of rows [N, d] with columns of those names; `training` is not used."""
         return _LinearGaussianOfTable(rows, self.weight_mean, self.weight_scale, self.noise_scale, names)
 
 
