@@ -27,14 +27,14 @@ NONE, ILLEGAL, BOTH = "none", "illegal_stop", "illegal_stop_and_uncounted_early_
 
 
 class Condition(NamedTuple):
-    """What the settings of one panel share."""
+    """The beta and the faults that the settings of one panel share."""
 
     beta: float
     is_as_published: bool
 
 
 class Rates(Groups[float]):
-    """What the replicas of one arm have measured, a curve for each rate of P_F."""
+    """The curves of one arm, one for each rate of P_F."""
 
     @property
     def final(self) -> np.ndarray:

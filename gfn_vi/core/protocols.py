@@ -130,7 +130,7 @@ class GraphTarget(DiscreteTarget, Protocol):
 
 
 class BlockTables(Protocol):
-    """What a network has to know of a set of K kinds of blocks with at most S slots each, in classes numbered over all kinds."""
+    """The tables of a set of K kinds of blocks with at most S slots each, in classes numbered over all kinds, for networks."""
 
     @property
     def slot_class(self) -> Tensor:
@@ -149,17 +149,15 @@ class BlockTables(Protocol):
 class MoleculeTarget(DiscreteTarget, Protocol):
     """A target whose states are trees of at most max_blocks = N blocks, bonded slot to slot; row i of a state is one block.
 
-    n_slots = S, n_kinds = K, n_slot_classes as in BlockTables; n_block_choices = B. Action (i S + s) B + b attaches block b to
+    n_slots = S, n_kinds = K as in BlockTables; n_block_choices = B. Action (i S + s) B + b attaches block b to
     slot s of row i < N - 1; b alone is the first block; the last action stops; backward action i removes row i. Rows that are
     not in use come last.
     """
 
     max_blocks: int
-    min_blocks: int
     n_slots: int
     n_kinds: int
     n_block_choices: int
-    n_slot_classes: int
     blocks: BlockTables
 
     def kinds(self, states: Tensor) -> Tensor:
@@ -167,9 +165,6 @@ class MoleculeTarget(DiscreteTarget, Protocol):
 
     def links(self, states: Tensor) -> Tensor:
         """Return for each slot j S + t, if it is bonded to slot t of row j, or -1: [..., N, S] long."""
-
-    def free_stems(self, states: Tensor) -> Tensor:
-        """Return which slots a block can be bonded to: [..., N, S] bool."""
 
     def n_blocks(self, states: Tensor) -> Tensor:
         """Return how many blocks each molecule has: [...] long."""

@@ -35,6 +35,18 @@ def read(path: str, key: str) -> bytes:
     return content
 
 
+def read_known(path: str, known: str | None, key: str, thing: str) -> bytes:
+    """Return the content of a file that was read before. known: the digest that it had when the run was named, None for any.
+
+    thing: what the file holds, for the message. Raises ConfigError(key) for changed content, too.
+    """
+    content = read(path, key)
+    found = digest(content)
+    changed = f"the file has changed: its digest was {known} and now is {found}; start a run of the new {thing}"
+    require(known in (None, found), key, path, changed)
+    return content
+
+
 def digest(content: bytes) -> str:
     """Return the first 16 hexadecimal digits of the content's SHA-256; another content makes another run."""
     return hashlib.sha256(content).hexdigest()[:DIGITS]

@@ -65,12 +65,7 @@ def checked_separator(separator: str) -> str:
 
 def read_file(path: str, digest: str | None) -> bytes:
     """Return the content of the file; digest: what it had when the run was named, or null. Raises ConfigError."""
-    content = user_files.read(path, KEY)
-    found = user_files.digest(content)
-    if digest is not None and digest != found:
-        why = f"the file has changed: its digest was {digest} and now is {found}; start a run of the new table"
-        raise ConfigError(KEY, path, why)
-    return content
+    return user_files.read_known(path, digest, KEY, "table")
 
 
 def read_table(path: str, content: bytes, form: Format, columns: Sequence[str] | None) -> NumberTable:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from rdkit import Chem
 from system.command import train
 
 from gfn_vi.analysis import pictures
@@ -21,8 +22,6 @@ from gfn_vi.analysis.pictures.found_molecules import read_molecules, together
 from gfn_vi.analysis.pictures.molecules import report
 from gfn_vi.commands.pictures import main
 from gfn_vi.runs.folders import TableError
-
-Chem = pytest.importorskip("rdkit.Chem")
 
 SMILES = ["CC(=O)Nc1ccc(O)cc1", "CN1CCN(c2ccccc2)CC1", "c1ccc2[nH]ccc2c1", "CCO"]
 TINY = (

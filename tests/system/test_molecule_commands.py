@@ -9,8 +9,6 @@ import pytest
 
 from system.command import train
 
-pytest.importorskip("rdkit")
-
 RING = {"name": "phenyl", "smiles": "c1ccccc1", "attach": [0, 3]}
 BLOCKS = {
     "good": [RING, {"smiles": "CO", "attach": [0, 1]}, {"smiles": "F", "attach": [0]}],

@@ -15,7 +15,7 @@ from gfn_vi.build import build_target
 from gfn_vi.core.errors import ConfigError
 from gfn_vi.core.log_probability import uniform_log_probs
 from gfn_vi.core.protocols import EnumerableTarget
-from gfn_vi.evaluation.exact.ancestors import STEP, ancestor_graph, distinct, log_terminating_probability, state_codes
+from gfn_vi.evaluation.exact.ancestors import STEP, ancestor_graph, distinct_states, log_terminating_probability, state_codes
 from gfn_vi.evaluation.exact.dynamic_programming import terminating_probability
 from gfn_vi.evaluation.exact.tables import policies_on_graph
 from gfn_vi.samplers.discrete.sampler import DiscreteSampler
@@ -166,10 +166,10 @@ def test_policies_are_evaluated_in_chunks(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_equal_states_are_one_and_different_states_are_not() -> None:
     states = torch.cartesian_prod(torch.arange(-20, 20), torch.arange(40), torch.arange(40))
-    first, number = distinct(states)
+    first, number = distinct_states(states)
     assert torch.equal(first, torch.arange(len(states)))
     shuffled = generators(0, 1).uniform(len(states))[0].argsort()
-    first, number = distinct(torch.cat([states[shuffled], states]))
+    first, number = distinct_states(torch.cat([states[shuffled], states]))
     assert torch.equal(first, torch.arange(len(states)))
     assert torch.equal(number[len(states) :], shuffled.argsort())
 

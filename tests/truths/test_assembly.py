@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import json
 import pickle
 import random
@@ -20,10 +19,6 @@ from gfn_vi.core.errors import ConfigError
 from gfn_vi.targets.molecules.assembly import Assembly, sdf, smiles
 from gfn_vi.targets.molecules.block_set import BlockSet, read_block_set
 from gfn_vi.targets.molecules.held_out import read_objects
-
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("rdkit") is None, reason="NOT TESTED: RDKit is not installed: pip install 'gfn_vi[molecules]'"
-)
 
 # Hydrogens that the SMILES states, charges, sulfur and phosphorus without hydrogens, two slots at an atom, another spelling.
 ENTRIES: list[tuple[str, list[int]]] = [

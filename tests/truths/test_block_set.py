@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import json
 import sys
@@ -15,10 +14,6 @@ import torch
 from gfn_vi.core import user_files
 from gfn_vi.core.errors import ConfigError
 from gfn_vi.targets.molecules.block_set import BlockSet, read_block_set
-
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("rdkit") is None, reason="NOT TESTED: RDKit is not installed: pip install 'gfn_vi[molecules]'"
-)
 
 # Slots that are alike, or look it: rings, slots at one atom, broken mirrors, tautomers, cages, charges, hands, isotopes.
 FRAGMENTS: list[tuple[str, list[int]]] = [

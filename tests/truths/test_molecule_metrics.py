@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from rdkit import Chem
 from torch import Tensor
 
 from gfn_vi.core.errors import ConfigError
@@ -19,8 +20,6 @@ from gfn_vi.evaluation.molecules import arrays
 from gfn_vi.evaluation.molecules.best_molecules import BestMolecules
 from gfn_vi.evaluation.molecules.metrics import MoleculeMetrics
 from gfn_vi.evaluation.molecules.modes import RewardedMolecules
-
-Chem = pytest.importorskip("rdkit.Chem")
 
 # SMILES of a state, the value of its proxy: 0 and 9 are one molecule, 1 and 2 as well as 4 and 5 are similar.
 MOLECULES = [

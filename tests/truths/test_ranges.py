@@ -13,7 +13,7 @@ from gfn_vi.core.protocols import EnumerableTarget
 from gfn_vi.evaluation.exact.ancestors import ancestor_graph, log_terminating_probability
 from gfn_vi.evaluation.exact.dynamic_programming import EdgePolicies, backward_pass, terminating_probability
 from gfn_vi.evaluation.exact.enumeration import enumerate_policies
-from gfn_vi.evaluation.exact.metrics import RANGES, ExactMetrics
+from gfn_vi.evaluation.exact.metrics import RANGES, ExactMetrics, without_rounding
 from gfn_vi.evaluation.exact.tables import policies_on_graph, tilted_on_graph
 from gfn_vi.evaluation.gradients.expected_gradients import ExactGradients
 from gfn_vi.exploration.tilted import EpsilonUniform, StopBias, Tempered
@@ -58,6 +58,13 @@ def test_no_metric_of_a_well_trained_sampler_leaves_its_range(target: Enumerable
     # all squares of noise of 1e-6, far below what float32 tells from 0
     assert float(found["kl_forward"].max()) < 1e-9
     assert float(found["ess"].min()) > 1 - 1e-9
+
+
+def test_only_rounding_is_cut_off_and_a_mistake_is_shown() -> None:
+    """1e-10 outside is an end; 1e-6 outside, NaN and infinity are recorded as they are."""
+    found = torch.tensor([-1e-10, -1e-6, 0.25, 1 + 1e-10, 1.5, torch.nan, torch.inf], dtype=torch.float64)
+    expected = torch.tensor([0.0, -1e-6, 0.25, 1.0, 1.5, torch.nan, torch.inf], dtype=torch.float64)
+    torch.testing.assert_close(without_rounding(found, 0.0, 1.0), expected, rtol=0, atol=0, equal_nan=True)
 
 
 @torch.no_grad()

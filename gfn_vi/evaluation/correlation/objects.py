@@ -10,7 +10,7 @@ from gfn_vi.core.errors import require
 from gfn_vi.core.protocols import DiscreteTarget
 from gfn_vi.core.replicas import ReplicaGenerators
 from gfn_vi.core.seeds import is_whole
-from gfn_vi.evaluation.exact.ancestors import distinct
+from gfn_vi.evaluation.exact.ancestors import distinct_states
 
 KEY = "evaluation.metrics.correlation.held_out"
 FEWEST = 10  # objects: a correlation of fewer says nothing, and their resamples may be all alike
@@ -45,9 +45,7 @@ class HeldOutObjects:
         read_objects = getattr(target, "read_objects", None)
         unable = f"{type(target).__name__} reads no objects from files; use {KEY}.path=null, which draws them"
         require(read_objects is not None, f"{KEY}.path", path, unable)
-        now = user_files.digest(user_files.read(path, f"{KEY}.path"))
-        changed = f"the file has changed: its digest was {self.digest} and now is {now}; start a run of the new objects"
-        require(self.digest in (None, now), f"{KEY}.path", path, changed)
+        user_files.read_known(path, self.digest, f"{KEY}.path", "objects")
         assert read_objects is not None
         objects: Tensor = read_objects(path)
         return objects
@@ -63,5 +61,5 @@ class HeldOutObjects:
             chosen = (rng.uniform(self.n_objects)[0] * legal[:, -1]).long()
             action = (legal <= chosen[:, None]).sum(-1).where(alive, stop)
             states, alive = on_cpu.step(states, action), alive & (action != stop)
-        first, _ = distinct(states)
+        first, _ = distinct_states(states)
         return states[first]

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gfn_vi.core.distinct import distinct
 from gfn_vi.core.errors import require
 from gfn_vi.core.protocols import DiscreteTarget
 from gfn_vi.core.state_graph import StateGraph, build_state_graph
@@ -54,7 +55,7 @@ def ancestor_graph(target: DiscreteTarget, objects: Tensor, most: int, key: str)
     most: a limit on its states. Raises ConfigError of `key`, the name of that limit, where there are more.
     """
     everything = torch.cat([target.initial(1), objects])
-    first, rows = distinct(everything)
+    first, rows = distinct_states(everything)
     states, rows = everything[first], rows[1:]
     codes = state_codes(states)
     edges, done = [], 0
@@ -64,7 +65,7 @@ def ancestor_graph(target: DiscreteTarget, objects: Tensor, most: int, key: str)
         children = front[child]
         parents = target.backstep(children, undo)
         together = torch.cat([codes, state_codes(parents)])
-        first, number = _numbered(together)
+        first, number = distinct(together)
         new = first[len(codes) :]  # what is known stands first and keeps its number
         states, codes, number = torch.cat([states, parents[new - len(codes)]]), together[first], number[len(codes) :]
         assert torch.equal(states[number], parents), SAME_CODE
@@ -130,9 +131,9 @@ def forward_policy_on_edges(sampler: Any, graph: StateGraph) -> tuple[Tensor, Te
     return log_pf, torch.cat(stops)
 
 
-def distinct(states: Tensor) -> tuple[Tensor, Tensor]:
+def distinct_states(states: Tensor) -> tuple[Tensor, Tensor]:
     """Return where each different state comes first, [U] long in that order, and the number of every state in it, [N] long."""
-    first, number = _numbered(state_codes(states))
+    first, number = distinct(state_codes(states))
     assert torch.equal(states[first][number], states), SAME_CODE
     return first, number
 
@@ -157,13 +158,3 @@ def _mixed(x: Tensor) -> Tensor:
 def _shifted(x: Tensor, shift: int) -> Tensor:
     """Return x ^ (x >> shift) of integers without a sign: torch repeats the sign bit, by which x and -1 - x would be one."""
     return x ^ ((x >> shift) & (1 << (64 - shift)) - 1)
-
-
-def _numbered(codes: Tensor) -> tuple[Tensor, Tensor]:
-    values, inverse = torch.unique(codes, return_inverse=True)
-    place = torch.arange(len(codes), device=codes.device)
-    first = torch.full_like(values, len(codes)).scatter_reduce(0, inverse, place, "amin")
-    order = first.argsort()
-    number = torch.empty_like(order)
-    number[order] = place[: len(order)]
-    return first[order], number[inverse]

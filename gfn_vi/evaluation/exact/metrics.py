@@ -24,7 +24,9 @@ NAMES = (
     *("modes_covered", "log_Z", "log_Z_error", "elbo", "eubo", "ess"),
 )
 
-# The ends of what a metric can be. In float64 rounding passes them by 1e-16 where P_T is the target; what is recorded does not.
+# The ends of what a metric can be. Where P_T is the target, rounding in float64 passes them by 1e-16, and by more where log Z is
+# large; so much is cut off. What is farther outside is a mistake, and recorded as it is.
+ROUNDING = 1e-9
 RANGES = {
     "jsd": (0.0, WORST_JSD),
     "total_variation": (0.0, 1.0),
@@ -57,6 +59,12 @@ def divergences(log_target: Tensor, terminating: Tensor) -> dict[str, Tensor]:
         "kl_forward": (p * (log_p - log_q)).sum(0).masked_fill(zero.any(0), math.inf),
         "kl_reverse": (q * (log_q - log_p)).sum(0),
     }
+
+
+def without_rounding(values: Tensor, low: float, high: float) -> Tensor:
+    """Return the values, those outside of low..high by no more than ROUNDING at its end: [R] -> [R]."""
+    inside = values.clamp(low, high)
+    return inside.where((values - inside).abs() <= ROUNDING, values)
 
 
 class ExactMetrics(BaseMetric):
@@ -94,8 +102,9 @@ class ExactMetrics(BaseMetric):
             bounds |= {"kl_forward": (target * log_ratio).sum(0), "kl_reverse": -(terminating * log_ratio).sum(0)}
         log_Zs = {"log_Z": log_Z, "log_Z_error": log_Z_error}
         found = divergences(graph.log_target, moment.terminating) | covered | log_Zs | bounds | {"ess": ess}
-        found |= {"elbo": found["elbo"].clamp(max=graph.log_partition), "eubo": found["eubo"].clamp(min=graph.log_partition)}
-        return found | {name: found[name].clamp(*ends) for name, ends in RANGES.items() if name in found}
+        log_Zhat = float(graph.log_partition)
+        ranges = RANGES | {"elbo": (-math.inf, log_Zhat), "eubo": (log_Zhat, math.inf)}
+        return found | {name: without_rounding(found[name], *ends) for name, ends in ranges.items() if name in found}
 
     def records(self, target: object, exact: bool, sampled: bool) -> tuple[str, ...]:
         """Return the names of all of them; of a density the gap of the bounds besides, and modes only where it knows some."""

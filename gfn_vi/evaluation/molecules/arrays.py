@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gfn_vi.core.distinct import distinct
 from gfn_vi.core.errors import ConfigError
 from gfn_vi.core.protocols import Arrays, MoleculeTarget
 from gfn_vi.evaluation.exact.ancestors import ancestor_graph, log_terminating_probability
@@ -16,9 +17,7 @@ MOST_ANCESTORS = 2**17
 
 def best_rows(target: MoleculeTarget, states: Tensor, log_reward: Tensor) -> Tensor:
     """Return the rows [M] of the different molecules among states [n, *state], one each: largest log_reward [n] first."""
-    codes, which = target.code(states).unique(return_inverse=True)
-    places = torch.arange(len(states), device=states.device)
-    first = torch.full_like(codes, len(states)).scatter_reduce(0, which, places, "amin").sort().values
+    first, _ = distinct(target.code(states))
     return first[log_reward[first].sort(descending=True, stable=True).indices]
 
 

@@ -29,7 +29,7 @@ class Kept:
 
 @dataclass
 class Memory:
-    """What one replica has met.
+    """The molecules that one replica has met.
 
     kept: the best molecules by their codes; least: the log-reward that another one has to exceed. good: codes of all molecules
     above the threshold of modes; waiting: those of them, in the order of their meeting, that were not compared with the modes

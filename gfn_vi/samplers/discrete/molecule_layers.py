@@ -16,7 +16,7 @@ def take(table: Tensor, index: Tensor) -> Tensor:
 
 
 class Hearing(nn.Module):
-    """What every slot hears: its block and what is beyond the slot, and both of the other bonded slots of its block.
+    """The messages to every slot: of its block and of what is beyond it, and both of the other bonded slots of its block.
 
     Two bonds of one block are told apart by how the pair of their slots lies in it, which a class of slots alone would not say:
     two bonds at one ring of benzene are ortho, meta or para. Slots that a symmetry of the molecule exchanges hear the same.

@@ -14,8 +14,8 @@ import math
 import torch
 from torch import Tensor
 
+from gfn_vi.targets.checks import check_positive, check_whole
 from gfn_vi.targets.densities.base import BaseDensity
-from gfn_vi.targets.densities.checks import check_positive, check_whole
 from gfn_vi.targets.densities.points import Points
 
 # Points in the unit square that are expected, those of the pines that the model was first fitted to.

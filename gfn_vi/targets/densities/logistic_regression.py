@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from gfn_vi.core.errors import require
+from gfn_vi.targets.checks import check_positive
 from gfn_vi.targets.csv_reading import KEY
 from gfn_vi.targets.densities.base import BaseDensity
 from gfn_vi.targets.densities.binary_table import BinaryTable
-from gfn_vi.targets.densities.checks import check_positive
 
 INTERCEPT = "intercept"
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from gfn_vi.core.errors import ConfigError, require
 from gfn_vi.core.replicas import ReplicaGenerators
+from gfn_vi.targets.checks import check_whole, cholesky_factor, finite_tensor
 from gfn_vi.targets.densities.base import BaseDensity
-from gfn_vi.targets.densities.checks import check_whole, cholesky_factor, finite_tensor
 from gfn_vi.targets.densities.layouts import LAYOUTS
 
 # Share of a component's own mass in the ellipsoid around its mean outside which a state belongs to no mode.

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from gfn_vi.core.errors import require
 from gfn_vi.core.replicas import ReplicaGenerators
+from gfn_vi.targets.checks import check_positive, check_whole
 from gfn_vi.targets.densities.base import BaseDensity
-from gfn_vi.targets.densities.checks import check_positive, check_whole
 from gfn_vi.targets.densities.double_well import integrate, quantile
 
 # Beyond 2^16 modes are not counted: what remembers visits has one boolean for each.

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from gfn_vi.core.errors import require
 from gfn_vi.core.replicas import derived_seed
+from gfn_vi.targets.checks import check_whole
 from gfn_vi.targets.csv_reading import KEY, checked_format, read_file, read_points
-from gfn_vi.targets.densities.checks import check_whole
 
 
 class Points:

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from gfn_vi.core.replicas import ReplicaGenerators
+from gfn_vi.targets.checks import check_positive, check_whole
 from gfn_vi.targets.densities.base import BaseDensity
-from gfn_vi.targets.densities.checks import check_positive, check_whole
 
 
 class StudentMixture(BaseDensity):

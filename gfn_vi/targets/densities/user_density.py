@@ -13,8 +13,8 @@ from torch import Tensor
 
 from gfn_vi.core import user_files
 from gfn_vi.core.errors import ConfigError, require
+from gfn_vi.targets.checks import check_whole
 from gfn_vi.targets.densities.base import BaseDensity
-from gfn_vi.targets.densities.checks import check_whole
 
 KEY = "target.function"
 N_POINTS = 16

@@ -39,12 +39,7 @@ def read_entries(path: str | None, digest: str | None) -> list[Entry]:
     """Return the entries of the file in its order; a path of None: the project's own set. Raises ConfigError("target.blocks")."""
     if path is None:
         return _entries(OWN, (files("gfn_vi.targets.molecules") / OWN).read_bytes())
-    content = user_files.read(path, KEY)
-    found = user_files.digest(content)
-    if digest is not None and digest != found:
-        why = f"the file has changed: its digest was {digest} and now is {found}; start a run of the new blocks"
-        raise ConfigError(KEY, path, why)
-    return _entries(path, content)
+    return _entries(path, user_files.read_known(path, digest, KEY, "blocks"))
 
 
 def _entries(path: str, content: bytes) -> list[Entry]:

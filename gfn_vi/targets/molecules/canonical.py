@@ -44,7 +44,7 @@ def mix(x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Views:
-    """What is seen in every tree: node [M, N] of the whole from each row, slot [M, N, S] through each slot from outside.
+    """The hashes of what is seen: node [M, N] of the whole tree from each row, slot [M, N, S] through each slot from outside.
 
     The inner sums of the same are listed for the P pairs of a block and an automorphism of its kind: row [P] of the block,
     counted through all trees, automorphism [P]; turned [P, S] without each slot, whole [P].

@@ -24,6 +24,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
+from gfn_vi.core.distinct import distinct
 from gfn_vi.core.errors import require
 from gfn_vi.targets.base import BaseTarget
 from gfn_vi.targets.molecules.assembly import Assembly
@@ -64,7 +65,6 @@ class Molecules(BaseTarget):
         self.min_blocks, self.max_blocks, self.proxy, self.beta = min_blocks, max_blocks, proxy, beta
         self.max_enumerated_states = max_enumerated_states
         self.n_slots, self.n_kinds, self.n_block_choices = self.blocks.n_slots, self.blocks.n_kinds, self.blocks.n_blocks
-        self.n_slot_classes = self.blocks.n_classes
         self.slot_class = self.blocks.slot_class
         rows, slots = max_blocks, self.n_slots
         self.n_actions, self.n_backward_actions = (rows - 1) * slots * self.n_block_choices + 1, rows
@@ -227,12 +227,9 @@ class Molecules(BaseTarget):
     def values(self, states: Tensor) -> Tensor:
         """Return the proxy's values, in its own units: [..., N, 2 + 2 S] -> [...] float64; equal molecules are asked for once."""
         flat = self._flat(states)
-        _, inverse = torch.unique(self.code(flat), return_inverse=True)
-        own = torch.arange(len(flat), device=flat.device)
-        n_distinct = int(inverse.max()) + 1 if len(flat) else 0
-        where = own.new_zeros(n_distinct).scatter_(0, inverse, own)
-        found = self.proxy(self._assembly.molecules(flat[where])).to(flat.device)
-        return found[inverse].view(states.shape[:-2])
+        first, number = distinct(self.code(flat))
+        found = self.proxy(self._assembly.molecules(flat[first])).to(flat.device)
+        return found[number].view(states.shape[:-2])
 
     # -- chemistry ----------------------------------------------------------------------------------------------------
 

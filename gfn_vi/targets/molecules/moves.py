@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gfn_vi.core.distinct import distinct
 from gfn_vi.targets.molecules.block_set import BlockSet
 from gfn_vi.targets.molecules.canonical import CanonicalTrees, mix
 
@@ -114,7 +115,8 @@ class Moves:
         first = torch.arange(len(tree), device=tree.device)
         close = _several(own + self.trees.surroundings(kinds, links)).nonzero()[:, 0]
         if len(close) > 0:
-            first[close] = close[_first_of_equal(own[close] + self.trees.codes(kinds[close], links[close]))]
+            earliest, number = distinct(own[close] + self.trees.codes(kinds[close], links[close]))
+            first[close] = close[earliest[number]]
         return first
 
     # -- attaching ----------------------------------------------------------------------------------------------------
@@ -187,7 +189,7 @@ class Moves:
         kinds, links, view = self.split(states)
         leaves = self.leaves(kinds, links)
         leaf = leaves.block >= 0
-        sees = view.flatten(1).gather(1, leaves.partner) + leaves.block  # a hash of the rest, and how the leaf is bonded to it
+        sees = view.flatten(1).gather(1, leaves.partner)  # a hash of the rest, which tells how the leaf is bonded to it, too
         first = ((sees[:, :, None] == sees[:, None, :]) & leaf[:, None, :]).max(2).indices.where(leaf, -1)
         rows = torch.arange(self.n_rows, device=states.device)
         candidate = first == rows
@@ -220,10 +222,3 @@ def _several(keys: Tensor) -> Tensor:
     """Return which keys [P] occur more than once: [P] bool."""
     _, inverse, counts = torch.unique(keys, return_inverse=True, return_counts=True)
     return counts[inverse] > 1
-
-
-def _first_of_equal(keys: Tensor) -> Tensor:
-    """Return for each key [P] the index of the first equal one: [P] long."""
-    names, inverse = torch.unique(keys, return_inverse=True)
-    own = torch.arange(len(keys), device=keys.device)
-    return own.new_full(names.shape, len(keys)).scatter_reduce_(0, inverse, own, "amin")[inverse]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gfn_vi.core.errors import RunError
-from gfn_vi.targets.densities.checks import check_whole
+from gfn_vi.targets.checks import check_whole
 from gfn_vi.targets.molecules.proxies.base import BaseProxy
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ SMILES, MOLECULES = "smiles", "molecules"
 
 
 class CallError(Exception):
-    """What is wrong with the answer of a user's function, in one line without its name."""
+    """Raised for a wrong answer of a user's function, in one line without its name."""
 
 
 @dataclass(frozen=True)

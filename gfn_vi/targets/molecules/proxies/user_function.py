@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from gfn_vi.core import user_files
 from gfn_vi.core.errors import ConfigError, RunError, require
-from gfn_vi.targets.densities.checks import check_whole
+from gfn_vi.targets.checks import check_whole
 from gfn_vi.targets.molecules.proxies.cached import CachedProxy
 from gfn_vi.targets.molecules.proxies.calls import KEY, MOLECULES, SMILES, Call, CallError
 from gfn_vi.targets.molecules.proxies.workers import Workers

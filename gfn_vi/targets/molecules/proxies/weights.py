@@ -41,11 +41,7 @@ def read_weights(path: str, digest: str | None, entries: Mapping[str, tuple[int,
     path: an .npz file, or a pickle (gzipped or not), of arrays under these names or in this order. digest: what the file had when
     the run was named, or None for any. Raises ConfigError(key) for anything else.
     """
-    content = user_files.read(path, key)
-    found = user_files.digest(content)
-    changed = f"the file has changed: its digest was {digest} and now is {found}; start a run of the new weights"
-    require(digest in (None, found), key, path, changed)
-    arrays = _arrays(content, path, key)
+    arrays = _arrays(user_files.read_known(path, digest, key, "weights"), path, key)
     expected = f"expected {len(entries)} arrays, {next(iter(entries))} to {list(entries)[-1]}"
     if isinstance(arrays, Mapping) and set(arrays) != set(entries):
         in_order = [f"arr_{i}" for i in range(len(arrays))]  # the names that numpy.savez gives to arrays without
