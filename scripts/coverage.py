@@ -1,7 +1,7 @@
 """How often intervals hold the truth, by simulation: the tables of docs/metrics.md.
 
 python scripts/coverage.py weights        # of sampled metrics, on log-normal importance weights: seconds
-python scripts/coverage.py correlations   # of held-out correlations, on Gaussian pairs: an hour; sets=100 for a first look
+python scripts/coverage.py correlations   # of held-out correlations, on Gaussian pairs: ten minutes; sets=100 for a first look
 """
 
 from __future__ import annotations
