@@ -49,6 +49,11 @@ def test_a_score_of_numbers_refuses_categories_and_names_its_counterpart() -> No
     assert dag(Known(), BDe(1.0, None)).remarks == ()
 
 
+def test_categories_that_have_no_order_are_not_cut() -> None:
+    with pytest.raises(ConfigError, match=r"target\.score\.levels=3: .* categories, .* no order .*: target\.score\.levels=null$"):
+        dag(Known(), BDe(1.0, 3))
+
+
 def test_a_score_of_categories_refuses_numbers_unless_it_cuts_them() -> None:
     said = r"target.score=BDe: is a score of categories; .*: score@target.score=bge, or target.score.levels=3"
     with pytest.raises(ConfigError, match=said):

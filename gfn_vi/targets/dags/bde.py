@@ -30,7 +30,7 @@ MOST_ELEMENTS = 2**20
 class BDe:
     """The score of categories with uniform Dirichlet priors, under which Markov-equivalent graphs score equally.
 
-    kind: what its columns are; with levels, those of any kind are cut into categories.
+    kind: what its columns are; with levels, numbers are cut into categories.
     """
 
     def __init__(self, equivalent_sample_size: float, levels: int | None) -> None:

@@ -27,7 +27,10 @@ def check_kind(table: Table, score: Score) -> None:
 
     A score of the user's that does not say what it is for is taken as it is.
     """
-    wanted = getattr(score, "kind", None)
+    wanted, levels = getattr(score, "kind", None), getattr(score, "levels", None)
+    if table.kind == "categories" and levels is not None:
+        advice = "the columns are categories, whose numbers have no order to be cut by: target.score.levels=null"
+        raise ConfigError("target.score.levels", levels, advice)
     if table.kind is None or wanted is None or table.kind == wanted:
         return
     advice = {
