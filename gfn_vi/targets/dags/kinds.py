@@ -29,8 +29,8 @@ def check_kind(table: Table, score: Score) -> None:
     """
     wanted, levels = getattr(score, "kind", None), getattr(score, "levels", None)
     if table.kind == "categories" and levels is not None:
-        advice = "the columns are categories, whose numbers have no order to be cut by: target.score.levels=null"
-        raise ConfigError("target.score.levels", levels, advice)
+        cut = "the columns are categories, whose numbers have no order to be cut by: target.score.levels=null"
+        raise ConfigError("target.score.levels", levels, cut)
     if table.kind is None or wanted is None or table.kind == wanted:
         return
     advice = {
