@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gfn_vi.core.protocols import Target
-from gfn_vi.core.types import Need, Role
+from gfn_vi.core.types import Need, Role, Trajectories
 
 
 class BaseSampler(nn.Module):
@@ -63,6 +63,16 @@ class BaseSampler(nn.Module):
         It is the sampler itself, but for subclasses that train on other steps than they are measured on.
         """
         return self
+
+    def remember(self, trajectories: Trajectories) -> None:
+        """Take in what an update was trained on. What a sampler makes of it may change its speed, and none of its numbers."""
+
+    def memory(self) -> Tensor | None:
+        """Return what is remembered of earlier updates; None for nothing."""
+        return None
+
+    def recall(self, memory: Tensor | None) -> None:
+        """Continue with the `memory` of another process."""
 
     def repeated(self, times: int) -> Self:
         """Return a copy with R * times replicas, each replica `times` times in a row; its parameters are its own.

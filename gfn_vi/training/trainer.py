@@ -132,6 +132,8 @@ class Trainer:
             calls.add_(getattr(p.sampler, name) - before[name])
         for observer in p.observers:
             observer.observe(trajectories)
+        if hasattr(sampler, "remember"):
+            sampler.remember(trajectories)
         self.step += 1
         return loss.detach(), trajectories, evaluation
 
@@ -213,6 +215,7 @@ class Trainer:
             "rng": self.rng.state_dict(),
             "metric_rng": self.metric_rng.state_dict(),
             "sampler": p.sampler.state_dict(),
+            "memory": p.sampler.memory() if hasattr(p.sampler, "memory") else None,
             "optimizer": p.optimizer.state_dict(),
             "objective": p.objective.state_dict(),
             "exploration": p.exploration.state_dict(),
@@ -228,6 +231,8 @@ class Trainer:
         self.rng.load_state_dict(state["rng"])
         self.metric_rng.load_state_dict(state["metric_rng"])
         p.sampler.load_state_dict(state["sampler"])
+        if hasattr(p.sampler, "recall"):
+            p.sampler.recall(state.get("memory"))  # checkpoints of earlier releases have none
         p.optimizer.load_state_dict(state["optimizer"])
         p.objective.load_state_dict(state["objective"])
         p.exploration.load_state_dict(state["exploration"])

@@ -7,6 +7,7 @@ log P_B of the stop step is 0: x is its own parent there.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from gfn_vi.core.protocols import DiscreteTarget, DiscreteTilt
 from gfn_vi.core.replicas import ReplicaGenerators
 from gfn_vi.core.types import Evaluation, Need, Role, Trajectories
 from gfn_vi.samplers.base import BaseSampler
+from gfn_vi.samplers.discrete.recent_states import SMALLEST_SPACE, RecentStates, expected_rollout
 from gfn_vi.samplers.discrete.rollout import Path, backward_path, graph_rollout, stepwise_rollout, table_rollout
 from gfn_vi.samplers.discrete.visited import Visited, as_enumerable, take_entries, take_rows, visited_states
 from gfn_vi.samplers.score_norms import trajectory_score_norms
@@ -38,6 +40,7 @@ class DiscreteSampler(BaseSampler):
         require(backward in BACKWARD_KINDS, "sampler.backward", backward, f"expected one of {', '.join(BACKWARD_KINDS)}")
         self.enumerable = as_enumerable(target)
         self.backward_kind, self.has_flow = backward, flow
+        self._recent = RecentStates()
 
     @property
     def offers(self) -> frozenset[Need]:
@@ -88,6 +91,30 @@ class DiscreteSampler(BaseSampler):
         """Return the learned log F(s): [R, N, *state] -> [R, N]."""
         return self._log_probs(states, [Role.FLOW])[Role.FLOW]
 
+    # -- what training visited lately ---------------------------------------------------------------------------------
+
+    def remember(self, trajectories: Trajectories) -> None:
+        """Expect the next rollouts where these trajectories were, on the CPU, in a large space whose states are listed."""
+        graph = None if self.enumerable is None else self.enumerable.state_graph()
+        if graph is not None and graph.n_states >= SMALLEST_SPACE and self.log_Z.device.type == "cpu":
+            assert self.enumerable is not None
+            rows = self.enumerable.state_index(trajectories.states[:, :, :-1])
+            self._recent.remember(rows, trajectories.mask, graph.n_states)
+
+    def memory(self) -> Tensor | None:
+        """Return what is remembered: [R, S], None before the first update."""
+        return self._recent.countdown
+
+    def recall(self, memory: Tensor | None) -> None:
+        """Continue with what another process remembered."""
+        self._recent.countdown = memory
+
+    def repeated(self, times: int) -> Self:
+        """Return a copy with more replicas, as BaseSampler does, which remembers nothing."""
+        twin = super().repeated(times)
+        twin.recall(None)
+        return twin
+
     # -- rollouts -----------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
@@ -101,6 +128,8 @@ class DiscreteSampler(BaseSampler):
 
         if graph is None:
             path = stepwise_rollout(self.target, policy, self.n_replicas, batch, self.dtype, rng)
+        elif (expected := self._recent.expected()) is not None:
+            path = expected_rollout(graph, policy, expected, batch, horizon, rng, self.dtype)
         # The table costs S rows in one product; every step costs batch rows in a small one and dispatch besides.
         elif graph.n_states <= horizon * (batch + STEP_OVERHEAD // self.n_replicas):
             table = policy(graph.states.expand(self.n_replicas, *graph.states.shape))
