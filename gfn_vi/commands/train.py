@@ -19,7 +19,9 @@ from gfn_vi import resolvers
 from gfn_vi.core.command_line import command
 from gfn_vi.core.errors import ConfigError, RunError, require
 from gfn_vi.run import run
+from gfn_vi.runs.directory import run_directory
 from gfn_vi.runs.label import labelled
+from gfn_vi.runs.state import look
 from gfn_vi.sweeps.worker import JobError
 from gfn_vi.terminal.exit_status import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED
 from gfn_vi.terminal.guarded import guarded
@@ -65,7 +67,10 @@ def task(config: DictConfig) -> float | None:
         resolved = labelled(config, about.runtime.choices, about.overrides.task)
         if resolved.pictures is None:  # they take seconds, and nobody looks at those of each run of a sweep
             resolved.pictures = about.mode == RunMode.RUN
-        return run(resolved)
+        headline = run(resolved)
+        if about.mode == RunMode.RUN and look(run_directory(resolved)).state == "diverged":
+            raise SystemExit(EXIT_FAILED)  # as a sweep ends; which replica, and why, has been said
+        return headline
     except (ConfigError, RunError, OmegaConfBaseException) as error:
         raise _failure(in_one_line(error), EXIT_BAD_INPUT) from error
     except Exception as error:
