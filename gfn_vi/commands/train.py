@@ -27,6 +27,7 @@ from gfn_vi.terminal.exit_status import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERR
 from gfn_vi.terminal.guarded import guarded
 from gfn_vi.terminal.help_text import choices_in_words, keys_in_words
 from gfn_vi.terminal.hydra_errors import in_one_line
+from gfn_vi.terminal.streams import prepare_streams
 
 # Here and not in main: the workers of a launcher import this module and never call main.
 resolvers.register()
@@ -58,6 +59,7 @@ def register_sweepers() -> None:
 @hydra.main(version_base="1.3", config_path="pkg://gfn_vi.configs", config_name="train")
 def task(config: DictConfig) -> float | None:
     """Run one configuration and return the run's headline (a mean over replicas), None where there is none."""
+    prepare_streams()
     find_user_modules()  # workers never call main
     about = HydraConfig.get()
     try:

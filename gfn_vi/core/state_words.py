@@ -10,7 +10,7 @@ MOST = 16  # numbers, or edges of a graph, that are shown
 
 
 def state_in_words(target: Any, state: Tensor) -> str:
-    """Return one line about a state [*state]: the edges of a graph by names, a molecule's SMILES, named coordinates, or numbers."""
+    """Return one line about a state [*state]: a graph's edges by names, a molecule's SMILES, named coordinates, or numbers."""
     if hasattr(target, "node_names") and hasattr(target, "adjacency"):
         names = target.node_names
         edges = [f"{names[i]} -> {names[j]}" for i, j in target.adjacency(state).nonzero().tolist()]

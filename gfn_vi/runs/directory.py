@@ -15,6 +15,7 @@ import platform
 import re
 import socket
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -90,6 +91,11 @@ def run_directory(config: Mapping[str, Any]) -> Path:
     """
     for key in ("output_root", "experiment_name"):
         require(isinstance(config[key], str) and config[key] != "", key, config[key], "expected the name of a folder")
+        try:
+            os.fsencode(config[key])
+        except UnicodeEncodeError:
+            names = f"names of files are written in {sys.getfilesystemencoding().upper()} here"
+            raise ConfigError(key, config[key], f"{names}: set PYTHONUTF8=1, or LC_ALL to a locale of UTF-8") from None
     path = Path(config["output_root"], config["experiment_name"], run_name(config))
     try:
         changed = path.parent.stat().st_mtime_ns
@@ -189,7 +195,7 @@ class RunDirectory:
 
     def _write_owner(self, lock: filelock.BaseFileLock) -> None:
         try:
-            (self.path / OWNER).write_text(f"pid {os.getpid()} on host {socket.gethostname()}\n")
+            (self.path / OWNER).write_text(f"pid {os.getpid()} on host {socket.gethostname()}\n", encoding="utf-8")
         except OSError:
             lock.release()
             raise
@@ -197,7 +203,7 @@ class RunDirectory:
     def owner(self) -> str:
         """Return who writes the run, or wrote it when killed ("pid 7 on host a"); "pid unknown" where nobody left a name."""
         try:
-            text = (self.path / OWNER).read_text().strip()
+            text = (self.path / OWNER).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError):
             text = ""
         return text or "pid unknown"

@@ -24,7 +24,10 @@ class _CurrentStderr(logging.Handler):
 @contextmanager
 def log_lines(directory: Path) -> Iterator[None]:
     """Write the lines of the logger gfn_vi to run.log of the run's directory, those of INFO and above to stderr as well."""
-    handlers: list[logging.Handler] = [logging.FileHandler(directory / LOG), _CurrentStderr()]
+    handlers: list[logging.Handler] = [
+        logging.FileHandler(directory / LOG, encoding="utf-8", errors="backslashreplace"),
+        _CurrentStderr(),
+    ]
     handlers[1].setLevel(logging.INFO)
     for handler in handlers:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))

@@ -58,7 +58,7 @@ class BaseSampler(nn.Module):
         return {}
 
     def remedies(self) -> list[str]:
-        """Return what to try of the sampler's own keys where its numbers become non-finite; a subclass that has such keys says so."""
+        """Return what to try of the sampler's own keys where its numbers are not finite; none unless a subclass has such keys."""
         return []
 
     def in_training(self, seen: int) -> Self:

@@ -12,6 +12,7 @@ from typing import ParamSpec
 from gfn_vi.core.command_line import command
 from gfn_vi.runs.folders import TableError
 from gfn_vi.terminal.exit_status import EXIT_BAD_INPUT, EXIT_INTERRUPTED
+from gfn_vi.terminal.streams import prepare_streams
 
 P = ParamSpec("P")
 
@@ -27,6 +28,7 @@ def answers_in_one_line(main: Callable[P, int]) -> Callable[P, int]:
 
     @functools.wraps(main)
     def guarded(*arguments: P.args, **keywords: P.kwargs) -> int:
+        prepare_streams()
         try:
             return main(*arguments, **keywords)
         except BrokenPipeError:  # whoever read the output has seen enough

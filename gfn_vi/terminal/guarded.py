@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from gfn_vi.core.errors import ConfigError, RunError
 from gfn_vi.terminal.exit_status import EXIT_BAD_INPUT, EXIT_INTERRUPTED
 from gfn_vi.terminal.hydra_errors import in_one_line
+from gfn_vi.terminal.streams import check_words, prepare_streams
 
 
 def options_first(words: list[str]) -> list[str]:
@@ -25,11 +26,13 @@ def guarded(task: Callable[[], object]) -> None:
 
     HYDRA_FULL_ERROR=1 lets everything pass with its traceback.
     """
+    prepare_streams()
     sys.argv[1:] = options_first(sys.argv[1:])
     verbose = os.environ.get("HYDRA_FULL_ERROR") == "1"
     # Hydra then raises what it would print, traceback included, and the handlers below say it in one line.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
+        check_words(sys.argv[1:])
         task()
     except Exception as error:
         if verbose:

@@ -1,8 +1,8 @@
 """What became non-finite first in a replica, and what to try: looked for once, when the replica is frozen.
 
-An update computes, in this order, from the parameters: states, log R, log P_F, log P_B, log F, log-weights, loss, gradient. What is
-not finite spoils all that comes after it, so the first of them is named. The batch is evaluated again for that: a frozen replica
-keeps the parameters that it had then.
+An update computes, in this order, from the parameters: states, log R, log P_F, log P_B, log F, log-weights, loss, gradient.
+What is not finite spoils all that comes after it, so the first of them is named. The batch is evaluated again for that: a
+frozen replica keeps the parameters that it had then.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CLIP_NORM = 10  # what is proposed where gradients are not clipped
 
 @dataclass(frozen=True)
 class Attempt:
-    """One update: its number, counted from 1, the sampler as it was in training then, and the trajectories that it learned from."""
+    """One update: its number, counted from 1, the sampler as it was in training then, and what it learned from."""
 
     update: int
     sampler: Sampler
@@ -136,9 +136,9 @@ class Diagnosis:
                 way = f"from {self._words(before)} to {self._words(after)}"
                 way = f"stopping in {self._words(after)}" if torch.equal(before, after) else way
                 words = f"log {WORDS[role]} is {_number(log_probs[b, step])} at step {step + 1} of a trajectory, {way}"
-                role = role if role in self.parts.optimizer.groups else Role.FORWARD
-                largest = max(float(p.detach()[r].abs().max()) for p in self.parts.optimizer.groups[role])
-                return Cause(f"{words} (the largest parameter of {WORDS[role]} is {largest:.3g})", (role,))
+                learned = role if role in self.parts.optimizer.groups else Role.FORWARD
+                largest = max(float(p.detach()[r].abs().max()) for p in self.parts.optimizer.groups[learned])
+                return Cause(f"{words} (the largest parameter of {WORDS[learned]} is {largest:.3g})", (learned,))
         return None
 
     def _flows(self, r: int) -> Cause | None:

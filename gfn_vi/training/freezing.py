@@ -1,7 +1,7 @@
 """Learning which replicas were frozen, without making the host wait for the device.
 
-On a CUDA device the flags of an update are copied while it works on, and read LAG updates later, when they have long arrived. Until
-then the update is remembered, so that its batch can be looked at once a flag says so.
+On a CUDA device the flags of an update are copied while it works on, and read LAG updates later, when they have long arrived.
+Until then the update is remembered, so that its batch can be looked at once a flag says so.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ def result_line(trainer: Trainer, label: str) -> str:
 
 
 def divergence(trainer: Trainer) -> str | None:
-    """Return what became non-finite, a line for each replica where they are several, and a last line that sums up; None: nothing."""
+    """Return which replicas became non-finite and why: a line for each of several, and a last one that sums up; None: none."""
     lines = list(trainer.divergences.values())
     if not lines:
         return None

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from building import make_trainer, small_target
+from building import composed, make_trainer, small_target
+from hydra.utils import instantiate
 from torch import Tensor
 
 from gfn_vi.core.state_words import state_in_words
@@ -19,13 +19,13 @@ from gfn_vi.training.freezing import FreezeWatch
 from gfn_vi.training.result import divergence, result_line
 from gfn_vi.training.trainer import Trainer
 
-SMALL = ("trainer.batch_size=8", "trainer.n_trajectories=80", "evaluation=sampled", "evaluation.n_samples=16")
+SMALL = ("trainer.batch_size=8", "trainer.n_trajectories=80", "evaluation=sampled", "evaluation.n_samples=500")
 GRID = ("target.side=4", "sampler=tabular")
 DOMAINS = {
     "grid": GRID,
     "replayed": (*GRID, "exploration=replay"),
     "graphs": (*small_target("dag"), "sampler=mlp", "sampler.hidden=[6]"),
-    "molecules": (*small_target("molecules"), "sampler=molecule_mpnn", "sampler.width=6", "sampler.n_layers=1"),
+    "molecules": (*small_target("molecules"), "sampler=molecule_mpnn", "sampler.width=6"),
     "density": (*small_target("gaussian"), "sampler=diffusion", "sampler.n_steps=3", "sampler.hidden=[6]"),
     "pathwise": (
         *(*small_target("gaussian"), "sampler=diffusion", "sampler.n_steps=3", "sampler.hidden=[6]"),
@@ -62,8 +62,9 @@ def spoil_reward(trainer: Trainer, value: float, from_call: int) -> list[Tensor]
     return states
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("domain", DOMAINS)
+@pytest.mark.parametrize(
+    ("domain", "value"), [*((domain, math.nan) for domain in DOMAINS), ("grid", math.inf), ("density", -math.inf)]
+)
 def test_a_reward_is_named_with_its_state_and_update(domain: str, value: float) -> None:
     trainer = made(*DOMAINS[domain])
     if domain != "density":
@@ -91,62 +92,64 @@ def test_a_reward_is_named_with_its_state_and_update(domain: str, value: float) 
     ],
 )
 def test_states_are_told_in_the_words_of_their_target(target: tuple[str, ...], state: list[float] | None, words: str) -> None:
-    from building import make_target
-
-    found = make_target(target) if isinstance(target, str) else made_target(*target)
+    found = made_target(*target)
     tensor = found.initial(1)[0] if state is None else torch.full((found.dim,), state[0])
     assert re.fullmatch(words, state_in_words(found, tensor))
 
 
 def made_target(*overrides: str) -> Any:
-    from building import composed
-    from hydra.utils import instantiate
-
     return instantiate(composed(*overrides).target)
 
 
 def test_edges_of_a_graph_have_the_names_of_its_nodes() -> None:
     target = made_target(*small_target("dag"))
-    state = target.step(target.initial(1), target.forward_mask(target.initial(1)).int().argmax(-1))[0]
-    assert re.fullmatch(
-        rf"the graph ({'|'.join(target.node_names)}) -> ({'|'.join(target.node_names)})", state_in_words(target, state)
-    )
+    source, one = target.initial(1), f"({'|'.join(target.node_names)})"
+    state = target.step(source, target.forward_mask(source).int().argmax(-1))[0]
+    assert re.fullmatch(f"the graph {one} -> {one}", state_in_words(target, state))
 
 
-@pytest.mark.parametrize(
-    ("role", "key"), [(Role.FORWARD, "lr_forward"), (Role.BACKWARD, "lr_backward"), (Role.LOG_Z, "lr_log_Z")]
-)
-def test_parameters_are_named_by_their_group(role: Role, key: str) -> None:
+@pytest.mark.parametrize(("role", "name"), [(Role.FORWARD, "P_F"), (Role.BACKWARD, "P_B"), (Role.LOG_Z, "log Z")])
+def test_parameters_are_named_by_their_group(role: Role, name: str) -> None:
     trainer = made(*GRID)
     trainer.update()
-    parameters(trainer, role)[0][0].view(-1)[0] = math.inf
+    parameters(trainer, role)[0][0] = math.inf
     trainer.update()
-    name = {Role.FORWARD: "P_F", Role.BACKWARD: "P_B", Role.LOG_Z: "log Z"}[role]
+    line = trainer.divergences[0]
     assert (
-        f"parameters of {name} were not finite after update 1 (the first is inf); try a smaller optimizer.{key} "
-        in trainer.divergences[0]
+        f"parameters of {name} were not finite after update 1 (the first is inf); try a smaller optimizer.lr_{role.value} "
+        in line
     )
     assert list(trainer.divergences) == [0]
 
 
 @pytest.mark.parametrize(("role", "name"), [(Role.FORWARD, "log P_F"), (Role.BACKWARD, "log P_B")])
 def test_a_log_probability_is_named_with_its_step(role: Role, name: str) -> None:
-    """Logits of 1e308 and -1e308 are finite, their difference is not."""
-    trainer = made(*GRID)
-    for table in parameters(trainer, role):
-        table[1].uniform_(-1, 1, generator=torch.Generator().manual_seed(0)).mul_(1.7e308)
+    """Weights of 1e200 are finite, logits are not."""
+    trainer = made("target.side=4", "sampler.hidden=[6]")
+    for parameter in parameters(trainer, role):
+        parameter[1] *= 1e200
     trainer.update()
-    assert re.search(
-        rf"{name} is (nan|-inf) at step \d of a trajectory, (from|stopping in) the state \(\d, \d\)", trainer.divergences[1]
-    )
-    assert f"try a smaller optimizer.lr_{role.value} (now 0.001), optimizer.clip_norm=10;" in f"{trainer.divergences[1]};"
+    line = trainer.divergences[1]
+    assert re.search(rf"{name} is (nan|-inf) at step \d of a trajectory, (from|stopping in) the state \(\d, \d\)", line)
+    assert re.search(rf"\(the largest parameter of {name[4:]} is \d\.?\d*e\+199\)", line)
+    assert re.search(rf"; try a smaller optimizer\.lr_{role.value} \(now .*\) or optimizer\.clip_norm=10$", line)
 
 
 def test_a_state_of_a_density_that_is_not_finite_is_named() -> None:
     trainer = made(*DOMAINS["density"])
-    parameters(trainer, Role.FORWARD)[-1][1] = 1.7e308
+    for parameter in parameters(trainer, Role.FORWARD):
+        parameter[1] *= 1e200
     trainer.update()
     assert re.search(r"step \d of a trajectory led from the state \(.*\) to the state \(.*(inf|nan).*\)", trainer.divergences[1])
+
+
+def test_a_density_that_underflows_far_out_names_the_rates_too() -> None:
+    trainer = made(*DOMAINS["density"])
+    parameters(trainer, Role.FORWARD)[-1][1] = 1e300
+    trainer.update()
+    line = trainer.divergences[1]
+    assert re.search(r"log R of \S+ is -inf \(a reward of 0 has no logarithm\) at the state \(\S*e\+\d+, ", line)
+    assert "wherever a trajectory can end, a smaller optimizer.lr_forward (now " in line
 
 
 def test_a_score_that_is_not_finite_is_the_rewards() -> None:
@@ -168,10 +171,7 @@ def test_a_loss_that_overflows_names_the_largest_log_weight_and_a_penalty() -> N
     parameters(trainer, Role.LOG_Z)[0][1] = 2e30
     trainer.update()
     line = trainer.divergences[1]
-    assert (
-        "the loss is inf, its terms are finite: the largest |log P_F - log P_B - log R + log Z| is 2e+30, for a trajectory to"
-        in line
-    )
+    assert "the loss is inf, its terms are finite: the largest |log P_F - log P_B - log R + log Z| is 2e+30, for" in line
     assert line.endswith("penalty@objective.penalty=huber or dtype=float64")
     assert "lr_log_Z (now 0.1), a smaller optimizer.lr_" in line, "the largest rate comes first"
 
@@ -227,14 +227,8 @@ def test_parameters_that_the_last_update_spoils_count() -> None:
 
 def test_what_only_the_last_measurement_shows_counts() -> None:
     """Parameters of 1e37 are finite; differences of logits are not."""
-    trainer = made(
-        "target.side=4",
-        "sampler.hidden=[6]",
-        *ONE_UPDATE,
-        "evaluation=exact",
-        "optimizer.lr_forward=[1e-3,1e37]",
-        dtype="float32",
-    )
+    overrides = ("target.side=4", "sampler.hidden=[6]", "evaluation=exact", "optimizer.lr_forward=[1e-3,1e37]")
+    trainer = made(*ONE_UPDATE, *overrides, dtype="float32")
     finished(trainer)
     assert not bool(trainer.parts.optimizer.frozen.any())
     (line,) = trainer.divergences.values()
@@ -255,8 +249,9 @@ def test_sound_runs_say_nothing_and_are_evaluated_once(monkeypatch: pytest.Monke
         return evaluate(*arguments)
 
     monkeypatch.setattr(trainer.parts.sampler, "evaluate", counted)
-    finished(trainer)
-    assert calls == trainer.step
+    for _ in range(5):
+        trainer.update()
+    assert calls == 5
     assert divergence(trainer) is None
     assert "non-finite" not in result_line(trainer, "run")
 
@@ -293,20 +288,17 @@ def test_looking_leaves_the_memory_of_an_objective_alone() -> None:
 
 def test_what_a_part_raises_then_is_said_and_training_goes_on() -> None:
     trainer = made(*GRID)
-    spoil_reward(trainer, math.inf, from_call=1)
 
-    def broken(function: Callable[..., Any]) -> Callable[..., Any]:
+    def broken() -> None:
         raise ArithmeticError("no\nluck")
 
     trainer.parts.objective.state_dict = broken
     parameters(trainer, Role.LOG_Z)[0][0] = 1e200
     trainer.update()
-    assert trainer.divergences[0].endswith(
-        "its batch cannot be evaluated again (TypeError: " + trainer.divergences[0].split("(TypeError: ")[1]
-    )
+    assert trainer.divergences[0].endswith("its batch cannot be evaluated again (ArithmeticError: no luck)")
 
 
-def test_flags_are_read_when_they_are_due_and_all_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flags_are_read_when_they_are_due_and_all_at_the_end() -> None:
     watch = FreezeWatch(lag=2)
     attempts = [Attempt(u, None, None) for u in range(1, 6)]  # type: ignore[arg-type]
     flags = torch.tensor([[0, 0], [0, 1], [0, 1], [0, 1], [1, 1]], dtype=torch.bool)
