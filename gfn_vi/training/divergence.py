@@ -39,11 +39,12 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Cause:
-    """The first quantity that was not finite, in words; roles: whose rates have to do with it, none where it is the reward."""
+    """The first quantity that was not finite, in words; roles: whose rates have to do with it."""
 
     words: str
     roles: tuple[Role, ...]
     is_loss: bool = False
+    is_reward: bool = False
 
 
 class Diagnosis:
@@ -122,9 +123,9 @@ class Diagnosis:
     def _of_the_reward(self, name: str, value: Tensor, state: Tensor) -> Cause:
         target = type(self.parts.target)
         about = " (a reward of 0 has no logarithm)" if name == "log R" and float(value) == -math.inf else ""
-        return Cause(
-            f"{name} of {target.__module__}.{target.__qualname__} is {_number(value)}{about} at {self._words(state)}", ()
-        )
+        words = f"{name} of {target.__module__}.{target.__qualname__} is {_number(value)}{about} at {self._words(state)}"
+        # a sampler that leaps far out finds underflow there: its rates matter, too
+        return Cause(words, (Role.FORWARD,) if state.is_floating_point() else (), is_reward=True)
 
     def _step_log_probs(self, r: int) -> Cause | None:
         states, mask = self.trajectories.states[r], self.trajectories.mask[r]
@@ -196,12 +197,13 @@ class Diagnosis:
         return self._words(self.trajectories.terminal_states()[r, b])
 
     def _remedies(self, cause: Cause, replica: int) -> list[str]:
+        found = ["a reward that is finite and above 0 wherever a trajectory can end"] if cause.is_reward else []
         if not cause.roles:
-            return ["a reward that is finite and above 0 wherever a trajectory can end"]
+            return found
         optimizer, sampler = self.parts.optimizer, self.attempt.sampler
         rates = {role: float(optimizer.rates[role][replica]) for role in cause.roles if role in optimizer.rates}
         largest_first = sorted(rates.items(), key=lambda item: -item[1])
-        found = [f"a smaller optimizer.lr_{role.value} (now {rate:g})" for role, rate in largest_first if rate > 0]
+        found += [f"a smaller optimizer.lr_{role.value} (now {rate:g})" for role, rate in largest_first if rate > 0]
         clip = optimizer.clip_norm
         found.append(f"optimizer.clip_norm={CLIP_NORM}" if clip is None else f"a smaller optimizer.clip_norm (now {clip:g})")
         if cause.is_loss and type(getattr(self.parts.objective, "penalty", None)).__name__ == "Square":
