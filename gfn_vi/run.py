@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import shlex
 import signal
 import sys
@@ -71,8 +72,12 @@ def _already_done(config: DictConfig, path: Path) -> float | None:
 
 def _print(line: str, path: Path) -> None:
     """Print what became of the run, then where it is; in one piece: other runs of a sweep may write to the same terminal."""
-    sys.stdout.write(f"{line}\n{path}\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(f"{line}\n{path}\n")
+        sys.stdout.flush()
+    except OSError as error:  # whoever read it has gone, or its disk is full: the run is what it is
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left to flush, too
+        log.warning("stdout cannot be written (%s): %s", error.strerror, line)
 
 
 class _Session:

@@ -109,7 +109,9 @@ def _git_commit() -> str | None:
     checkout = Path(__file__).resolve().parents[2]
     command = ["git", "-C", str(checkout), "rev-parse", "--show-toplevel", "HEAD"]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.splitlines()
+        answer = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=5, check=True
+        ).stdout.splitlines()
     except (OSError, subprocess.SubprocessError):
         return None
     # An installed package may lie inside somebody else's repository.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from collections.abc import Iterator
@@ -17,8 +18,9 @@ class _CurrentStderr(logging.Handler):
     """Writes to what sys.stderr is now: a progress bar puts itself in its place to keep log lines above it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        sys.stderr.write(f"{self.format(record)}\n")
-        sys.stderr.flush()
+        with contextlib.suppress(OSError):  # a terminal that has gone ends no run: the line is in run.log
+            sys.stderr.write(f"{self.format(record)}\n")
+            sys.stderr.flush()
 
 
 @contextmanager

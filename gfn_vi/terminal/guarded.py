@@ -44,8 +44,8 @@ def guarded(task: Callable[[], object]) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to flush, too
             sys.exit(EXIT_INTERRUPTED)
         elif isinstance(error, OSError):  # of the folder of a sweep: what a job raises is reported by its task
-            found = f"{error.strerror}: {error.filename}"
-            print(f"error: cannot write: {found}; set output_root to a folder that can be written", file=sys.stderr)
+            found = f"{error.strerror}: {error.filename}; set output_root to a folder that can be written"
+            print(f"error: cannot write: {found if error.filename else error.strerror}", file=sys.stderr)
         elif isinstance(error, ValueError):  # of Hydra: tasks report their own
             print(f"error: {in_one_line(error)}; a group=null needs a choice instead, see --help", file=sys.stderr)
         else:

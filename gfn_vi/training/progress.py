@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import time
@@ -83,12 +84,16 @@ class ProgressBar:
         shown = "  ".join(
             [f"{name} {value:{form}}" for name, value, form in numbers if value is not None] + [frozen] * bool(frozen)
         )
-        self._progress.update(self._task, numbers=shown, refresh=True)
+        try:
+            self._progress.update(self._task, numbers=shown, refresh=True)
+        except OSError:  # a terminal that has gone ends no run
+            self.stop()
 
     def stop(self) -> None:
         """Leave the bar as it is and give the streams back; a second call does nothing."""
         if self._progress is not None:
-            self._progress.stop()
+            with contextlib.suppress(OSError):
+                self._progress.stop()
             self._progress = None
             for handler, stream in self._moved:
                 handler.setStream(stream)
