@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,9 +20,7 @@ from torch import Tensor
 from gfn_vi.core.protocols import Sampler
 from gfn_vi.core.state_words import state_in_words
 from gfn_vi.core.types import Evaluation, Role, Trajectories
-
-if TYPE_CHECKING:
-    from gfn_vi.training.trainer import Parts
+from gfn_vi.training.parts import Parts
 
 WORDS = {Role.FORWARD: "P_F", Role.BACKWARD: "P_B", Role.FLOW: "log F", Role.LOG_Z: "log Z"}
 CLIP_NORM = 10  # what is proposed where gradients are not clipped

@@ -10,62 +10,24 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from gfn_vi.core.errors import require
-from gfn_vi.core.headline import Headline
-from gfn_vi.core.protocols import Exploration, Metric, Moment, Objective, References, Sampler, Target
+from gfn_vi.core.protocols import Metric
 from gfn_vi.core.replicas import ReplicaGenerators
 from gfn_vi.core.seeds import replica_seeds
 from gfn_vi.core.types import Evaluation, Trajectories
 from gfn_vi.training.divergence import Attempt, Diagnosis
 from gfn_vi.training.freezing import LAG, FreezeWatch
-from gfn_vi.training.optimizers import ReplicaOptimizer
+from gfn_vi.training.parts import Parts
 
 logger = logging.getLogger(__name__)
 
-
-class Observer(Protocol):
-    """An object that watches the training trajectories and has numbers to record."""
-
-    def observe(self, trajectories: Trajectories) -> None:
-        """Take in the trajectories of an update; every batch is shown."""
-
-    def statistics(self) -> dict[str, Tensor]:
-        """Return the values to record by name, each [R]."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what the observer remembers."""
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where `state` was taken."""
-
-
 Record = Callable[[int, int, Sequence[int], float, Mapping[str, Tensor]], None]
 """(step, trajectories, reward calls of each replica, wall seconds, name -> [R]): where records go."""
-
-
-@dataclass(frozen=True)
-class Parts:
-    """The parts that training is made of.
-
-    moment: from a metric's generators to a measurement of the sampler as it is then; headline: what the run is judged by;
-    references: what stands for exact samples of the target in measurements, None where nothing does.
-    """
-
-    target: Target
-    sampler: Sampler
-    exploration: Exploration
-    objective: Objective
-    optimizer: ReplicaOptimizer
-    metrics: Sequence[Metric]
-    observers: Sequence[Observer]
-    moment: Callable[[ReplicaGenerators], Moment]
-    headline: Headline | None
-    references: References | None = None
 
 
 @dataclass(frozen=True)
