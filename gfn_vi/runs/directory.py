@@ -102,6 +102,8 @@ def run_directory(config: Mapping[str, Any]) -> Path:
         return path if path.exists() else _by_identity(path.parent, changed).get(identity_of(path), path)
     except (FileNotFoundError, NotADirectoryError):
         return path
+    except OSError as error:
+        raise disk_error(path, error) from error
 
 
 def _git_commit() -> str | None:

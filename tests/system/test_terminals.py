@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gfn_vi.core.errors import ConfigError
+from gfn_vi.core.errors import ConfigError, RunError
 from gfn_vi.runs.directory import run_directory
 from gfn_vi.terminal.streams import check_words, prepare_streams
 from system.command import SCRIPT, SMALL
@@ -92,3 +92,11 @@ def test_streams_keep_their_own_way_of_telling_errors(monkeypatch: pytest.Monkey
         print("é 中", file=sys.stderr)
     assert (tmp_path / "out").read_bytes() == b"\xe9 \\u4e2d\n"
     assert (tmp_path / "err").read_bytes() == b"? ?\n"
+
+
+def test_a_name_that_the_file_system_does_not_take_is_said(tmp_path: Path) -> None:
+    config = {"output_root": str(tmp_path), "experiment_name": "\u4e2d" * 100, "seed": 0}
+    with pytest.raises(
+        RunError, match=r"File name too long; set experiment_name and output_root to names that the file system takes$"
+    ):
+        run_directory(config)
