@@ -14,6 +14,8 @@ from gfn_vi.terminal.exit_status import EXIT_BAD_INPUT, EXIT_INTERRUPTED
 from gfn_vi.terminal.hydra_errors import in_one_line
 from gfn_vi.terminal.streams import check_words, prepare_streams
 
+SHOWN_BYTES = 40  # of a file that is no text, before the place
+
 
 def options_first(words: list[str]) -> list[str]:
     """Return the words of a command line with its overrides last, since Hydra refuses those on both sides of an option."""
@@ -46,6 +48,10 @@ def guarded(task: Callable[[], object]) -> None:
         elif isinstance(error, OSError):  # of the folder of a sweep: what a job raises is reported by its task
             found = f"{error.strerror}: {error.filename}; set output_root to a folder that can be written"
             print(f"error: cannot write: {found if error.filename else error.strerror}", file=sys.stderr)
+        elif isinstance(error, UnicodeDecodeError):  # of a YAML file: Hydra does not say which
+            before = bytes(error.object[max(error.start - SHOWN_BYTES, 0) : error.start]).decode(errors="replace")
+            what = f"of the configuration, after {before!r}, is the byte 0x{error.object[error.start]:02x}"
+            print(f"error: a file {what}, which is no {error.encoding.upper()}: save it as UTF-8", file=sys.stderr)
         elif isinstance(error, ValueError):  # of Hydra: tasks report their own
             print(f"error: {in_one_line(error)}; a group=null needs a choice instead, see --help", file=sys.stderr)
         else:

@@ -1,6 +1,6 @@
 """What became non-finite first in a replica, and what to try: looked for once, when the replica is frozen.
 
-An update computes, in this order, from the parameters: states, log R, log P_F, log P_B, log F, log-weights, loss, gradient.
+An update computes, in this order, from the parameters: states, log P_F, log R, log P_B, log F, log-weights, loss, gradient.
 What is not finite spoils all that comes after it, so the first of them is named. The batch is evaluated again for that: a
 frozen replica keeps the parameters that it had then.
 """
@@ -23,6 +23,7 @@ from gfn_vi.core.types import Evaluation, Role, Trajectories
 from gfn_vi.training.parts import Parts
 
 WORDS = {Role.FORWARD: "P_F", Role.BACKWARD: "P_B", Role.FLOW: "log F", Role.LOG_Z: "log Z"}
+FAR = 1e6  # a coordinate beyond which a sampler has leapt, not the reward failed
 CLIP_NORM = 10  # what is proposed where gradients are not clipped
 
 
@@ -37,12 +38,11 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Cause:
-    """The first quantity that was not finite, in words; roles: whose rates have to do with it."""
+    """The first quantity that was not finite, in words; roles: whose rates have to do with it, none where the reward does."""
 
     words: str
     roles: tuple[Role, ...]
     is_loss: bool = False
-    is_reward: bool = False
 
 
 class Diagnosis:
@@ -74,7 +74,7 @@ class Diagnosis:
     def cause(self, replica: int) -> Cause:
         """Return the first cause that is found; where everything is finite when evaluated again, words that say so."""
         finders: tuple[Callable[[int], Cause | None], ...] = (
-            *(self._parameters, self._states, self._reward, self._step_log_probs),
+            *(self._parameters, self._states, self._log_pf, self._reward, self._log_pb),
             *(self._flows, self._log_weights, self._loss, self._gradient),
         )
         everything = tuple(self.parts.optimizer.groups)
@@ -119,26 +119,32 @@ class Diagnosis:
         return self._of_the_reward("log R", log_reward[b], self.trajectories.terminal_states()[r, b])
 
     def _of_the_reward(self, name: str, value: Tensor, state: Tensor) -> Cause:
-        target = type(self.parts.target)
+        target: Any = self.parts.target
         about = " (a reward of 0 has no logarithm)" if name == "log R" and float(value) == -math.inf else ""
-        words = f"{name} of {target.__module__}.{target.__qualname__} is {_number(value)}{about} at {self._words(state)}"
-        # a sampler that leaps far out finds underflow there: its rates matter, too
-        return Cause(words, (Role.FORWARD,) if state.is_floating_point() else (), is_reward=True)
+        whose = getattr(target, "name", None) or f"{type(target).__module__}.{type(target).__qualname__}"
+        words = f"{name} of {whose} is {_number(value)}{about} at {self._words(state)}"
+        is_far_out = state.is_floating_point() and float(state.abs().max()) > FAR  # any density underflows somewhere
+        return Cause(words, (Role.FORWARD,) if is_far_out else ())
 
-    def _step_log_probs(self, r: int) -> Cause | None:
-        states, mask = self.trajectories.states[r], self.trajectories.mask[r]
-        for role, log_probs in ((Role.FORWARD, self.evaluation.log_pf[r]), (Role.BACKWARD, self.evaluation.log_pb[r])):
-            wrong = ~log_probs.isfinite() & mask
-            if bool(wrong.any()):
-                step, b = _first(wrong.T)
-                before, after = states[b, step], states[b, step + 1]
-                way = f"from {self._words(before)} to {self._words(after)}"
-                way = f"stopping in {self._words(after)}" if torch.equal(before, after) else way
-                words = f"log {WORDS[role]} is {_number(log_probs[b, step])} at step {step + 1} of a trajectory, {way}"
-                learned = role if role in self.parts.optimizer.groups else Role.FORWARD
-                largest = max(float(p.detach()[r].abs().max()) for p in self.parts.optimizer.groups[learned])
-                return Cause(f"{words} (the largest parameter of {WORDS[learned]} is {largest:.3g})", (learned,))
-        return None
+    def _log_pf(self, r: int) -> Cause | None:
+        return self._of_steps(r, Role.FORWARD, self.evaluation.log_pf[r])
+
+    def _log_pb(self, r: int) -> Cause | None:
+        return self._of_steps(r, Role.BACKWARD, self.evaluation.log_pb[r])
+
+    def _of_steps(self, r: int, role: Role, log_probs: Tensor) -> Cause | None:
+        states = self.trajectories.states[r]
+        wrong = ~log_probs.isfinite() & self.trajectories.mask[r]
+        if not bool(wrong.any()):
+            return None
+        step, b = _first(wrong.T)
+        before, after = states[b, step], states[b, step + 1]
+        way = f"from {self._words(before)} to {self._words(after)}"
+        way = f"stopping in {self._words(after)}" if torch.equal(before, after) else way
+        learned = role if role in self.parts.optimizer.groups else Role.FORWARD
+        largest = max(float(p.detach()[r].abs().max()) for p in self.parts.optimizer.groups[learned])
+        about = f"at step {step + 1} of a trajectory, {way} (the largest parameter of {WORDS[learned]} is {largest:.3g})"
+        return Cause(f"log {WORDS[role]} is {_number(log_probs[b, step])} {about}", (learned,))
 
     def _flows(self, r: int) -> Cause | None:
         states = self.trajectories.states[r]
@@ -195,13 +201,12 @@ class Diagnosis:
         return self._words(self.trajectories.terminal_states()[r, b])
 
     def _remedies(self, cause: Cause, replica: int) -> list[str]:
-        found = ["a reward that is finite and above 0 wherever a trajectory can end"] if cause.is_reward else []
         if not cause.roles:
-            return found
+            return ["a reward that is finite and above 0 wherever a trajectory can end"]
         optimizer, sampler = self.parts.optimizer, self.attempt.sampler
         rates = {role: float(optimizer.rates[role][replica]) for role in cause.roles if role in optimizer.rates}
         largest_first = sorted(rates.items(), key=lambda item: -item[1])
-        found += [f"a smaller optimizer.lr_{role.value} (now {rate:g})" for role, rate in largest_first if rate > 0]
+        found = [f"a smaller optimizer.lr_{role.value} (now {rate:g})" for role, rate in largest_first if rate > 0]
         clip = optimizer.clip_norm
         found.append(f"optimizer.clip_norm={CLIP_NORM}" if clip is None else f"a smaller optimizer.clip_norm (now {clip:g})")
         if cause.is_loss and type(getattr(self.parts.objective, "penalty", None)).__name__ == "Square":

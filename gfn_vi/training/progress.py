@@ -53,8 +53,12 @@ class ProgressBar:
         )
         self._task = self._progress.add_task(self._label, total=self._total, completed=initial_trajectories, numbers="")
         before = (sys.stdout, sys.stderr)
-        self._progress.start()
-        self._progress.refresh()
+        try:
+            self._progress.start()
+            self._progress.refresh()
+        except OSError:  # a terminal that has gone ends no run
+            self.stop()
+            return
         for old, new in zip(before, (sys.stdout, sys.stderr), strict=True):
             if new is not old:
                 self._move_log_lines(old, new)

@@ -41,6 +41,8 @@ def divergence(trainer: Trainer) -> str | None:
     lines = list(trainer.divergences.values())
     if not lines:
         return None
+    if trainer.n_replicas == 1:
+        return lines[0]
     rest = "the others went on" if len(lines) < trainer.n_replicas else "that is all of them"
     summary = f"replicas {sorted(trainer.divergences)} became non-finite and were frozen; {rest}; the first: {lines[0]}"
     return "\n".join([*(lines if len(lines) > 1 else []), summary])

@@ -16,7 +16,7 @@ from gfn_vi.core.state_words import state_in_words
 from gfn_vi.core.types import Role
 from gfn_vi.training.divergence import Attempt
 from gfn_vi.training.freezing import FreezeWatch
-from gfn_vi.training.result import divergence, result_line
+from gfn_vi.training.result import divergence, final_arrays, result_line
 from gfn_vi.training.trainer import Trainer
 
 SMALL = ("trainer.batch_size=8", "trainer.n_trajectories=80", "evaluation=sampled", "evaluation.n_samples=500")
@@ -135,6 +135,16 @@ def test_a_log_probability_is_named_with_its_step(role: Role, name: str) -> None
     assert re.search(rf"; try a smaller optimizer\.lr_{role.value} \(now .*\) or optimizer\.clip_norm=10$", line)
 
 
+def test_a_policy_of_nan_is_named_before_the_reward_of_what_it_stops_in() -> None:
+    """It stops where nothing may stop, and such a molecule has no reward."""
+    trainer = made(*DOMAINS["molecules"])
+    for parameter in parameters(trainer, Role.FORWARD):
+        parameter[1] *= 1e200
+    trainer.update()
+    assert "log P_F is nan at step 1 of a trajectory, stopping in the molecule without blocks" in trainer.divergences[1]
+    final_arrays(trainer, SEED, 16)
+
+
 def test_a_state_of_a_density_that_is_not_finite_is_named() -> None:
     trainer = made(*DOMAINS["density"])
     for parameter in parameters(trainer, Role.FORWARD):
@@ -149,7 +159,7 @@ def test_a_density_that_underflows_far_out_names_the_rates_too() -> None:
     trainer.update()
     line = trainer.divergences[1]
     assert re.search(r"log R of \S+ is -inf \(a reward of 0 has no logarithm\) at the state \(\S*e\+\d+, ", line)
-    assert "wherever a trajectory can end, a smaller optimizer.lr_forward (now " in line
+    assert "; try a smaller optimizer.lr_forward (now " in line
 
 
 def test_a_score_that_is_not_finite_is_the_rewards() -> None:
