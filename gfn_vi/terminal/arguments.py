@@ -15,6 +15,7 @@ from gfn_vi.terminal.exit_status import EXIT_BAD_INPUT, EXIT_INTERRUPTED
 from gfn_vi.terminal.streams import prepare_streams
 
 P = ParamSpec("P")
+SHOWN_CHARACTERS = 60  # of a name that is no text, its end
 
 
 def parser_of(name: str, text: str | None) -> argparse.ArgumentParser:
@@ -36,6 +37,12 @@ def answers_in_one_line(main: Callable[P, int]) -> Callable[P, int]:
             return EXIT_INTERRUPTED
         except KeyboardInterrupt:
             return EXIT_INTERRUPTED
+        except UnicodeEncodeError as error:
+            name = error.object.encode(errors="backslashreplace").decode()[-SHOWN_CHARACTERS:].strip()
+            print(
+                f"error: a name is no text in UTF-8 (...{name}): rename the folder, or start the command inside of it",
+                file=sys.stderr,
+            )
         except TableError as error:
             print(f"error: {error}", file=sys.stderr)
         except OSError as error:

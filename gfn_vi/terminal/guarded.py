@@ -50,8 +50,8 @@ def guarded(task: Callable[[], object]) -> None:
             print(f"error: cannot write: {found if error.filename else error.strerror}", file=sys.stderr)
         elif isinstance(error, UnicodeDecodeError):  # of a YAML file: Hydra does not say which
             before = bytes(error.object[max(error.start - SHOWN_BYTES, 0) : error.start]).decode(errors="replace")
-            what = f"of the configuration, after {before!r}, is the byte 0x{error.object[error.start]:02x}"
-            print(f"error: a file {what}, which is no {error.encoding.upper()}: save it as UTF-8", file=sys.stderr)
+            found = f"byte 0x{error.object[error.start]:02x} after {before!r}"
+            print(f"error: a file of the configuration is not UTF-8 ({found}): save it as UTF-8", file=sys.stderr)
         elif isinstance(error, ValueError):  # of Hydra: tasks report their own
             print(f"error: {in_one_line(error)}; a group=null needs a choice instead, see --help", file=sys.stderr)
         else:

@@ -12,9 +12,12 @@ import pytest
 
 from gfn_vi.core.errors import ConfigError, RunError
 from gfn_vi.runs.directory import run_directory
+from gfn_vi.terminal.arguments import answers_in_one_line
+from gfn_vi.terminal.guarded import guarded
 from gfn_vi.terminal.streams import check_words, prepare_streams
 from system.command import SCRIPT, SMALL
 
+Capture = pytest.CaptureFixture[str]
 TINY = (*SMALL, "trainer.n_trajectories=32", "seed=3")
 NAME = "実験é"
 ASCII_FILES = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
@@ -100,3 +103,32 @@ def test_a_name_that_the_file_system_does_not_take_is_said(tmp_path: Path) -> No
         RunError, match=r"File name too long; set experiment_name and output_root to names that the file system takes$"
     ):
         run_directory(config)
+
+
+def test_a_yaml_in_another_encoding_is_told_as_such(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    with pytest.raises(UnicodeDecodeError) as raised:
+        b"# gr\xf6\xdfe".decode()
+
+    def task() -> None:
+        raise raised.value
+
+    monkeypatch.setattr(sys, "argv", ["train"])
+    with pytest.raises(SystemExit) as ended:
+        guarded(task)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == (
+        "error: a file of the configuration is not UTF-8 (byte 0xf6 after '# gr'): save it as UTF-8\n"
+    )
+
+
+def test_a_folder_whose_name_is_no_text_is_told_as_such(capsys: Capture) -> None:
+    @answers_in_one_line
+    def main(folder: str) -> int:
+        folder.encode()
+        return 0
+
+    assert main("outputs/a") == 0
+    assert main("outputs/a\udcff") == 2
+    assert capsys.readouterr().err == (
+        "error: a name is no text in UTF-8 (...outputs/a\\udcff): rename the folder, or start the command inside of it\n"
+    )
