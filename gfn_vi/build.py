@@ -32,7 +32,8 @@ if TYPE_CHECKING:  # torch takes two seconds to import: `--help` and finished ru
     from gfn_vi.core.protocols import DensityTarget, Exploration, Objective, Target
     from gfn_vi.evaluation.base import BaseMetric
     from gfn_vi.evaluation.references import Keep, References
-    from gfn_vi.training.trainer import Budget, Parts, Trainer
+    from gfn_vi.training.parts import Parts
+    from gfn_vi.training.trainer import Budget, Trainer
 
 
 # Kinds of metrics, the strongest first: sums over all states, comparisons with samples of the target, own samples.
@@ -251,7 +252,7 @@ def build_parts(
     from gfn_vi.core.replicas import ReplicaGenerators
     from gfn_vi.core.types import Need
     from gfn_vi.evaluation.measurement import Measurement
-    from gfn_vi.training.trainer import Parts
+    from gfn_vi.training.parts import Parts
 
     target = build_target(config, device)
     exploration = build_exploration(config)

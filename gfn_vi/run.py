@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import shlex
 import signal
 import sys
@@ -22,6 +23,7 @@ from gfn_vi.runs.directory import RunDirectory, run_directory
 from gfn_vi.runs.files import CHECKPOINT
 from gfn_vi.runs.last_values import headline_value
 from gfn_vi.runs.log import log_lines
+from gfn_vi.runs.state import look
 
 if TYPE_CHECKING:  # torch takes two seconds to import: a finished run does without
     from torch import Tensor
@@ -62,14 +64,20 @@ def run(config: DictConfig) -> float | None:
 
 def _already_done(config: DictConfig, path: Path) -> float | None:
     shown = f"what it found is shown and drawn again by: {command('pictures')} {shlex.quote(str(path))}\n"
-    _print(f"{shown if config.evaluation.reports else ''}already done; to run it again, delete the directory", path)
+    diverged = look(path).error_line
+    done = f"already done, but {diverged}" if diverged else "already done"
+    _print(f"{shown if config.evaluation.reports else ''}{done}; to run it again, delete the directory", path)
     return headline_value(path)
 
 
 def _print(line: str, path: Path) -> None:
     """Print what became of the run, then where it is; in one piece: other runs of a sweep may write to the same terminal."""
-    sys.stdout.write(f"{line}\n{path}\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(f"{line}\n{path}\n")
+        sys.stdout.flush()
+    except OSError as error:  # whoever read it has gone, or its disk is full: the run is what it is
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left to flush, too
+        log.warning("stdout cannot be written (%s): %s", error.strerror, line)
 
 
 class _Session:
@@ -107,7 +115,10 @@ class _Session:
         return None
 
     def _tell(self, state: Any, error: str | None = None, headline: dict[str, Any] | None = None) -> None:
+        from gfn_vi.training.result import divergence
+
         trainer = self.trainer
+        error = divergence(trainer) if error is None else error
         self.directory.write_status(state, trainer.step, error, self.seed, trainer.wall_seconds, headline)
 
     def _resume(self, recorder: Recorder) -> None:
@@ -121,6 +132,8 @@ class _Session:
             trainer.load_state_dict(state["trainer"])
             recorder.rewind(state["metrics_bytes"])
             log.info("resuming at %d of %d trajectories", trainer.seen, trainer.budget.n_trajectories)
+            for line in trainer.divergences.values():  # who resumes may not have seen what was said then
+                log.warning(line)
         judged_by = trainer.parts.headline
         self._tell("running", headline=None if judged_by is None else judged_by.as_dict())
 
@@ -134,6 +147,7 @@ class _Session:
         """Train with progress bar, checkpoints and a tidy answer to Ctrl-C; return what stopped it early, or ""."""
         from gfn_vi.training.process import stop_signals
         from gfn_vi.training.progress import ProgressBar
+        from gfn_vi.training.result import frozen_words
 
         trainer, config, budget = self.trainer, self.config, self.trainer.budget
         headline = None if trainer.parts.headline is None else trainer.parts.headline.metric
@@ -146,7 +160,7 @@ class _Session:
         def after_update(loss: Tensor) -> bool:
             nonlocal saved
             if bar.due():
-                bar.update(trainer.seen, float(loss.nanmean()), trainer.headline())
+                bar.update(trainer.seen, float(loss.mean()), trainer.headline(), frozen_words(trainer))
             if received or (pause is not None and trainer.seen >= pause and trainer.step < budget.steps):
                 return False
             if time.monotonic() - saved >= config.checkpoint.every_seconds:
@@ -158,7 +172,7 @@ class _Session:
             bar.start(trainer.seen)
             try:
                 finished = trainer.run(recorder.record, after_update)
-                bar.update(trainer.seen, headline=trainer.headline())
+                bar.update(trainer.seen, headline=trainer.headline(), frozen=frozen_words(trainer))
             finally:
                 bar.stop()
             self._save(recorder)
@@ -177,23 +191,20 @@ class _Session:
     def _finish(self) -> float | None:
         """Write and say what was reached; return the headline."""
         from gfn_vi.runs.arrays import save_arrays
-        from gfn_vi.training.result import final_arrays, frozen_replicas, result_line
+        from gfn_vi.training.result import final_arrays, result_line
 
         trainer = self.trainer
         if not trainer.measured:  # killed between the last update and here: what follows wants the final measurements
             trainer.measure()
         save_arrays(self.path, final_arrays(trainer, self.seed, self.config.evaluation.n_samples))
-        frozen = frozen_replicas(trainer)
-        if frozen is not None:
-            log.warning(frozen)
-        self._tell("done", frozen)
+        self._tell("done")
         reports, line = _reports(self.config, self.path), result_line(trainer, self._label)
         log.debug(line)
         _print(f"{reports}{line}", self.path)
         headline, value = trainer.parts.headline, trainer.headline()
         if headline is None or value is None:
             return None
-        return headline.worst if frozen is not None or not math.isfinite(value) else value
+        return headline.worst if trainer.divergences or not math.isfinite(value) else value
 
     @property
     def _label(self) -> str:

@@ -30,6 +30,7 @@ KNOW_JSD = ("evaluation/exact", "training/rate_schedules.py")
 # Rooms whose public docstrings are sentences.
 ROOMS_OF_SENTENCES = ("core", "runs", "samplers", "exploration", "objectives", "evaluation", "training", "verification")
 FEWEST_WORDS = 4
+TEXT_FILES = ("read_text", "write_text", "FileHandler")
 
 # The files of a run and the columns of its numbers: as in gfn_vi/runs/files.py, which a test below compares.
 RUN_FILES = (
@@ -119,6 +120,19 @@ def telling_docstrings(source: Source) -> list[str]:
     return violations
 
 
+def texts_in_utf8(source: Source) -> list[str]:
+    """A file of text is read and written in an encoding that is said: that of the locale is another one elsewhere."""
+    violations = []
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Call) and not any(keyword.arg == "encoding" for keyword in node.keywords):
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            modes = [argument.value for argument in node.args[1:2] if isinstance(argument, ast.Constant)]
+            of_text = name == "open" and isinstance(node.func, ast.Name) and not any("b" in str(mode) for mode in modes)
+            if of_text or name in TEXT_FILES or any(keyword.arg == "text" for keyword in node.keywords):
+                violations.append(source.at(node.lineno, f'{name}: add encoding="utf-8"'))
+    return violations
+
+
 def is_public(name: str) -> bool:
     return not any(part.startswith("_") and not part.endswith("__") for part in name.split("."))
 
@@ -160,6 +174,13 @@ BROKEN: dict[Rule, list[dict[str, str]]] = {
         {"training/trainer.py": "def final_jsd():\n    pass"},
         {"evaluation/sampled/a.py": "words = f'exact JSD {1}'"},
         {"commands/a.py": "from gfn_vi.core.a import WORST_JSD"},
+    ],
+    texts_in_utf8: [
+        {"core/a.py": "text = path.read_text()"},
+        {"core/a.py": "path.write_text('a')"},
+        {"core/a.py": "file = open(path, newline='')"},
+        {"core/a.py": "import logging\nhandler = logging.FileHandler(path)"},
+        {"core/a.py": "import subprocess\nsubprocess.run(words, text=True)"},
     ],
     telling_docstrings: [
         {"core/a.py": 'def f():\n    """[R, B]."""'},

@@ -46,7 +46,7 @@ def compare(blocks: str, weights: str, molecules: str) -> Comparison:
     """Return how far the proxy is from the published values of a file of molecules."""
     block_set = read_block_set(blocks, None)
     kinds, links = read_objects(molecules, block_set, MAX_BLOCKS)
-    lines = [json.loads(line) for line in Path(molecules).expanduser().read_text().splitlines() if line.strip()]
+    lines = [json.loads(line) for line in Path(molecules).expanduser().read_text(encoding="utf-8").splitlines() if line.strip()]
     published = SCALE * torch.tensor([line["reward"] for line in lines], dtype=torch.float64) ** (1 / EXPONENT)
     assembly, proxy = Assembly(block_set), SEHProxy(weights=weights, floor=FLOOR, ceiling=None, scale=SCALE, digest=None)
     states, _, _ = CanonicalTrees(block_set, MAX_BLOCKS).canonical(kinds + 1, links + 1)

@@ -19,12 +19,15 @@ from gfn_vi import resolvers
 from gfn_vi.core.command_line import command
 from gfn_vi.core.errors import ConfigError, RunError, require
 from gfn_vi.run import run
+from gfn_vi.runs.directory import run_directory
 from gfn_vi.runs.label import labelled
+from gfn_vi.runs.state import look
 from gfn_vi.sweeps.worker import JobError
 from gfn_vi.terminal.exit_status import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED
 from gfn_vi.terminal.guarded import guarded
 from gfn_vi.terminal.help_text import choices_in_words, keys_in_words
 from gfn_vi.terminal.hydra_errors import in_one_line
+from gfn_vi.terminal.streams import prepare_streams
 
 # Here and not in main: the workers of a launcher import this module and never call main.
 resolvers.register()
@@ -56,6 +59,7 @@ def register_sweepers() -> None:
 @hydra.main(version_base="1.3", config_path="pkg://gfn_vi.configs", config_name="train")
 def task(config: DictConfig) -> float | None:
     """Run one configuration and return the run's headline (a mean over replicas), None where there is none."""
+    prepare_streams()
     find_user_modules()  # workers never call main
     about = HydraConfig.get()
     try:
@@ -65,7 +69,10 @@ def task(config: DictConfig) -> float | None:
         resolved = labelled(config, about.runtime.choices, about.overrides.task)
         if resolved.pictures is None:  # they take seconds, and nobody looks at those of each run of a sweep
             resolved.pictures = about.mode == RunMode.RUN
-        return run(resolved)
+        headline = run(resolved)
+        if about.mode == RunMode.RUN and look(run_directory(resolved)).state == "diverged":
+            raise SystemExit(EXIT_FAILED)  # as a sweep ends; which replica, and why, has been said
+        return headline
     except (ConfigError, RunError, OmegaConfBaseException) as error:
         raise _failure(in_one_line(error), EXIT_BAD_INPUT) from error
     except Exception as error:

@@ -15,6 +15,7 @@ import platform
 import re
 import socket
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -90,12 +91,19 @@ def run_directory(config: Mapping[str, Any]) -> Path:
     """
     for key in ("output_root", "experiment_name"):
         require(isinstance(config[key], str) and config[key] != "", key, config[key], "expected the name of a folder")
+        try:
+            os.fsencode(config[key])
+        except UnicodeEncodeError:
+            names = f"names of files are written in {sys.getfilesystemencoding().upper()} here"
+            raise ConfigError(key, config[key], f"{names}: set PYTHONUTF8=1, or LC_ALL to a locale of UTF-8") from None
     path = Path(config["output_root"], config["experiment_name"], run_name(config))
     try:
         changed = path.parent.stat().st_mtime_ns
         return path if path.exists() else _by_identity(path.parent, changed).get(identity_of(path), path)
     except (FileNotFoundError, NotADirectoryError):
         return path
+    except OSError as error:
+        raise disk_error(path, error) from error
 
 
 def _git_commit() -> str | None:
@@ -103,7 +111,9 @@ def _git_commit() -> str | None:
     checkout = Path(__file__).resolve().parents[2]
     command = ["git", "-C", str(checkout), "rev-parse", "--show-toplevel", "HEAD"]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.splitlines()
+        answer = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=5, check=True
+        ).stdout.splitlines()
     except (OSError, subprocess.SubprocessError):
         return None
     # An installed package may lie inside somebody else's repository.
@@ -189,7 +199,7 @@ class RunDirectory:
 
     def _write_owner(self, lock: filelock.BaseFileLock) -> None:
         try:
-            (self.path / OWNER).write_text(f"pid {os.getpid()} on host {socket.gethostname()}\n")
+            (self.path / OWNER).write_text(f"pid {os.getpid()} on host {socket.gethostname()}\n", encoding="utf-8")
         except OSError:
             lock.release()
             raise
@@ -197,7 +207,7 @@ class RunDirectory:
     def owner(self) -> str:
         """Return who writes the run, or wrote it when killed ("pid 7 on host a"); "pid unknown" where nobody left a name."""
         try:
-            text = (self.path / OWNER).read_text().strip()
+            text = (self.path / OWNER).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError):
             text = ""
         return text or "pid unknown"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,12 +10,15 @@ from typing import BinaryIO
 
 from gfn_vi.core.errors import RunError
 
+NOT_A_NAME = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)  # what file systems say of names that they do not take
+
 
 def disk_error(path: Path, error: OSError) -> RunError:
     """Return the error to raise when `path` cannot be written: it names the file, the cause and the key output_root."""
-    return RunError(
-        f"cannot write {path}: {error.strerror or error}; free space or set output_root to a folder that can be written"
-    )
+    way_on = "free space or set output_root to a folder that can be written"
+    if error.errno in NOT_A_NAME:
+        way_on = "set experiment_name and output_root to names that the file system takes"
+    return RunError(f"cannot write {path}: {error.strerror or error}; {way_on}")
 
 
 def sync_directory(directory: Path) -> None:

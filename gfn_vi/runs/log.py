@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from collections.abc import Iterator
@@ -17,14 +18,18 @@ class _CurrentStderr(logging.Handler):
     """Writes to what sys.stderr is now: a progress bar puts itself in its place to keep log lines above it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        sys.stderr.write(f"{self.format(record)}\n")
-        sys.stderr.flush()
+        with contextlib.suppress(OSError):  # a terminal that has gone ends no run: the line is in run.log
+            sys.stderr.write(f"{self.format(record)}\n")
+            sys.stderr.flush()
 
 
 @contextmanager
 def log_lines(directory: Path) -> Iterator[None]:
     """Write the lines of the logger gfn_vi to run.log of the run's directory, those of INFO and above to stderr as well."""
-    handlers: list[logging.Handler] = [logging.FileHandler(directory / LOG), _CurrentStderr()]
+    handlers: list[logging.Handler] = [
+        logging.FileHandler(directory / LOG, encoding="utf-8", errors="backslashreplace"),
+        _CurrentStderr(),
+    ]
     handlers[1].setLevel(logging.INFO)
     for handler in handlers:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import http.client
 import logging
-import math
 import os
 import threading
 import urllib.error
@@ -24,11 +23,13 @@ FINISH_SECONDS = 30.0
 
 
 def flattened(metrics: Mapping[str, list[float]]) -> dict[str, float]:
-    """Return name -> value for one replica; for several, `name` is the mean of the finite values and `name/replica_r` each."""
+    """Return name -> value for one replica; for several, `name` is the mean over all of them and `name/replica_r` each.
+
+    The mean is NaN, or infinite, where the value of a replica is: a mean of the others would hide it.
+    """
     flat: dict[str, float] = {}
     for name, values in metrics.items():
-        finite = [v for v in values if math.isfinite(v)]
-        flat[name] = values[0] if len(values) == 1 else sum(finite) / len(finite) if finite else math.nan
+        flat[name] = sum(values) / len(values)
         if len(values) > 1:
             flat |= {f"{name}/replica_{r}": value for r, value in enumerate(values)}
     return flat

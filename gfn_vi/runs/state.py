@@ -63,7 +63,8 @@ def look(path: Path) -> RunState:
     if told.is_finished:
         return told
     if is_written:
-        return RunState(path.name, "running", (), None, told.step, told.wall_seconds, told.headline, told.version)
+        error = told.error if told.state == "running" else None  # which replicas have become non-finite so far
+        return RunState(path.name, "running", (), error, told.step, told.wall_seconds, told.headline, told.version)
     if told.state != "running":
         return told
     gone = f"its process is gone ({RunDirectory(path).owner()})"

@@ -57,6 +57,10 @@ class BaseSampler(nn.Module):
         """Return the values that are worth recording, each [R]."""
         return {}
 
+    def remedies(self) -> list[str]:
+        """Return what to try of the sampler's own keys where its numbers are not finite; none unless a subclass has such keys."""
+        return []
+
     def in_training(self, seen: int) -> Self:
         """Return the sampler that draws and evaluates the batch after `seen` trajectories per replica, with these parameters.
 

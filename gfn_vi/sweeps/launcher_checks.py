@@ -57,7 +57,9 @@ def _slurm_says(command: str, *arguments: str) -> str:
     if missing:
         raise refusal(f"there is no command {missing[0]} here: start the sweep on a login node of a Slurm cluster")
     try:
-        answer = subprocess.run([command, *arguments], capture_output=True, text=True, timeout=SLURM_SECONDS, check=False)
+        answer = subprocess.run(
+            [command, *arguments], capture_output=True, encoding="utf-8", errors="replace", timeout=SLURM_SECONDS, check=False
+        )
     except subprocess.TimeoutExpired:
         raise refusal(f"Slurm does not answer {command} within {SLURM_SECONDS:.0f} s") from None
     if answer.returncode != 0:
@@ -85,7 +87,9 @@ def _check_health(address: str) -> None:
     """Ask what answers for its health: without it, ray.init tries for 20 s and does not say what is wrong."""
     command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=RAY_HEALTH_SECONDS, check=False)
+        answer = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=RAY_HEALTH_SECONDS, check=False
+        )
     except subprocess.TimeoutExpired:
         raise ConfigError(ADDRESS, address, f"no Ray of this version answers within {RAY_HEALTH_SECONDS:.0f} s") from None
     if answer.returncode == 0:

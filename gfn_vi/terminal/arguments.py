@@ -12,8 +12,10 @@ from typing import ParamSpec
 from gfn_vi.core.command_line import command
 from gfn_vi.runs.folders import TableError
 from gfn_vi.terminal.exit_status import EXIT_BAD_INPUT, EXIT_INTERRUPTED
+from gfn_vi.terminal.streams import prepare_streams
 
 P = ParamSpec("P")
+SHOWN_CHARACTERS = 60  # of a name that is no text, its end
 
 
 def parser_of(name: str, text: str | None) -> argparse.ArgumentParser:
@@ -27,6 +29,7 @@ def answers_in_one_line(main: Callable[P, int]) -> Callable[P, int]:
 
     @functools.wraps(main)
     def guarded(*arguments: P.args, **keywords: P.kwargs) -> int:
+        prepare_streams()
         try:
             return main(*arguments, **keywords)
         except BrokenPipeError:  # whoever read the output has seen enough
@@ -34,6 +37,12 @@ def answers_in_one_line(main: Callable[P, int]) -> Callable[P, int]:
             return EXIT_INTERRUPTED
         except KeyboardInterrupt:
             return EXIT_INTERRUPTED
+        except UnicodeEncodeError as error:
+            name = error.object.encode(errors="backslashreplace").decode()[-SHOWN_CHARACTERS:].strip()
+            print(
+                f"error: a name is no text in UTF-8 (...{name}): rename the folder, or start the command inside of it",
+                file=sys.stderr,
+            )
         except TableError as error:
             print(f"error: {error}", file=sys.stderr)
         except OSError as error:

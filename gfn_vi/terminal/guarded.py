@@ -12,6 +12,9 @@ from omegaconf.errors import OmegaConfBaseException
 from gfn_vi.core.errors import ConfigError, RunError
 from gfn_vi.terminal.exit_status import EXIT_BAD_INPUT, EXIT_INTERRUPTED
 from gfn_vi.terminal.hydra_errors import in_one_line
+from gfn_vi.terminal.streams import check_words, prepare_streams
+
+SHOWN_BYTES = 40  # of a file that is no text, before the place
 
 
 def options_first(words: list[str]) -> list[str]:
@@ -25,11 +28,13 @@ def guarded(task: Callable[[], object]) -> None:
 
     HYDRA_FULL_ERROR=1 lets everything pass with its traceback.
     """
+    prepare_streams()
     sys.argv[1:] = options_first(sys.argv[1:])
     verbose = os.environ.get("HYDRA_FULL_ERROR") == "1"
     # Hydra then raises what it would print, traceback included, and the handlers below say it in one line.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
+        check_words(sys.argv[1:])
         task()
     except Exception as error:
         if verbose:
@@ -41,8 +46,12 @@ def guarded(task: Callable[[], object]) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to flush, too
             sys.exit(EXIT_INTERRUPTED)
         elif isinstance(error, OSError):  # of the folder of a sweep: what a job raises is reported by its task
-            found = f"{error.strerror}: {error.filename}"
-            print(f"error: cannot write: {found}; set output_root to a folder that can be written", file=sys.stderr)
+            found = f"{error.strerror}: {error.filename}; set output_root to a folder that can be written"
+            print(f"error: cannot write: {found if error.filename else error.strerror}", file=sys.stderr)
+        elif isinstance(error, UnicodeDecodeError):  # of a YAML file: Hydra does not say which
+            before = bytes(error.object[max(error.start - SHOWN_BYTES, 0) : error.start]).decode(errors="replace")
+            found = f"byte 0x{error.object[error.start]:02x} after {before!r}"
+            print(f"error: a file of the configuration is not UTF-8 ({found}): save it as UTF-8", file=sys.stderr)
         elif isinstance(error, ValueError):  # of Hydra: tasks report their own
             print(f"error: {in_one_line(error)}; a group=null needs a choice instead, see --help", file=sys.stderr)
         else:

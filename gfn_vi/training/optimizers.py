@@ -77,6 +77,12 @@ class ReplicaOptimizer(ABC):
             if self.schedule.watches == "loss":
                 self.schedule.observe(loss.detach(), seen)
 
+    def freeze_non_finite(self) -> None:
+        """Freeze the replicas that have parameters which are not finite."""
+        with torch.no_grad():
+            for p in self.parameters:
+                self.frozen = self.frozen | ~p.reshape(self.n_replicas, -1).isfinite().all(1)
+
     @abstractmethod
     def update(self, role: Role, pairs: list[tuple[nn.Parameter, Tensor]], rate: Tensor) -> None:
         """Apply the gradients of one role with rates [R]; frozen replicas stay as they are.

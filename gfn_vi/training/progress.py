@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import time
@@ -52,8 +53,12 @@ class ProgressBar:
         )
         self._task = self._progress.add_task(self._label, total=self._total, completed=initial_trajectories, numbers="")
         before = (sys.stdout, sys.stderr)
-        self._progress.start()
-        self._progress.refresh()
+        try:
+            self._progress.start()
+            self._progress.refresh()
+        except OSError:  # a terminal that has gone ends no run
+            self.stop()
+            return
         for old, new in zip(before, (sys.stdout, sys.stderr), strict=True):
             if new is not old:
                 self._move_log_lines(old, new)
@@ -69,21 +74,30 @@ class ProgressBar:
         """Return whether the bar is shown and SECONDS_BETWEEN_UPDATES have passed since the last update."""
         return self._progress is not None and time.monotonic() >= self._next
 
-    def update(self, trajectories: int, loss: float | None = None, headline: float | None = None) -> None:
-        """Draw the bar: trajectories so far (earlier processes included), the current loss and headline (None: not known)."""
+    def update(self, trajectories: int, loss: float | None = None, headline: float | None = None, frozen: str = "") -> None:
+        """Draw the bar: trajectories so far (earlier processes included), the current loss and headline (None: not known).
+
+        frozen: how many replicas are, in words; "" for none.
+        """
         if self._progress is None:
             return
         self._next = time.monotonic() + SECONDS_BETWEEN_UPDATES
         self._progress.update(self._task, completed=trajectories)
         speed = self._progress.tasks[0].speed
         numbers = [("loss", loss, ".4g"), (self._metric, headline, ".4g"), ("traj/s", speed, ",.0f")]
-        shown = "  ".join(f"{name} {value:{form}}" for name, value, form in numbers if value is not None)
-        self._progress.update(self._task, numbers=shown, refresh=True)
+        shown = "  ".join(
+            [f"{name} {value:{form}}" for name, value, form in numbers if value is not None] + [frozen] * bool(frozen)
+        )
+        try:
+            self._progress.update(self._task, numbers=shown, refresh=True)
+        except OSError:  # a terminal that has gone ends no run
+            self.stop()
 
     def stop(self) -> None:
         """Leave the bar as it is and give the streams back; a second call does nothing."""
         if self._progress is not None:
-            self._progress.stop()
+            with contextlib.suppress(OSError):
+                self._progress.stop()
             self._progress = None
             for handler, stream in self._moved:
                 handler.setStream(stream)

@@ -13,27 +13,44 @@ from gfn_vi.training.trainer import Trainer
 
 
 def result_line(trainer: Trainer, label: str) -> str:
-    """Return what was reached, as medians over replicas with their range: the headline, then what metrics call their summary."""
+    """Return what was reached, as medians over replicas with their range: the headline, then what metrics call their summary.
+
+    A median is NaN where a replica became non-finite; the range is that of the others, and the line says how many they are.
+    """
     headline, parts = trainer.parts.headline, []
+    n, diverged = trainer.n_replicas, set(trainer.divergences)
     summaries = [name for metric in trainer.parts.metrics for name in metric.summary]
     for name in dict.fromkeys([*([] if headline is None else [headline.metric]), *summaries]):
         if name in trainer.measured:
-            values = [value for value in trainer.measured[name].tolist() if not math.isnan(value)] or [math.nan]
-            spread = f" ({min(values):.3g} to {max(values):.3g})" if len(values) > 1 else ""
-            parts.append(f"{name} {statistics.median(values):.3g}{spread}")
-    n = trainer.n_replicas
+            sound = [v for r, v in enumerate(trainer.measured[name].tolist()) if r not in diverged and not math.isnan(v)]
+            spread = (
+                f" ({min(sound):.3g} to {max(sound):.3g})" if len(sound) > 1 else f" ({sound[0]:.3g})" if sound and n > 1 else ""
+            )
+            parts.append(f"{name} {statistics.median(sound) if len(sound) == n else math.nan:.3g}{spread}")
     replicas = f", {n} replicas: median (range)" if n > 1 else ""
+    if diverged:
+        replicas += f"; {len(diverged)} of {n} became non-finite" + (
+            ", the range is that of the others" if len(diverged) < n else ""
+        )
     reached = f"{', '.join(parts)}; " if parts else ""
     return f"{label}: {reached}{trainer.seen} trajectories in {trainer.wall_seconds:.1f} s{replicas}"
 
 
-def frozen_replicas(trainer: Trainer) -> str | None:
-    """Return a line that names the replicas that became non-finite; None if all are sound."""
-    frozen = trainer.parts.optimizer.frozen.nonzero().squeeze(1).tolist()
-    if not frozen:
+def divergence(trainer: Trainer) -> str | None:
+    """Return which replicas became non-finite and why: a line for each of several, and a last one that sums up; None: none."""
+    lines = list(trainer.divergences.values())
+    if not lines:
         return None
-    rest = "the others went on" if len(frozen) < trainer.n_replicas else "that is all of them"
-    return f"replicas {frozen} became non-finite and were frozen; {rest}"
+    if trainer.n_replicas == 1:
+        return lines[0]
+    rest = "the others went on" if len(lines) < trainer.n_replicas else "that is all of them"
+    summary = f"replicas {sorted(trainer.divergences)} became non-finite and were frozen; {rest}; the first: {lines[0]}"
+    return "\n".join([*(lines if len(lines) > 1 else []), summary])
+
+
+def frozen_words(trainer: Trainer) -> str:
+    """Return how many replicas have become non-finite so far, as `2 of 5 replicas frozen`; "" for none."""
+    return f"{len(trainer.divergences)} of {trainer.n_replicas} replicas frozen" if trainer.divergences else ""
 
 
 def final_arrays(trainer: Trainer, seed: int | Sequence[int], n_samples: int) -> Arrays:

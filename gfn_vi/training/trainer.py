@@ -6,60 +6,28 @@ evaluations leave training bit for bit the same.
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from gfn_vi.core.errors import require
-from gfn_vi.core.headline import Headline
-from gfn_vi.core.protocols import Exploration, Metric, Moment, Objective, References, Sampler, Target
+from gfn_vi.core.protocols import Metric
 from gfn_vi.core.replicas import ReplicaGenerators
+from gfn_vi.core.seeds import replica_seeds
 from gfn_vi.core.types import Evaluation, Trajectories
-from gfn_vi.training.optimizers import ReplicaOptimizer
+from gfn_vi.training.divergence import Attempt, Diagnosis
+from gfn_vi.training.freezing import LAG, FreezeWatch
+from gfn_vi.training.parts import Parts
 
-
-class Observer(Protocol):
-    """An object that watches the training trajectories and has numbers to record."""
-
-    def observe(self, trajectories: Trajectories) -> None:
-        """Take in the trajectories of an update; every batch is shown."""
-
-    def statistics(self) -> dict[str, Tensor]:
-        """Return the values to record by name, each [R]."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what the observer remembers."""
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where `state` was taken."""
-
+logger = logging.getLogger(__name__)
 
 Record = Callable[[int, int, Sequence[int], float, Mapping[str, Tensor]], None]
 """(step, trajectories, reward calls of each replica, wall seconds, name -> [R]): where records go."""
-
-
-@dataclass(frozen=True)
-class Parts:
-    """The parts that training is made of.
-
-    moment: from a metric's generators to a measurement of the sampler as it is then; headline: what the run is judged by;
-    references: what stands for exact samples of the target in measurements, None where nothing does.
-    """
-
-    target: Target
-    sampler: Sampler
-    exploration: Exploration
-    objective: Objective
-    optimizer: ReplicaOptimizer
-    metrics: Sequence[Metric]
-    observers: Sequence[Observer]
-    moment: Callable[[ReplicaGenerators], Moment]
-    headline: Headline | None
-    references: References | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +63,10 @@ class Trainer:
     ) -> None:
         """seed: of replica 0, and replica r has seed + r; or a list with the seed of each."""
         self.parts, self.budget, self.n_replicas = parts, budget, n_replicas
+        self.seed = seed
+        # of each replica that became non-finite, in this order, what was so first and what to try
+        self.divergences: dict[int, str] = {}
+        self._watch = FreezeWatch(LAG if device.type == "cuda" else 0)
         self.rng = ReplicaGenerators(seed, n_replicas, "rollout", device, dtype)
         self.metric_rng = ReplicaGenerators(seed, n_replicas, "evaluation", device, dtype)
         self.step = 0
@@ -128,6 +100,7 @@ class Trainer:
         evaluation = sampler.evaluate(trajectories, p.objective.needs)
         loss = p.objective(evaluation)
         p.optimizer.step(loss, self.seen)
+        self._explain(self._watch.see(p.optimizer.frozen, Attempt(self.step + 1, sampler, trajectories)))
         for name, calls in self.calls.items():
             calls.add_(getattr(p.sampler, name) - before[name])
         for observer in p.observers:
@@ -176,13 +149,53 @@ class Trainer:
         while self.step < budget.steps:
             loss, trajectories, evaluation = self.update()
             last = self.step == budget.steps
+            if last:
+                self._freeze_at_the_end(trajectories)
             if last or budget.due(budget.record_every, self.step):
                 self._record(record, self.training_statistics(loss, trajectories, evaluation))
             if last or budget.due(budget.evaluate_every, self.step):
                 self._record(record, self.measure())
+            if last:
+                self._judge_the_end()
             if not after_update(loss):
                 return False
         return True
+
+    # -- what became non-finite ---------------------------------------------------------------------------------------
+
+    def _explain(self, found: Iterable[tuple[list[int], Attempt]], when: str = "in update {} and was frozen") -> None:
+        """Say and remember of the replicas that are not known yet what was not finite first, and what to try."""
+        for replicas, attempt in found:
+            fresh = [r for r in replicas if r not in self.divergences]
+            diagnosis = Diagnosis(self.parts, attempt)
+            for r in fresh:
+                who = f"replica {r} (seed {replica_seeds(self.seed, self.n_replicas)[r]}) became non-finite"
+                try:
+                    why = diagnosis.line(r)
+                except Exception as error:  # noqa: BLE001 - whatever a part raises on such numbers: the other replicas go on
+                    why = f"its batch cannot be evaluated again ({type(error).__name__}: {error})"
+                self.divergences[r] = " ".join(f"{who} {when.format(attempt.update)}: {why}".split())
+                logger.warning(self.divergences[r])
+
+    def _freeze_at_the_end(self, trajectories: Trajectories) -> None:
+        """Freeze the replicas whose parameters the last update made non-finite: no other update will find out."""
+        optimizer = self.parts.optimizer
+        self._explain(self._watch.read())
+        optimizer.freeze_non_finite()
+        replicas = optimizer.frozen.nonzero().squeeze(1).tolist()
+        self._explain([(replicas, Attempt(self.step + 1, self.parts.sampler, trajectories))], "in the last update")
+
+    def _judge_the_end(self) -> None:
+        """Count as diverged, too, what the final measurement alone shows: a headline that is not finite."""
+        headline = self.parts.headline
+        if headline is None or headline.metric not in self.measured:
+            return
+        replicas = (~self.measured[headline.metric].isfinite()).nonzero().squeeze(1).tolist()
+        if replicas:
+            rng = ReplicaGenerators(self.seed, self.n_replicas, "divergence", self.rng.device, self.rng.dtype)
+            sampler = self.parts.sampler
+            attempt = Attempt(self.step + 1, sampler, sampler.rollout(self.budget.batch_size, rng))
+            self._explain([(replicas, attempt)], f"by the end, where {headline.metric} is not finite")
 
     def training_statistics(self, loss: Tensor, trajectories: Trajectories, evaluation: Evaluation) -> dict[str, Tensor]:
         """Return what is recorded of an update besides measurements: name -> [R]."""
@@ -208,6 +221,7 @@ class Trainer:
     def state_dict(self) -> dict[str, Any]:
         """Return everything that training needs to go on bit for bit."""
         p = self.parts
+        self._explain(self._watch.read())
         return {
             "step": self.step,
             "wall_seconds": self.wall_seconds,
@@ -220,6 +234,7 @@ class Trainer:
             "objective": p.objective.state_dict(),
             "exploration": p.exploration.state_dict(),
             "observers": [observer.state_dict() for observer in p.observers],
+            "divergences": self.divergences,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -236,5 +251,6 @@ class Trainer:
         p.optimizer.load_state_dict(state["optimizer"])
         p.objective.load_state_dict(state["objective"])
         p.exploration.load_state_dict(state["exploration"])
+        self.divergences = dict(state.get("divergences", {}))  # older checkpoints have none
         for observer, saved in zip(p.observers, state["observers"], strict=True):
             observer.load_state_dict(saved)

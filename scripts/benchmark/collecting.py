@@ -52,7 +52,9 @@ def make_runs(root: Path, job: Job) -> Path:
         copy = root / "runs" / f"run-{number:08x}"
         copy.mkdir(parents=True)
         seed, rate = number // RATES * job.replicas, (1 + number % RATES) * 1e-4
-        (copy / "config.yaml").write_text(template.replace("<seed>", str(seed)).replace("<rate>", f"{rate:.4f}"))
+        (copy / "config.yaml").write_text(
+            template.replace("<seed>", str(seed)).replace("<rate>", f"{rate:.4f}"), encoding="utf-8"
+        )
         for name in ("status.json", "metrics.csv"):
             shutil.copyfile(first / name, copy / name)
     return root / "runs"

@@ -148,7 +148,7 @@ def measure_all(jobs: list[list[Job]], rounds: int, peers: bool, json_file: Path
             print(*result_lines(results[-1]), sep="\n", flush=True)
         report["comparison"] = compared(results)
         if json_file is not None:
-            json_file.write_text(json.dumps(report, indent=1) + "\n")
+            json_file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     for line in comparison_lines(report["comparison"]):
         print(line)
     if warnings:

@@ -25,7 +25,7 @@ MEMORY_SHARE = 0.8
 def _said_by(file: str, pattern: str) -> list[str]:
     """Return the groups of the pattern in a file of /proc; none where there is no such file or line."""
     try:
-        found = re.search(pattern, (PROC / file).read_text(), re.MULTILINE | re.DOTALL)
+        found = re.search(pattern, (PROC / file).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     except OSError:
         return []
     return list(found.groups()) if found else []

@@ -71,7 +71,9 @@ def ensure_installed(peer: str) -> None:
             commands.append(["git", "clone", "--quiet", "--no-checkout", repository, str(source)])
         commands.append(["git", "-C", str(source), "checkout", "--quiet", commit, "--", part])
     for command in commands:
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace", check=False
+        )
         if done.returncode != 0:
             raise UsageError(f"{peer} cannot be installed; {' '.join(command)} said:\n{_end_of(done.stdout)}")
 
@@ -127,7 +129,7 @@ def write_table(job: Job, file: str) -> None:
 def run_process(label: str, job: Job, command: list[str], environment: dict[str, str]) -> Result:
     """Run the command, whose last line is its result. Raises UsageError, which says why it failed."""
     with only_free_memory() if job.device == "cpu" else contextlib.nullcontext():
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", errors="replace", check=False)
     if done.returncode == BAD_SETTINGS:
         raise UsageError(done.stderr.splitlines()[-1])
     if done.returncode == -signal.SIGKILL or (done.returncode != 0 and lacks_memory(done.stderr)):

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -163,6 +164,26 @@ def test_same_runs_same_bytes(make_quickstart: Callable[[], Path], tmp_path: Pat
     assert b"/FontType 42" in pdf or b"/FontFile2" in pdf
     assert b"/Type3" not in pdf
     assert Image.open(folder / "figure.png").width == style.WIDTH * style.DPI
+
+
+def test_characters_that_no_font_has_are_one_line_and_other_warnings_pass(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(style, "FALLBACKS", ())
+    with style.paper():
+        page = matplotlib.figure.Figure()
+        page.suptitle("\u4e2d\u6587 temp\u00e9rature \u4e2d")
+        axes = page.add_subplot()
+        axes.set_xticks([0, 1], ["\u5b9f", "b"])
+        with warnings.catch_warnings(record=True) as caught:
+            paths = style.save(page, tmp_path / "named", "abc", "a command")
+    assert all(path.stat().st_size > 1000 for path in paths)
+    (line,) = caplog.messages
+    assert line.startswith("figure named: no font here has 3 of its characters (")
+    assert set("\u4e2d\u6587\u5b9f") <= set(line)
+    assert not caught
+    with pytest.warns(UserWarning, match="something else"), style._glyphs_in_one_line("named"):
+        warnings.warn("something else", UserWarning, stacklevel=1)
 
 
 def test_style_is_given_back(tmp_path: Path) -> None:

@@ -80,8 +80,8 @@ def test_20_updates_are_10_and_10(combination: str, tmp_path: Path) -> None:
 def test_a_replica_that_is_not_finite_freezes_and_pictures_are_drawn_of_the_others(tmp_path: Path) -> None:
     more = ["target=gmm25", "optimizer=sgd", "optimizer.lr_forward=[1e30,1e-3]", "replicas=2", "pictures=true"]
     outcome = train([*SMALL, *more], tmp_path)
-    assert outcome.code == 0, outcome.err
-    assert "replicas [0] became non-finite and were frozen" in outcome.err
+    assert outcome.code == 1, outcome.err
+    assert "replica 0 (seed 0) became non-finite in update 2 and was frozen" in outcome.err
     run = only_run(tmp_path / "outputs")
     assert {"samples.png", "trajectories.pdf", "arrays.npz"} <= {path.name for path in run.iterdir()}
     (run / "samples.png").unlink()

@@ -121,7 +121,7 @@ def test_what_fails_or_diverges_is_told_and_only_failures_run_again(launcher: st
     assert failed.strip() == "ArithmeticError: out of luck"
     assert states(tmp_path)[Path(directory.strip()).name] == "failed"
     assert alone.strip().startswith("alone: python ")
-    assert "replicas [0] became non-finite" in report
+    assert "replica 0 (seed 0) became non-finite in update " in report
     assert "target.side=-3: expected a whole number >= 2" in report
     found = SweepStates(tmp_path / "outputs/default").look()
     assert sorted(run.state for run in found) == ["diverged", "done", *["failed"] * 4], "status counts what the sweep counts"

@@ -98,10 +98,19 @@ def test_too_large_to_enumerate_is_said_in_one_line(tmp_path: Path) -> None:
 
 
 def test_a_replica_that_becomes_non_finite_is_reported(tmp_path: Path) -> None:
-    outcome = train([*TINY, "replicas=2", "optimizer=sgd", "optimizer.lr_log_Z=[1e30,0.1]"], tmp_path)
-    assert outcome.code == 0
-    assert "replicas [0] became non-finite and were frozen; the others went on" in outcome.err
-    assert "replicas [0]" in json.loads((tmp_path / outcome.directory / "status.json").read_text())["error"]
+    """On the terminal, in its log and status, with the status with which a sweep ends; the same command says it again."""
+    command = [*TINY, "replicas=2", "optimizer=sgd", "optimizer.lr_log_Z=[1e30,0.1]"]
+    outcome = train(command, tmp_path)
+    assert outcome.code == 1
+    found = "replica 0 (seed 0) became non-finite in update 2 and was frozen: the loss is inf"
+    assert found in outcome.err
+    assert found in (tmp_path / outcome.directory / "run.log").read_text()
+    error = json.loads((tmp_path / outcome.directory / "status.json").read_text())["error"]
+    assert error.startswith(f"replicas [0] became non-finite and were frozen; the others went on; the first: {found}")
+    assert "1 of 2 became non-finite" in outcome.out
+    again = train(command, tmp_path)
+    assert again.code == 1
+    assert f"already done, but {error}" in again.out
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ KEY = "a" * 40
 METRICS = {"loss": [1.5, float("nan")], "jsd": [0.25, 0.75]}
 EXPECTED = {
     "trajectories": 80,
-    "loss": 1.5,
+    "loss": math.nan,
     "loss/replica_0": 1.5,
     "loss/replica_1": math.nan,
     "jsd": 0.5,
@@ -38,8 +38,9 @@ def test_one_replica_has_plain_names():
     assert flattened({"loss": [2.0]}) == {"loss": 2.0}
 
 
-def test_several_replicas_have_the_mean_of_the_finite_values():
-    flat = flattened(METRICS | {"bad": [math.inf, math.nan]})
+def test_several_replicas_have_the_mean_of_all_which_hides_none_that_is_not_finite():
+    flat = flattened(METRICS | {"bad": [math.inf, math.nan], "far": [1.0, -math.inf]})
+    assert flat["far"] == -math.inf
     assert {name: flat[name] for name in EXPECTED if name != "trajectories"} == pytest.approx(
         {name: value for name, value in EXPECTED.items() if name != "trajectories"}, nan_ok=True
     )

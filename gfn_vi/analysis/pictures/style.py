@@ -6,7 +6,10 @@ The font comes with matplotlib, so that a figure has the same bytes on every mac
 
 from __future__ import annotations
 
+import logging
+import re
 import shlex
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.resources import files
@@ -19,22 +22,31 @@ from gfn_vi.runs.files import ARRAYS
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+logger = logging.getLogger(__name__)
+
 WIDTH = 7.0  # inches; the text width of a two-column page
 DPI = 300
 BAND_ALPHA = 0.16
 SEQUENTIAL = "viridis"
 PROBABILITY = "Blues"  # of what is there or not: 0 is the white of the page
+# Fonts of the machine for characters that the own one has not; nothing else is drawn with them.
+FALLBACKS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans CJK KR", "WenQuanYi Zen Hei", "Hiragino Sans", "Arial Unicode MS")
+GLYPH = re.compile(r"Glyph (\d+) \(.*\) missing from")
+MOST_GLYPHS = 12  # that are shown
 LEGEND: dict[str, Any] = {"handlelength": 1.2, "columnspacing": 1.1, "handletextpad": 0.4}
 
 
 @contextmanager
 def paper() -> Iterator[None]:
     """Draw and save inside this: seaborn's "ticks" and "paper" with the sizes of paper.mplstyle, restored afterwards."""
+    import matplotlib.font_manager
     import matplotlib.style
     import seaborn
 
     with matplotlib.rc_context(seaborn.axes_style("ticks") | seaborn.plotting_context("paper")):
         matplotlib.style.use(str(files("gfn_vi.analysis.pictures") / "paper.mplstyle"))
+        installed = set(matplotlib.font_manager.fontManager.get_font_names())
+        matplotlib.rcParams["font.sans-serif"] += [name for name in FALLBACKS if name in installed]
         yield
 
 
@@ -59,6 +71,24 @@ def save_of_run(figures: Mapping[str, Figure], directory: Path, digest: str) -> 
     return f"{', '.join(f'{stem}.png' for stem in figures)} (and .pdf)"
 
 
+@contextmanager
+def _glyphs_in_one_line(name: str) -> Iterator[None]:
+    """Say once which characters of a figure no font has, where matplotlib warns of each; all other warnings pass."""
+    with warnings.catch_warnings(record=True) as caught:
+        yield
+    missing: dict[str, None] = {}
+    for warning in caught:
+        glyph = GLYPH.match(str(warning.message))
+        if glyph is not None:
+            missing[chr(int(glyph[1]))] = None
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    if missing:
+        shown = "".join(list(missing)[:MOST_GLYPHS]) + (" and others" if len(missing) > MOST_GLYPHS else "")
+        found = f"no font here has {len(missing)} of its characters ({shown}), boxes stand for them"
+        logger.warning("figure %s: %s; other names of nodes, columns or runs would be shown", name, found)
+
+
 def save(figure: Figure, stem: str | Path, digest: str, drawn_by: str, source: str = "table") -> tuple[Path, Path]:
     """Write <stem>.pdf and <stem>.png; both name in their metadata what they were drawn from and how, and hold no date.
 
@@ -70,7 +100,7 @@ def save(figure: Figure, stem: str | Path, digest: str, drawn_by: str, source: s
     stem.parent.mkdir(parents=True, exist_ok=True)
     pdf, png = stem.with_name(f"{stem.name}.pdf"), stem.with_name(f"{stem.name}.png")
     origin, software = f"{source} {digest}; {drawn_by}", f"gfn_vi, matplotlib {matplotlib.__version__}"
-    with matplotlib.rc_context({"pdf.fonttype": 42}):
+    with matplotlib.rc_context({"pdf.fonttype": 42}), _glyphs_in_one_line(stem.name):
         figure.savefig(pdf, metadata={"Subject": origin, "Keywords": digest, "Creator": software, "CreationDate": None})
         figure.savefig(png, dpi=DPI, metadata={"Description": origin, "Software": software})
     return pdf, png

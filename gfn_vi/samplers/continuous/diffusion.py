@@ -108,6 +108,12 @@ class DiffusionSampler(ContinuousSampler):
         for name in TABLES:
             self.register_buffer(name, torch.tensor(getattr(steps, name), dtype=torch.float64), persistent=False)
 
+    def remedies(self) -> list[str]:
+        """Return the keys that bound the score in the drift and the corrections of P_B, where they are in use."""
+        clip = "sampler.score_clip=100" if self.score_clip is None else f"a smaller sampler.score_clip (now {self.score_clip:g})"
+        correction = f"a smaller sampler.largest_correction (now {self.largest_correction:g})"
+        return [clip] * self.uses_score + [correction] * (self.backward_net is not None)
+
     def in_training(self, seen: int) -> Self:
         """Return the sampler on the times of this batch, where training has times of its own."""
         if self.training_grid is None:
