@@ -22,6 +22,7 @@ from gfn_vi.runs.directory import RunDirectory, run_directory
 from gfn_vi.runs.files import CHECKPOINT
 from gfn_vi.runs.last_values import headline_value
 from gfn_vi.runs.log import log_lines
+from gfn_vi.runs.sources import require_unchanged, settle_changes, sources_of
 
 if TYPE_CHECKING:  # torch takes two seconds to import: a finished run does without
     from torch import Tensor
@@ -43,6 +44,7 @@ def run(config: DictConfig) -> float | None:
     Ctrl-C or SIGTERM, once the state is saved.
     """
     directory = RunDirectory(run_directory(config))
+    settle_changes([directory.path], config.checkpoint.accept_changed_sources)
     if directory.is_done():
         return _already_done(config, directory.path)
 
@@ -51,12 +53,15 @@ def run(config: DictConfig) -> float | None:
     from gfn_vi.training.process import torch_threads
 
     with torch_threads(config.threads):
+        sources = sources_of(config)
         trainer, remarks = build_trainer(config, ReferenceFile(config))
+        require_unchanged(sources, "this command began to read it")  # what was imported is what is recorded
         with directory, log_lines(directory.path):
             if directory.is_done():  # by another process, since we looked
                 return _already_done(config, directory.path)
             for remark in remarks:
                 log.warning(remark)
+            directory.set_sources(sources)
             return _Session(config, trainer, directory).run()
 
 

@@ -13,10 +13,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from gfn_vi.commands.train import find_user_modules  # and registers the resolvers of the configs and of the help text
+import gfn_vi.commands.train  # noqa: F401 - registers the resolvers of the configs and of the help text
 from gfn_vi.core.errors import ConfigError, RunError, require
 from gfn_vi.core.seeds import is_whole
 from gfn_vi.runs.files import CHECKPOINT, CONFIG
+from gfn_vi.sweeps.worker import find_user_modules
 from gfn_vi.terminal.exit_status import EXIT_BAD_INPUT, EXIT_FAILED
 from gfn_vi.terminal.guarded import guarded
 from gfn_vi.terminal.help_text import keys_in_words

@@ -47,6 +47,7 @@ class ResumeSweeper(JobSweeper):
         is_finished = all(standing.is_finished for standing in standings)
         if not is_finished:
             check_launcher(self.config.hydra.launcher)
+        self.check_sources(jobs)
         plan(jobs)
         if not is_finished:  # else the end says it
             say(counted(standing.state for standing in standings))
