@@ -59,7 +59,7 @@ def task(config: DictConfig) -> float | None:
         resolved = labelled(config, about.runtime.choices, about.overrides.task)
         if resolved.pictures is None:  # they take seconds, and nobody looks at those of each run of a sweep
             resolved.pictures = about.mode == RunMode.RUN
-        return run(resolved)
+        return run(resolved, is_of_sweep=about.mode == RunMode.MULTIRUN)
     except (ConfigError, RunError, OmegaConfBaseException) as error:
         raise _failure(in_one_line(error), EXIT_BAD_INPUT) from error
     except Exception as error:

@@ -164,6 +164,13 @@ def _imported(file: SourceFile, version: Version) -> list[str]:
     return [name for name in names if name]
 
 
+def _imported_by_call(node: ast.Call) -> str | None:
+    """Return the name in import_module("my_module"); None for any other call, and for one whose name is computed or relative."""
+    called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", None)
+    named = node.args[0].value if node.args and isinstance(node.args[0], ast.Constant) else None
+    return named if called in ("import_module", "__import__") and isinstance(named, str) else None
+
+
 @lru_cache(maxsize=1024)
 def _imports(path: Path, version: Version) -> list[tuple[int, str | None, tuple[str, ...]]]:
     """Return (level, module, names) of each import: level 0 for `import module`, n for `from ...module import names`."""
@@ -179,4 +186,6 @@ def _imports(path: Path, version: Version) -> list[tuple[int, str | None, tuple[
             found += [(0, alias.name, ()) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             found.append((node.level, node.module, tuple(alias.name for alias in node.names)))
+        elif isinstance(node, ast.Call) and (name := _imported_by_call(node)) is not None:
+            found.append((0, name, ()))
     return found

@@ -8,7 +8,7 @@ does not matter (a comment, a faster way to the same number, a mistake that stop
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,17 +67,18 @@ def settle_changes(directories: Sequence[Path], accepts: bool) -> None:
             directory.accept_sources(found)
 
 
-def require_unchanged(sources: Sources, since: str) -> None:
-    """Raise RunError if files differ from what they were; since: when that was, in words."""
+def require_unchanged(sources: Sources, since: str, advice: str = "the same command says what can be done") -> None:
+    """Raise RunError if files differ from what they were; since: when that was, in words; advice: what to do."""
     changed = Comparison().changes(sources)
     if changed:
-        raise RunError(f"{_in_words(changed)} since {since}: the same command says what can be done")
+        raise RunError(f"{_in_words(changed)} since {since}: {advice}")
 
 
-def doubt_about_table(folder: Path, sources: Sources, besides: Iterable[Path]) -> str | None:
-    """Return a line where runs of the folder, those besides left out, have other versions of these files; None without any."""
-    asked = {path.name for path in besides}
-    statuses = {path: RunDirectory(path).status() for path in _folders(folder) if path.name not in asked}
+def doubt_about_table(folder: Path, sources: Sources) -> str | None:
+    """Return a line where runs of the folder have other versions of these files; None without any."""
+    if not sources:
+        return None
+    statuses = {path: RunDirectory(path).status() for path in _folders(folder)}
     other = {
         path: {name: sources[name] for name, digest in recorded_sources(status).items() if sources.get(name, digest) != digest}
         for path, status in statuses.items()

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from gfn_vi.core.errors import require
 from gfn_vi.core.seeds import is_whole
 from gfn_vi.runs.sources import ACCEPT, doubt_about_table, require_unchanged, settle_changes, sources_of
+from gfn_vi.runs.state import look
 from gfn_vi.sweeps.jobs import Job
 from gfn_vi.sweeps.launching import say
 from gfn_vi.sweeps.worker import InWorker, require_no_chdir
@@ -31,7 +32,7 @@ class JobSweeper(Sweeper):
         """Called by Hydra."""
         require_no_chdir(config.hydra.job.chdir)
         self.loader, self.config = hydra_context.config_loader, config
-        self._task = InWorker(task_function)
+        self._task, self._said = InWorker(task_function), set[str]()
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=self._task, config=config
         )
@@ -44,11 +45,16 @@ class JobSweeper(Sweeper):
         directories = list(dict.fromkeys([*(job.directory for job in jobs), *others]))
         settle_changes(directories, OmegaConf.select(self.config, ACCEPT))
         require_unchanged(self._task.sources, "this sweep began")
-        is_first = not self._task.sources
-        self._task.sources = sources_of(*(job.config for job in jobs)) | self._task.sources
-        for folder in dict.fromkeys(path.parent for path in directories) if is_first and self._task.sources else ():
-            doubt = doubt_about_table(folder, self._task.sources, directories)
-            if doubt is not None:
+        todo = [job for job in jobs if not look(job.directory).is_finished]
+        self._task.sources = sources_of(*(job.config for job in todo)) | self._task.sources
+        self.warn_of_other_sources(todo)
+
+    def warn_of_other_sources(self, jobs: Sequence[Job]) -> None:
+        """Say which runs of the folders have other versions of the files, as an earlier sweep or another process left them."""
+        for folder in dict.fromkeys(job.directory.parent for job in jobs):
+            doubt = doubt_about_table(folder, self._task.sources)
+            if doubt is not None and doubt not in self._said:
+                self._said.add(doubt)
                 say(f"warning: {doubt}")
 
     def require_counts(self, **least: int) -> None:

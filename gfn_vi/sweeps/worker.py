@@ -21,8 +21,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from gfn_vi.core.errors import RunError, require
-from gfn_vi.runs.sources import require_unchanged
 from gfn_vi.runs.source_files import code_named_by, digests_of
+from gfn_vi.runs.sources import require_unchanged
 
 SECONDS_BETWEEN_LOOKS = 0.5
 

@@ -56,6 +56,7 @@ class ResumeSweeper(JobSweeper):
         except (KeyboardInterrupt, SystemExit):
             say(f"stopped; {counted(look(job.directory).state for job in jobs)}; the same command goes on")
             sys.exit(EXIT_INTERRUPTED)
+        self.warn_of_other_sources(jobs)
         status = conclude(outcomes, self.loader)
         if status:
             sys.exit(status)

@@ -79,3 +79,4 @@ def test_a_sweep_has_one_source(launcher: str, folder: Path) -> None:
     beside = train(["-m", *SHORT, "seed=5"], folder)
     assert beside.code == 0, beside.err
     assert beside.err.startswith("warning: outputs/default has runs of another my_weights.py (outputs/default/")
+    assert "outputs/default has runs of another my_weights.py (outputs/default/" in train([*SHORT, "seed=6"], folder).err

@@ -32,7 +32,7 @@ def check_sources(table: pd.DataFrame) -> None:
     for column in (name for name in map(str, table.columns) if name.startswith(f"{PREFIX}{SOURCE}")):
         name = column.removeprefix(f"{PREFIX}{SOURCE}")
         runs = table[["run", column]].drop_duplicates().groupby(column, observed=True)["run"]
-        versions = [f"{str(digest):.8} of {_named(sorted(of_version))}" for digest, of_version in runs]
+        versions = [f"{digest!s:.8} of {_named(sorted(of_version))}" for digest, of_version in runs]
         raise TableError(
             f"the runs have {len(versions)} versions of {name} ({'; '.join(versions)}): "
             "train them with one, or keep the others in a folder of their own"
