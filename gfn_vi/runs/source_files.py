@@ -2,8 +2,8 @@
 
 A configuration names code in `_target_: my_targets.BitStrings`, `function: my_module.my_function` and `path: my_module.f` of
 Hydra's own get_method. A file counts where an import of such a name executes it, or where a file that counts imports it, at any
-place of its text. Not counted are gfn_vi (a run records its commit), the standard library and installed packages. A file's name
-is that of its module, so it is the same on every machine: my_targets.py, my_package/__init__.py, my_package/rewards.py.
+place of its text. Not counted are gfn_vi, torch and Hydra (a run records their versions), the standard library and installed
+packages. A file's name is that of its module, so it is the same on every machine: my_targets.py, my_package/__init__.py.
 
 What nobody can see in the text is not found: a module whose name is computed, a class of a notebook, a file that is read.
 """
@@ -23,8 +23,9 @@ from typing import Any
 
 from gfn_vi.core import user_files
 from gfn_vi.runs.identity import INFRASTRUCTURE_KEYS
+from gfn_vi.runs.provenance import PACKAGES
 
-OURS = ("gfn_vi", "hydra_plugins")
+OURS = (*PACKAGES, "hydra_plugins")  # a run records versions, wherever they are installed
 INSTALLED = ("site-packages", "dist-packages")
 STANDARD = tuple(Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib"))
 OF_HYDRA = "hydra.utils.get_"  # get_method and its kind have the name of what they return under `path`

@@ -111,9 +111,9 @@ def _refusal(changed: Mapping[Path, Changes], n_runs: int) -> str:
     first = next(iter(changed))
     if n_runs == 1:
         step = (RunDirectory(first).status() or {}).get("step")
-        which, what = f"{first} was trained ({step} updates)", "that folder"
+        which, what = f"{first} was trained ({step} updates)", "the run's folder"
     else:
-        which, what = f"{len(changed)} of {n_runs} runs were trained ({_named(list(changed))})", "these folders"
+        which, what = f"{len(changed)} of {n_runs} runs were trained ({_named(list(changed))})", "the folders of these runs"
     gone = None in files.values()
     again = "start from the folder that holds it, or restore it" if gone else "restore it"
     return (

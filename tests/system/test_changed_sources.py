@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from system.command import SMALL, ended, records, spawn, train
+from system.command import SMALL, ended, records, run_command, spawn, train
 
 SHORT = (*SMALL, "trainer.n_trajectories=32", "objective._target_=my_code.Weighted")
 # While it trains, the module that it imports may be edited: by itself, so that nobody has to be quick.
@@ -47,7 +47,7 @@ def test_a_run_keeps_its_source_until_somebody_accepts_another(folder: Path) -> 
     begun = train(SHORT, folder)
     assert begun.code == 2
     assert begun.err.startswith(f"{REFUSED}outputs/default/")
-    assert " was trained (1 updates): restore it; delete that folder to train with the source of now" in begun.err
+    assert " was trained (1 updates): restore it; delete the run's folder to train with the source of now" in begun.err
     assert (begun.err.count("\n"), begun.out) == (1, "")
     weigh(folder, 1.0)
     done = train(SHORT, folder)
@@ -57,6 +57,8 @@ def test_a_run_keeps_its_source_until_somebody_accepts_another(folder: Path) -> 
     finished = train(SHORT, folder)
     assert (finished.code, finished.out) == (2, "")
     assert " was trained (2 updates): " in finished.err
+    verified = run_command("verify", [f"run={done.directory}", "small=null"], folder)
+    assert verified.err == f"{REFUSED}{done.directory} was trained: restore it to verify\n"
     accepted = train([*SHORT, "checkpoint.accept_changed_sources=true"], folder)
     assert accepted.code == 0, accepted.err
     assert train(SHORT, folder).code == 0

@@ -12,7 +12,8 @@ import pytest
 
 from gfn_vi.core.errors import ConfigError, RunError
 from gfn_vi.core.user_files import digest
-from gfn_vi.runs.directory import RunDirectory
+from gfn_vi.runs.directory import RunDirectory, identity_digest
+from gfn_vi.runs.references import ReferenceFile
 from gfn_vi.runs.source_files import code_named_by, digest_now
 from gfn_vi.runs.sources import doubt_about_table, require_unchanged, settle_changes, sources_of
 
@@ -92,6 +93,18 @@ def test_a_module_that_was_imported_is_compared_with_its_file(folder: Path) -> N
     del sys.modules["my_imported"]
 
 
+def test_reference_samples_of_a_changed_density_are_other_samples(folder: Path, tmp_path: Path) -> None:
+    """Those of a target of gfn_vi keep their name."""
+    asked = {"output_root": str(tmp_path), "evaluation": {"references": None}}
+    paths = [ReferenceFile(asked | {"target": CONFIG["target"]}).path]
+    (folder / "my_package" / "rewards.py").write_text("x = 2\n")
+    paths.append(ReferenceFile(asked | {"target": CONFIG["target"]}).path)
+    assert paths[0] != paths[1]
+    ours = {"_target_": "gfn_vi.targets.densities.funnel.Funnel"}
+    path = ReferenceFile(asked | {"target": ours}).path
+    assert path.stem == f"Funnel-{identity_digest({'target': ours, 'references': None})}"
+
+
 def run_of(path: Path, state: Any, step: int, sources: dict[str, str]) -> Path:
     with RunDirectory(path) as run:
         run.set_sources(sources)
@@ -113,7 +126,7 @@ def test_work_of_another_source_is_refused_or_accepted_and_noted(
     if not is_refused:
         settle_changes([path], accepts=False)
         return
-    expected = rf"^my_package/lazy.py has changed since {path} was trained \(3 updates\): restore it; delete that folder"
+    expected = rf"^my_package/lazy.py has changed since {path} was trained \(3 updates\): restore it; delete the run's folder"
     with pytest.raises(RunError, match=expected) as caught:
         settle_changes([path], accepts=False)
     assert "\n" not in str(caught.value)
