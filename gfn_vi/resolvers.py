@@ -1,6 +1,6 @@
 """What the YAML files compute, to be registered wherever configs are composed.
 
-${fraction:total,share}, ${digest:path,key} and ${source_digest:my_module.my_function}.
+${fraction:total,share}, ${digest:path,key} and ${expanded:path,key}.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ def digest(path: object, key: str = "target.data.path") -> str | None:
     return user_files.digest(user_files.read(path, key)) if isinstance(path, str) else None
 
 
-def source_digest(function: object) -> str | None:
-    """Return a digest of the module that a dotted name begins with, so that a changed function is another run; else None."""
-    return user_files.module_digest(function.rpartition(".")[0]) if isinstance(function, str) else None
+def expanded(path: object, key: str) -> object:
+    """Return a path with ~ as the home folder; what is no path as it is, whoever uses it says what is wrong with it."""
+    return str(user_files.expanded(path, key)) if isinstance(path, str) else path
 
 
 def register() -> None:
     """Make them known to OmegaConf; again changes nothing."""
-    for resolver in (fraction, digest, source_digest):
+    for resolver in (fraction, digest, expanded):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)

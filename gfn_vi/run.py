@@ -23,6 +23,7 @@ from gfn_vi.runs.directory import RunDirectory, run_directory
 from gfn_vi.runs.files import CHECKPOINT
 from gfn_vi.runs.last_values import headline_value
 from gfn_vi.runs.log import log_lines
+from gfn_vi.runs.sources import doubt_about_table, require_unchanged, settle_changes, sources_of
 from gfn_vi.runs.state import look
 
 if TYPE_CHECKING:  # torch takes two seconds to import: a finished run does without
@@ -36,15 +37,17 @@ log = logging.getLogger("gfn_vi")
 PAUSE = "checkpoint.pause_after"
 
 
-def run(config: DictConfig) -> float | None:
+def run(config: DictConfig, is_of_sweep: bool = False) -> float | None:
     """Train `config` (resolved) to its end; return its headline, a mean over replicas.
 
-    The worst value stands for a run in which a replica became non-finite, None for one without a headline or that paused.
+    is_of_sweep: whether a sweep has looked at the other runs of the folder. The worst value stands for a run in which a replica
+    became non-finite, None for one without a headline or that paused.
 
     Raises ConfigError before work starts, RunError for what the disk or another process prevents, KeyboardInterrupt after
     Ctrl-C or SIGTERM, once the state is saved.
     """
     directory = RunDirectory(run_directory(config))
+    settle_changes([directory.path], config.checkpoint.accept_changed_sources)
     if directory.is_done():
         return _already_done(config, directory.path)
 
@@ -53,12 +56,16 @@ def run(config: DictConfig) -> float | None:
     from gfn_vi.training.process import torch_threads
 
     with torch_threads(config.threads):
+        sources = sources_of(config)
         trainer, remarks = build_trainer(config, ReferenceFile(config))
+        require_unchanged(sources, "this command began to read it")  # what was imported is what is recorded
         with directory, log_lines(directory.path):
             if directory.is_done():  # by another process, since we looked
                 return _already_done(config, directory.path)
-            for remark in remarks:
+            doubt = None if is_of_sweep else doubt_about_table(directory.path.parent, sources)
+            for remark in [*remarks, *([] if doubt is None else [doubt])]:
                 log.warning(remark)
+            directory.set_sources(sources)
             return _Session(config, trainer, directory).run()
 
 

@@ -68,6 +68,7 @@ def draw(experiment: Path, folder: Path, drawn_by: str, options: Mapping[str, st
     from gfn_vi.analysis.pictures import style
     from gfn_vi.analysis.reading.facts import headlines
     from gfn_vi.analysis.reading.seeds import check_seeds
+    from gfn_vi.analysis.reading.sources import check_sources
     from gfn_vi.analysis.reading.table import collect, table_hash, write_table
     from gfn_vi.analysis.statistics.summary import write_summary
     from gfn_vi.runs.reading import RunArrays
@@ -86,6 +87,7 @@ def draw(experiment: Path, folder: Path, drawn_by: str, options: Mapping[str, st
         remedy = f"make them with: {command('train')} -m experiment={experiment.name}{preset}{where}"
         raise TableError(f"{error}; {remedy}") from error
     check_seeds(table)
+    check_sources(table)
     with style.paper():
         figure = module.figure(table, RunArrays(folder), **(options or {}))
         write_table(table, folder)

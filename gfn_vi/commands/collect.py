@@ -8,6 +8,7 @@ differ in. Runs that are still running, failed or damaged are no obstacle; a lin
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,10 +22,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, help="outputs/<experiment>, the folder that holds the runs")
     folder = parser.parse_args(arguments).folder
 
+    from gfn_vi.analysis.reading.sources import check_sources
     from gfn_vi.analysis.reading.table import collect, table_hash, write_table
+    from gfn_vi.runs.folders import TableError
 
     table = collect(folder)
     paths = write_table(table, folder)
+    try:
+        check_sources(table)
+    except TableError as error:  # the table tells them apart
+        print(f"warning: {error}", file=sys.stderr)
     print(f"{len(table)} rows, {len(table.columns)} columns, table {table_hash(table)}")
     print(*paths, sep="\n")
     return 0

@@ -5,7 +5,6 @@ Nothing heavy is imported before a run really starts: --help and finished runs a
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 
@@ -22,7 +21,7 @@ from gfn_vi.run import run
 from gfn_vi.runs.directory import run_directory
 from gfn_vi.runs.label import labelled
 from gfn_vi.runs.state import look
-from gfn_vi.sweeps.worker import JobError
+from gfn_vi.sweeps.worker import JobError, find_user_modules, require_no_chdir
 from gfn_vi.terminal.exit_status import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED
 from gfn_vi.terminal.guarded import guarded
 from gfn_vi.terminal.help_text import choices_in_words, keys_in_words
@@ -34,12 +33,6 @@ resolvers.register()
 OmegaConf.register_new_resolver("gfn_vi_command", command, replace=True)
 OmegaConf.register_new_resolver("gfn_vi_choices", choices_in_words, replace=True)
 OmegaConf.register_new_resolver("gfn_vi_keys", lambda: keys_in_words("train", "experiment_name"), replace=True)
-
-
-def find_user_modules() -> None:
-    """Modules in the current folder can be named by `_target_`; last, so that they hide no installed one."""
-    if os.getcwd() not in sys.path and "" not in sys.path:
-        sys.path.append(os.getcwd())
 
 
 def register_sweepers() -> None:
@@ -63,13 +56,14 @@ def task(config: DictConfig) -> float | None:
     find_user_modules()  # workers never call main
     about = HydraConfig.get()
     try:
+        require_no_chdir(about.job.chdir)
         for word in about.overrides.hydra:
             given = about.mode == RunMode.RUN and word.startswith("hydra/sweeper=")
             require(not given, *word.partition("=")[::2], "a sweeper is for several runs: add -m")
         resolved = labelled(config, about.runtime.choices, about.overrides.task)
         if resolved.pictures is None:  # they take seconds, and nobody looks at those of each run of a sweep
             resolved.pictures = about.mode == RunMode.RUN
-        headline = run(resolved)
+        headline = run(resolved, is_of_sweep=about.mode == RunMode.MULTIRUN)
         if about.mode == RunMode.RUN and look(run_directory(resolved)).state == "diverged":
             raise SystemExit(EXIT_FAILED)  # as a sweep ends; which replica, and why, has been said
         return headline

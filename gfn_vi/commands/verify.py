@@ -13,10 +13,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from gfn_vi.commands.train import find_user_modules  # and registers the resolvers of the configs and of the help text
+import gfn_vi.commands.train  # noqa: F401 - registers the resolvers of the configs and of the help text
 from gfn_vi.core.errors import ConfigError, RunError, require
 from gfn_vi.core.seeds import is_whole
+from gfn_vi.runs.directory import RunDirectory
 from gfn_vi.runs.files import CHECKPOINT, CONFIG
+from gfn_vi.runs.sources import recorded_sources, require_unchanged
+from gfn_vi.sweeps.worker import find_user_modules
 from gfn_vi.terminal.exit_status import EXIT_BAD_INPUT, EXIT_FAILED
 from gfn_vi.terminal.guarded import guarded
 from gfn_vi.terminal.help_text import keys_in_words
@@ -85,6 +88,9 @@ def verify(config: DictConfig) -> tuple[int, bool]:
     device, dtype = resolve_device(config.device), resolve_dtype(config.dtype)
     saved = None if config.run is None else config_of_run(str(config.run))
     if saved is not None:
+        require_unchanged(
+            recorded_sources(RunDirectory(config.run).status()), f"{config.run} was trained", "restore it to verify"
+        )
         config.target = saved.target
     target: Any = build_target(config, device)
     check_moves(config if saved is None else saved, target)

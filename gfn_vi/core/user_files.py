@@ -1,6 +1,6 @@
 """Files of the user's that a key of the configuration names: their content is part of what a run is, so it has a digest.
 
-Functions of the user's are files, too: they are given as my_module.my_function.
+Functions of the user's are given as my_module.my_function; the digests of their modules are in gfn_vi/runs/sources.py.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import hashlib
 import importlib
 import traceback
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,23 @@ from gfn_vi.core.errors import ConfigError, require
 DIGITS = 16
 
 
+def expanded(path: str, key: str) -> Path:
+    """Return a path with ~ and ~user as home folders; a relative one begins in the working folder.
+
+    Raises ConfigError(key) for the home of nobody.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise ConfigError(key, path, "nobody here has such a home folder: expected ~/... or a path without ~") from None
+
+
 def read(path: str, key: str) -> bytes:
-    """Return the whole content of a file; relative paths start in the working folder.
+    """Return the whole content of a file; relative paths start in the working folder, ~ is the home folder.
 
     Raises ConfigError(key) for what is no file or has no content.
     """
-    place = Path(path).expanduser()
+    place = expanded(path, key)
     require(path != "" and not place.is_dir(), key, path, "this is a folder: expected a file")
     try:
         content = place.read_bytes()
@@ -50,30 +60,6 @@ def read_known(path: str, known: str | None, key: str, thing: str) -> bytes:
 def digest(content: bytes) -> str:
     """Return the first 16 hexadecimal digits of the content's SHA-256; another content makes another run."""
     return hashlib.sha256(content).hexdigest()[:DIGITS]
-
-
-def module_digest(name: str) -> str | None:
-    """Return the digest of the source of a module, found as an import would find it, without running it.
-
-    None for a module of gfn_vi, whose commit a run records, and for one that is not there or has no source. What the module
-    imports is not looked at. Packages that it lies in are imported on the way.
-    """
-    if name == "" or name.partition(".")[0] == "gfn_vi":
-        return None
-    try:
-        found = find_spec(name)
-    except (ImportError, ValueError):  # whoever builds from the module says what is wrong with it
-        return None
-    if found is None or not found.has_location or found.origin is None:
-        return None
-    return digest(Path(found.origin).read_bytes())
-
-
-def check_source(name: str, known: str | None, key: str) -> None:
-    """Raise ConfigError(key) unless the module of a function has the digest that is known; None for any."""
-    found = module_digest(name.rpartition(".")[0])
-    changed = f"its module has changed: its digest was {known} and now is {found}; start a run of the new function"
-    require(known in (None, found), key, name, changed)
 
 
 def located(name: str, key: str) -> Callable[..., Any]:

@@ -11,15 +11,12 @@ import fcntl
 import hashlib
 import json
 import os
-import platform
 import re
 import socket
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -30,13 +27,15 @@ from gfn_vi.core.errors import ConfigError, RunError, require
 from gfn_vi.runs.durable_files import disk_error, replace_durably
 from gfn_vi.runs.files import CONFIG, LOCK, OWNER, STATUS
 from gfn_vi.runs.identity import INFRASTRUCTURE_KEYS
+from gfn_vi.runs.provenance import git_commit, has_local_changes, versions
 
 MAX_LABEL = 100
 # Whoever asks is_being_written holds the lock for some microseconds: a writer tries again before it gives up.
 LOCK_SECONDS, LOCK_POLL_SECONDS = 0.2, 0.02
 # What flock says when somebody else holds the lock; some file systems say EACCES.
 IS_HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
-PACKAGES = {"torch": "torch", "gfn_vi": "gfn_vi", "hydra": "hydra-core"}
+# What a later write of status.json keeps unless it is given anew.
+KEPT = ("headline", "sources", "accepted_sources")
 
 State = Literal["running", "done", "failed", "interrupted"]
 
@@ -106,34 +105,6 @@ def run_directory(config: Mapping[str, Any]) -> Path:
         raise disk_error(path, error) from error
 
 
-def _git_commit() -> str | None:
-    """Return the commit of the checkout that this package is in; None for an installed package or without git."""
-    checkout = Path(__file__).resolve().parents[2]
-    command = ["git", "-C", str(checkout), "rev-parse", "--show-toplevel", "HEAD"]
-    try:
-        answer = subprocess.run(
-            command, capture_output=True, encoding="utf-8", errors="replace", timeout=5, check=True
-        ).stdout.splitlines()
-    except (OSError, subprocess.SubprocessError):
-        return None
-    # An installed package may lie inside somebody else's repository.
-    return answer[1] if len(answer) == 2 and Path(answer[0]).resolve() == checkout else None
-
-
-def _versions() -> dict[str, str | None]:
-    versions: dict[str, str | None] = {"python": platform.python_version()}
-    for name, distribution in PACKAGES.items():
-        try:
-            versions[name] = metadata.version(distribution)
-        except metadata.PackageNotFoundError:
-            versions[name] = None
-    if versions["gfn_vi"] is None:
-        from gfn_vi import __version__
-
-        versions["gfn_vi"] = __version__
-    return versions
-
-
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
@@ -152,7 +123,7 @@ class RunDirectory:
         self.path = Path(path)
         self._lock: filelock.BaseFileLock | None = None
         self._facts: dict[str, Any] = {}
-        self._headline: dict[str, Any] | None = None
+        self._kept: dict[str, Any] = {}
 
     def open(self) -> RunDirectory:
         """Make the directory and become its only writer; the system frees the lock when the process dies.
@@ -172,11 +143,12 @@ class RunDirectory:
             raise disk_error(self.path, error) from error
         self._lock = lock
         before = self.status() or {}
-        started, headline = before.get("started"), before.get("headline")
-        self._headline = headline if isinstance(headline, dict) else None
+        started = before.get("started")
+        self._kept = {key: before[key] for key in KEPT if isinstance(before.get(key), dict | list)}
         self._facts = {
-            "versions": _versions(),
-            "git_commit": _git_commit(),
+            "versions": versions(),
+            "git_commit": git_commit(),
+            "git_local_changes": has_local_changes(),
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "started": started if isinstance(started, str) else _now(),
@@ -277,9 +249,25 @@ class RunDirectory:
         that wrote this run. Raises RunError when the disk is full.
         """
         status = {"state": state, "step": step, "error": error, "seed": seed, "wall_seconds": wall_seconds}
-        self._headline = headline if headline is not None else self._headline
-        about = {"headline": self._headline} if self._headline is not None else {}
-        self._replace(STATUS, json.dumps(status | about | self._facts | {"updated": _now()}, indent=2) + "\n")
+        if headline is not None:
+            self._kept["headline"] = headline
+        self._replace(STATUS, json.dumps(status | self._kept | self._facts | {"updated": _now()}, indent=2) + "\n")
+
+    def set_sources(self, sources: Mapping[str, str]) -> None:
+        """Have every later write_status say which digest each of the user's source files has, by their names."""
+        self._kept["sources"] = dict(sources)
+
+    def accept_sources(self, changed: Mapping[str, str | None]) -> None:
+        """Note in status.json that files have these digests now, and that somebody accepted it; the rest of it stays.
+
+        What they were is kept under `accepted_sources`, with the number of updates until then; None: a file that is gone.
+        """
+        status = self.status() or {}
+        before = {name: status["sources"][name] for name in changed}
+        now = {name: digest for name, digest in ({**status["sources"], **changed}).items() if digest is not None}
+        accepted = [*status.get("accepted_sources", []), {"until_step": status.get("step"), "sources": before}]
+        self._kept |= {"sources": now, "accepted_sources": accepted}
+        self._replace(STATUS, json.dumps(status | self._kept, indent=2) + "\n")
 
     def is_done(self) -> bool:
         """Return whether status.json says that nothing is left to do."""

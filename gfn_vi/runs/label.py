@@ -11,6 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from gfn_vi.core import user_files
 from gfn_vi.core.errors import ConfigError
 
 
@@ -18,13 +19,15 @@ def labelled(config: DictConfig, choices: Mapping[str, Any], overrides: Iterable
     """Return the resolved config with `choices` and `run_label`, the readable part of the run's name.
 
     choices: group -> choice, as in HydraConfig's runtime.choices; overrides: those of the command line. Raises OmegaConf's
-    errors for what cannot be resolved, ConfigError for a preset that the experiment does not have.
+    errors for what cannot be resolved, ConfigError for a preset that the experiment does not have and for the home of nobody.
     """
     _check_preset(config, choices)
     what = config.arm_name or f"{choices['objective']}-{choices['exploration']}"
     parts = [what, *([config.deviation_name] if config.deviation_name else []), choices["target"], choices["sampler"]]
     resolved = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
     assert isinstance(resolved, DictConfig)
+    if isinstance(resolved.output_root, str):
+        resolved.output_root = str(user_files.expanded(resolved.output_root, "output_root"))
     resolved.choices = named_choices(choices)
     resolved.run_label = "-".join([*map(str, parts), *_inner_choices(overrides), _seeds_in_words(resolved.seed)])
     return resolved

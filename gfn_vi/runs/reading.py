@@ -42,6 +42,7 @@ class Run:
     error: str | None = None  # the error that the run itself reported
     config: dict[str, Any] = field(default_factory=dict)  # flat, dotted keys
     metrics: pa.Table | None = None  # columns of METRIC_TYPES
+    sources: Mapping[str, str] = field(default_factory=dict)  # file of the user's that it was trained with -> digest
 
 
 def read_run(path: Path) -> Run:
@@ -66,6 +67,7 @@ def read_run(path: Path) -> Run:
         found.error,
         config,
         metrics if CONFIG in parts else None,
+        found.sources,
     )
 
 

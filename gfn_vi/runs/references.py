@@ -12,6 +12,7 @@ import filelock
 
 from gfn_vi.runs.directory import identity_digest
 from gfn_vi.runs.durable_files import disk_error, replace_durably
+from gfn_vi.runs.sources import sources_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,13 +23,17 @@ FOLDER = "references"
 
 
 class ReferenceFile:
-    """The file <output_root>/references/<target>-<hash>.npz, the hash being that of the keys of the target and of the chains."""
+    """The file <output_root>/references/<target>-<hash>.npz, the hash that of the keys of the target and of the chains, and of
+    the user's files that either depends on.
+    """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         """config: of a run, resolved."""
         target, asked = config["target"], config["evaluation"].get("references")
         name = str(target["_target_"]).rpartition(".")[2]
-        digest = identity_digest({"target": target, "references": asked})
+        sources = sources_of({"target": target, "references": asked})
+        code = {"sources": sources} if sources else {}
+        digest = identity_digest({"target": target, "references": asked} | code)
         self.path = Path(config["output_root"], FOLDER, f"{name}-{digest}.npz")
 
     def __call__(

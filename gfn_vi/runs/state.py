@@ -8,7 +8,8 @@ the same command runs it again) or missing (nothing of it is there).
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -17,6 +18,7 @@ from gfn_vi.core.headline import Headline
 from gfn_vi.runs.directory import RunDirectory
 from gfn_vi.runs.files import LOG, RUN_FILES, STATUS
 from gfn_vi.runs.headline import headline_of
+from gfn_vi.runs.sources import recorded_sources
 
 State = Literal["running", "failed", "killed", "diverged", "damaged", "interrupted", "missing", "done"]
 STATES: tuple[State, ...] = get_args(State)
@@ -37,6 +39,7 @@ class RunState:
     wall_seconds: float | None = None  # when status.json was written
     headline: Headline | None = None  # what it is judged by
     version: tuple[int, int] | None = field(default=None, compare=False)  # another one after every write of status.json
+    sources: Mapping[str, str] = field(default_factory=dict, compare=False)  # file of the user's -> digest
 
     @property
     def is_finished(self) -> bool:
@@ -64,11 +67,11 @@ def look(path: Path) -> RunState:
         return told
     if is_written:
         error = told.error if told.state == "running" else None  # which replicas have become non-finite so far
-        return RunState(path.name, "running", (), error, told.step, told.wall_seconds, told.headline, told.version)
+        return replace(told, state="running", error=error)
     if told.state != "running":
         return told
     gone = f"its process is gone ({RunDirectory(path).owner()})"
-    return RunState(path.name, "killed", (), gone, told.step, told.wall_seconds, told.headline, told.version)
+    return replace(told, state="killed", error=gone)
 
 
 def look_tolerantly(path: Path) -> RunState:
@@ -76,8 +79,7 @@ def look_tolerantly(path: Path) -> RunState:
     try:
         return look(path)
     except RunError as error:
-        told = _told(path)
-        return RunState(path.name, "damaged", (), str(error), told.step, told.wall_seconds, told.headline, told.version)
+        return replace(_told(path), state="damaged", error=str(error))
 
 
 def version_of(path: Path) -> tuple[int, int] | None:
@@ -113,6 +115,7 @@ def _told(path: Path) -> RunState:
         float(seconds) if isinstance(seconds, int | float) else None,
         headline_of(content),
         version,
+        recorded_sources(content),
     )
 
 

@@ -10,13 +10,19 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+
+from gfn_vi.core.errors import RunError, require
+from gfn_vi.runs.source_files import code_named_by, digests_of
+from gfn_vi.runs.sources import require_unchanged
 
 SECONDS_BETWEEN_LOOKS = 0.5
 
@@ -35,19 +41,37 @@ class JobError(Exception):
         self.line, self.is_input = line, is_input
 
 
+def find_user_modules() -> None:
+    """Modules in the current folder can be named by `_target_`; last, so that they hide no installed one."""
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.append(os.getcwd())
+
+
+def require_no_chdir(chdir: object) -> None:
+    """Raise ConfigError where Hydra would let jobs work in folders of their own: paths are relative to that of the command."""
+    advice = "leave it out: paths are relative to the folder of the command, and a run has a directory of its own (output_root)"
+    require(not chdir, "hydra.job.chdir", chdir, advice)
+
+
 class InWorker:
-    """A task function to be called in workers; made in the process that launches them."""
+    """A task function to be called in workers; made in the process that launches them.
+
+    sources: digests of the user's files when the sweep began: a job that would have others is refused.
+    """
 
     def __init__(self, task: Task) -> None:
         self._task, self._host, self._launched_by = task, socket.gethostname(), os.getpid()
         self._folder = os.getcwd()
+        self.sources: dict[str, str] = {}
 
     def __call__(self, config: DictConfig) -> float | None:
         is_here = self._host == socket.gethostname()
         if is_here and self._launched_by == os.getpid():
+            self._check_sources(config)
             return self._task(config)
         _WORKER.prepare(self._launched_by if is_here else None)
         self._enter_folder()
+        self._check_sources(config)
         if config.progress is None:  # the bars of several workers would be drawn over each other
             config.progress = False
         _WORKER.is_busy = True
@@ -64,6 +88,16 @@ class InWorker:
         except OSError as error:
             place = f"{socket.gethostname()} cannot enter {self._folder} ({error.strerror})"
             raise JobError(f"{place}: start the sweep in a folder that all machines share", is_input=True) from error
+        find_user_modules()
+
+    def _check_sources(self, config: DictConfig) -> None:
+        """A process that imported a module keeps that version of it, and later ones would import another."""
+        plain: Any = OmegaConf.to_container(config)
+        own = digests_of(code_named_by(plain)) if self.sources else {}
+        try:
+            require_unchanged({name: self.sources[name] for name in own if name in self.sources}, "this sweep began")
+        except RunError as error:
+            raise JobError(str(error), is_input=True) from error
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable
 
@@ -23,13 +24,18 @@ def options_first(words: list[str]) -> list[str]:
     return [word for word in words if word not in overrides] + overrides
 
 
+def at_home(word: str) -> str:
+    """Return an override with its home folder in place of ~, as a shell does it for some keys; Hydra's grammar has no ~."""
+    return re.sub(r"(?<=[=,])~(?=/|,|$)", lambda _: os.path.expanduser("~"), word)
+
+
 def guarded(task: Callable[[], object]) -> None:
     """Run a @hydra.main function; exits with a status unless it returns.
 
     HYDRA_FULL_ERROR=1 lets everything pass with its traceback.
     """
     prepare_streams()
-    sys.argv[1:] = options_first(sys.argv[1:])
+    sys.argv[1:] = options_first([at_home(word) for word in sys.argv[1:]])
     verbose = os.environ.get("HYDRA_FULL_ERROR") == "1"
     # Hydra then raises what it would print, traceback included, and the handlers below say it in one line.
     os.environ["HYDRA_FULL_ERROR"] = "1"

@@ -47,6 +47,7 @@ class ResumeSweeper(JobSweeper):
         is_finished = all(standing.is_finished for standing in standings)
         if not is_finished:
             check_launcher(self.config.hydra.launcher)
+        self.check_sources(jobs)
         plan(jobs)
         if not is_finished:  # else the end says it
             say(counted(standing.state for standing in standings))
@@ -55,6 +56,7 @@ class ResumeSweeper(JobSweeper):
         except (KeyboardInterrupt, SystemExit):
             say(f"stopped; {counted(look(job.directory).state for job in jobs)}; the same command goes on")
             sys.exit(EXIT_INTERRUPTED)
+        self.warn_of_other_sources(jobs)
         status = conclude(outcomes, self.loader)
         if status:
             sys.exit(status)

@@ -109,6 +109,7 @@ class SearchSweeper(JobSweeper):
             study.sampler = make_sampler(self.sampler, self.sampler_seed + len(study.trials), self.sampler_arguments)
             again, done = take_back(study), len(complete(study))
         left = f", {again} to go on with" if again else ""
+        self.check_sources([], [folder / run for trial in study.trials if (run := trial.user_attrs.get("run"))])
         say(f"{name} in {storage}: {done} of {self.n_trials} trials done{left}")
         failed = self._first_stage(study, space, storage, folder, done)
         with storage_errors(storage):
@@ -142,6 +143,7 @@ class SearchSweeper(JobSweeper):
                 jobs = [self._job(space, trial.params) for trial in trials]
                 for trial, job in zip(trials, jobs, strict=True):
                     trial.set_user_attr("run", job.directory.name)
+            self.check_sources(jobs)
             plan(jobs)
             outcomes = launches.run(jobs)
             with storage_errors(storage):
@@ -159,6 +161,7 @@ class SearchSweeper(JobSweeper):
         if not jobs:
             return []
         say(f"{len(jobs)} finalist{'s' * (len(jobs) != 1)}: {' '.join(self.finalist_overrides) or 'as they are'}")
+        self.check_sources(jobs)
         plan(jobs)
         finalists = []
         for trial, outcome in zip(trials, self._launches().run(jobs), strict=True):

@@ -92,12 +92,15 @@ def late(smiles):
 def test_a_value_that_is_no_number_in_the_middle_costs_one_interval(here: Path) -> None:
     """The molecule is named, and with a mended function the run goes on from its last checkpoint."""
     (here / "mine.py").write_text(LATE.format(most=50))
-    mine = ["proxy@target.proxy=user_function", "target.proxy.function=mine.late", "target.proxy.digest=null"]
+    mine = ["proxy@target.proxy=user_function", "target.proxy.function=mine.late"]
     arguments = [*SMALL, *BUDGET, *mine, "target.blocks=good.json", "target.proxy.cache_size=0", "checkpoint.every_seconds=0"]
     failed = train(arguments, here)
     assert failed.code == 2, failed
     assert "target.proxy.function=mine.late: is nan for " in failed.err.splitlines()[-1]
     (here / "mine.py").write_text(LATE.format(most=10**6))
-    done = train(arguments, here)
+    refused = train(arguments, here)
+    assert refused.code == 2
+    assert refused.err.startswith("error: mine.py has changed since outputs/default/")
+    done = train([*arguments, "checkpoint.accept_changed_sources=true"], here)
     assert done.code == 0, done
     assert "resuming at " in (here / done.directory / "run.log").read_text()

@@ -296,8 +296,8 @@ def git(*arguments: str, cwd: Path) -> str:
 
 
 COMMIT = """
-from gfn_vi.runs import directory as run_directory
-print(run_directory._git_commit())
+from gfn_vi.runs.provenance import git_commit, has_local_changes
+print(git_commit(), has_local_changes())
 """
 
 
@@ -310,12 +310,17 @@ def test_the_commit_is_this_checkout_s_and_nobody_else_s(tmp_path):
             shutil.copytree(ROOT / "gfn_vi" / part, place / "gfn_vi" / part, ignore=ignore)
         shutil.copy(ROOT / "gfn_vi" / "__init__.py", place / "gfn_vi")
     git("init", "-q", cwd=checkout)
-    git("-c", "user.email=a@b", "-c", "user.name=a", "commit", "-q", "--allow-empty", "-m", "x", cwd=checkout)
-    told = [
-        subprocess.run([sys.executable, "-c", COMMIT], cwd=place, capture_output=True, text=True, check=True).stdout.strip()
-        for place in (checkout, installed)
-    ]
-    assert told == [git("rev-parse", "HEAD", cwd=checkout), "None"]
+    git("add", "gfn_vi/__init__.py", cwd=checkout)
+    git("-c", "user.email=a@b", "-c", "user.name=a", "commit", "-q", "-m", "x", cwd=checkout)
+    commit = git("rev-parse", "HEAD", cwd=checkout)
+    assert [told_in(place) for place in (checkout, installed)] == [f"{commit} False", "None None"]  # files beside it do not count
+    (checkout / "gfn_vi" / "__init__.py").write_text("# changed\n")
+    assert told_in(checkout) == f"{commit} True"
+
+
+def told_in(place):
+    done = subprocess.run([sys.executable, "-c", COMMIT], cwd=place, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
 
 
 def test_naming_a_run_does_not_import_torch():

@@ -67,10 +67,10 @@ BAD_VALUES: list[tuple[Callable[[], object], str]] = [
         r"target.data.leave_out=.*expected \[\]",
     ),
     (
-        lambda: UserDensity("gfn_vi.targets.densities.user_density.banana", 2, math.inf, None),
+        lambda: UserDensity("gfn_vi.targets.densities.user_density.banana", 2, math.inf),
         r"target.log_Z=inf: expected a finite",
     ),
-    (lambda: UserDensity("gfn_vi.targets.densities.user_density.banana", 0, None, None), r"target.dim=0"),
+    (lambda: UserDensity("gfn_vi.targets.densities.user_density.banana", 0, None), r"target.dim=0"),
 ]
 
 

@@ -9,7 +9,6 @@ import torch
 from building import make_trainer
 from known_densities import assert_equal_to, points
 
-from gfn_vi.core import user_files
 from gfn_vi.core.errors import ConfigError
 from gfn_vi.targets.densities.user_density import UserDensity
 
@@ -21,7 +20,7 @@ def test_a_users_function_is_asked_with_one_batch_axis_in_double_precision(
         "import torch\ndef f(x):\n    assert x.dim() == 2\n    assert x.dtype == torch.float64\n    return -(x**4).sum(1)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    target = UserDensity("my_densities.f", 3, 1.5, None)
+    target = UserDensity("my_densities.f", 3, 1.5)
     x = points(12, 3).view(2, 6, 3)
     assert_equal_to(target.log_density(x), -(x**4).sum(-1))
     assert_equal_to(target.score(x), -4 * x**3)
@@ -84,18 +83,18 @@ def my_functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", REFUSED)
 def test_functions_that_are_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=rf"target.function=my_functions.{name}: {REFUSED[name]}"):
-        UserDensity(f"my_functions.{name}", 2, None, None)
+        UserDensity(f"my_functions.{name}", 2, None)
 
 
 @pytest.mark.usefixtures("my_functions")
 def test_functions_that_are_doubted_and_functions_that_are_not() -> None:
     """An energy grows outward, a density is never negative; heavy tails, kinks and bounded supports are no reason."""
     for name, said in (("energy", "if it is an energy, return minus it"), ("density", "if it is a density, return its log")):
-        (remark,) = UserDensity(f"my_functions.{name}", 2, None, None).remarks
+        (remark,) = UserDensity(f"my_functions.{name}", 2, None).remarks
         assert remark.startswith(f"target.function=my_functions.{name}")
         assert said in remark
     for name in ("heavy", "kinked", "in_a_disc"):
-        assert UserDensity(f"my_functions.{name}", 2, None, None).remarks == []
+        assert UserDensity(f"my_functions.{name}", 2, None).remarks == []
 
 
 BLIND = ("target=user_density", "target.dim=2", "sampler=diffusion", "sampler.n_steps=3", "sampler.hidden=[4]")
@@ -114,7 +113,7 @@ NEEDS_SCORE = {
 def test_functions_without_a_gradient_are_sampled_from_where_none_is_needed(name: str) -> None:
     """They are asked for values alone, the run says so, and every choice that needs the gradient is refused by its key."""
     function = f"target.function=my_functions.{name}"
-    target = UserDensity(f"my_functions.{name}", 2, None, None)
+    target = UserDensity(f"my_functions.{name}", 2, None)
     assert target.remarks == [
         f"{function} has no gradient, as operations of torch on the batch would give it: choices that need one are refused"
     ]
@@ -129,17 +128,6 @@ def test_functions_without_a_gradient_are_sampled_from_where_none_is_needed(name
 
 def test_names_that_are_no_functions() -> None:
     with pytest.raises(ConfigError, match=r"target.function=f: expected my_module.f"):
-        UserDensity("f", 2, None, None)
+        UserDensity("f", 2, None)
     with pytest.raises(ConfigError, match=r"no module named not_a_module_of_mine; one of yours is found in the current folder"):
-        UserDensity("not_a_module_of_mine.f", 2, None, None)
-
-
-def test_a_module_that_changed_since_its_digest_was_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The digest is of the text, found without running it; gfn_vi's own example has none, nor has a module that is not there."""
-    (tmp_path / "my_source.py").write_text("raise RuntimeError\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    assert user_files.module_digest("my_source") == user_files.digest(b"raise RuntimeError\n")
-    for name in ("gfn_vi.targets.densities.user_density", "not_a_module_of_mine", "not.a.module_of_mine", "", "."):
-        assert user_files.module_digest(name) is None, name
-    with pytest.raises(ConfigError, match=r"target.function=my_source.f: its module has changed: its digest was 0 and now is"):
-        UserDensity("my_source.f", 2, None, "0")
+        UserDensity("not_a_module_of_mine.f", 2, None)

@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 from rdkit import Chem
 
-from gfn_vi import resolvers
-from gfn_vi.core import user_files
 from gfn_vi.core.errors import ConfigError, RunError
 from gfn_vi.targets.molecules.proxies.user_function import TRIALS, UserFunction
 
@@ -71,8 +69,8 @@ def my_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "my_values.py"
 
 
-def of_function(name: str, takes: str = "smiles", digest: str | None = None) -> UserFunction:
-    return UserFunction(f"my_values.{name}", takes, 0, 0.1, None, 1.0, 100, digest)
+def of_function(name: str, takes: str = "smiles") -> UserFunction:
+    return UserFunction(f"my_values.{name}", takes, 0, 0.1, None, 1.0, 100)
 
 
 @pytest.mark.usefixtures("my_values")
@@ -101,18 +99,9 @@ def test_what_fails_later_is_named_with_its_smiles() -> None:
         proxy([Chem.MolFromSmiles("CCO")])
 
 
-def test_a_changed_function_is_another_run(my_values: Path) -> None:
-    digest = resolvers.source_digest("my_values.array")
-    assert digest == user_files.digest(my_values.read_bytes())
-    of_function("array", digest=digest)
-    my_values.write_text(FUNCTIONS + "# changed\n")
-    with pytest.raises(ConfigError, match=r"target.proxy.function=my_values.array: its module has changed: its digest was"):
-        of_function("array", digest=digest)
-
-
 @pytest.mark.usefixtures("my_values")
 def test_worker_processes_share_a_batch_and_what_fails_in_them_is_named() -> None:
-    proxy = UserFunction("my_processes.process", "smiles", 2, 0.1, None, 1.0, 100, None)
+    proxy = UserFunction("my_processes.process", "smiles", 2, 0.1, None, 1.0, 100)
     batch = [Chem.MolFromSmiles("C" * n) for n in range(1, 6)]
     processes, lengths = zip(*(divmod(value, 100) for value in proxy(batch).tolist()), strict=True)
     assert lengths == (1, 2, 3, 4, 5)
@@ -133,7 +122,7 @@ import multiprocessing
 def run(kept=[]):
     from rdkit import Chem
     from gfn_vi.targets.molecules.proxies.user_function import UserFunction
-    kept.append(UserFunction("my_processes.process", "smiles", 2, 0.1, None, 1.0, 100, None))
+    kept.append(UserFunction("my_processes.process", "smiles", 2, 0.1, None, 1.0, 100))
     assert kept[0]([Chem.MolFromSmiles("C"), Chem.MolFromSmiles("CC")]).tolist()[0] > 100
 if __name__ == "__main__":
     process = multiprocessing.get_context("fork").Process(target=run)

@@ -20,6 +20,7 @@ from gfn_vi.analysis.pages.status_view import short_labels
 from gfn_vi.analysis.reading.facts import facts, headlines, run_command, sweep_command
 from gfn_vi.analysis.reading.groups import NOT_SET, differences
 from gfn_vi.analysis.reading.seeds import check_seeds
+from gfn_vi.analysis.reading.sources import check_sources
 from gfn_vi.analysis.reading.table import collect, replace_file, table_hash
 from gfn_vi.analysis.statistics.claims import CLAIMS_COLUMNS, CLAIMS_FILE
 from gfn_vi.core.command_line import command
@@ -96,6 +97,7 @@ def _table(folder: Path, keys: Sequence[str]) -> tuple[pd.DataFrame | None, str]
         return None, str(error)
     try:
         check_seeds(table)
+        check_sources(table)
     except TableError as error:
         return table, f"Not for reporting: {error}"
     return table, ""

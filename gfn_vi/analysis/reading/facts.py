@@ -13,6 +13,7 @@ from gfn_vi.core.command_line import command
 from gfn_vi.core.headline import Headline
 from gfn_vi.runs.directory import RunDirectory
 from gfn_vi.runs.headline import headline_of
+from gfn_vi.runs.sources import recorded_sources
 from gfn_vi.runs.state import RunState
 
 
@@ -25,13 +26,28 @@ def facts(folder: Path, runs: Sequence[RunState]) -> dict[str, str]:
     times = sorted(str(status[key]) for status in told for key in ("started", "updated") if status.get(key))
     seconds = [s for status in told if isinstance(s := status.get("wall_seconds"), int | float)]
     found = {
-        "Commit of gfn_vi": _counted(status.get("git_commit") or "unknown (not a clone)" for status in told),
+        "Commit of gfn_vi": _counted(map(_commit, told)),
+        "Your source": "; ".join(
+            _source(name, told) for name in sorted({n for status in told for n in recorded_sources(status)})
+        ),
         "Versions": "; ".join(f"{name} {_counted(v.get(name) for v in known)}" for name in packages),
         "Hosts": _counted(status.get("host") for status in told),
         "Training time": f"{duration(sum(seconds))} in {len(seconds)} run{'s' * (len(seconds) != 1)}" if seconds else "",
         "Between": " and ".join(time[:16].replace("T", " ") for time in (times[0], times[-1])) + " UTC" if times else "",
     }
     return {name: text for name, text in found.items() if text}
+
+
+def _commit(status: Mapping[str, Any]) -> str:
+    changed = " (with local changes)" if status.get("git_local_changes") else ""
+    return f"{status['git_commit']}{changed}" if status.get("git_commit") else "unknown (not a clone)"
+
+
+def _source(name: str, told: Sequence[Mapping[str, Any]]) -> str:
+    """Return a file of the user's with its digests, and in how many runs a change of it was accepted."""
+    accepted = [status for status in told if any(name in change["sources"] for change in status.get("accepted_sources") or ())]
+    more = f", changed and accepted in {len(accepted)} run{'s' * (len(accepted) != 1)}" if accepted else ""
+    return f"{name} {_counted(recorded_sources(status).get(name) for status in told)}{more}"
 
 
 def headlines(folder: Path, runs: Iterable[str]) -> list[Headline]:

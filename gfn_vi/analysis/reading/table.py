@@ -2,9 +2,10 @@
 
 One row is one value: run, state, arm, seed | step, trajectories, reward_calls, wall_seconds, replica, metric, value |
 <choice> for each choice that a run names (target, objective, ...) | config.<key> for each key of the configuration that differs
-among runs of the same choices. `seed` is that of the replica: replica r of
-a run with config.seed = s is the single run with seed s + r (core/seeds.py): equal seeds, equal random numbers. Rates
-that are lists, one for each replica, are numbers here: a run of several rates has the rows of several runs of one rate.
+among runs of the same choices, config.source.<file> for each of the user's files that differs.
+`seed` is that of the replica: replica r of a run with config.seed = s is the single run with seed s + r (core/seeds.py): equal
+seeds, equal random numbers. Rates that are lists, one for each replica, are numbers here: a run of several rates has the rows of
+several runs of one rate.
 What is constant within a run is categorical (a code per row), so that 10,000 runs fit in memory; keys that are the same
 everywhere would only widen the table and stay in config.yaml.
 """
@@ -28,6 +29,7 @@ import pyarrow.parquet
 
 from gfn_vi.analysis.reading.choices import PREFIX, choices_of, column_of, is_setting, said_by_choices, without_copies
 from gfn_vi.analysis.reading.seeds import TUNING
+from gfn_vi.analysis.reading.sources import differing_sources
 from gfn_vi.runs.folders import TableError, find_runs
 from gfn_vi.runs.reading import Run, read_run
 
@@ -65,6 +67,7 @@ def collect(folder: str | Path, keys: Iterable[str] = (), say: Callable[[str], o
     tuning = {TUNING} if any(_items(run.config.get(TUNING)) for run in usable) else set()
     for key in sorted(varying - told | set(keys) | tuning):
         columns[f"{PREFIX}{key}"] = rows.column(_values(key, usable))
+    columns |= {f"{PREFIX}{key}": rows.column(digests) for key, digests in differing_sources(usable).items()}
     return pd.DataFrame(columns, copy=False)
 
 

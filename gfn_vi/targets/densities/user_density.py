@@ -34,16 +34,12 @@ def banana(states: Tensor) -> Tensor:
 class UserDensity(BaseDensity):
     """R = exp(function(x)), where the function maps a batch [n, d] in float64 to [n] in float64; differentiable for a score."""
 
-    def __init__(self, function: str, dim: int, log_Z: float | None, digest: str | None) -> None:
-        """function: my_module.my_log_density; log_Z: where you know it, else null.
-
-        digest: of the module's file when the run was named, or null.
-        """
+    def __init__(self, function: str, dim: int, log_Z: float | None) -> None:
+        """function: my_module.my_log_density; log_Z: where you know it, else null."""
         check_whole(dim, 1, "target.dim")
         known = log_Z is None or math.isfinite(log_Z)
         require(known, "target.log_Z", log_Z, "expected a finite number, or null where it is not known")
         self.name, self.dim, self.log_Z = function, dim, log_Z
-        user_files.check_source(function, digest, KEY)
         self.function: Callable[[Tensor], Tensor] = user_files.located(function, KEY)
         generator = torch.Generator().manual_seed(0)
         points = torch.randn(N_POINTS, dim, dtype=torch.float64, generator=generator)

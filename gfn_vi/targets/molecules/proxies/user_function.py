@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from gfn_vi.core import user_files
 from gfn_vi.core.errors import ConfigError, RunError, require
 from gfn_vi.targets.checks import check_whole
 from gfn_vi.targets.molecules.proxies.cached import CachedProxy
@@ -36,16 +35,14 @@ class UserFunction(CachedProxy):
         ceiling: float | None,
         scale: float,
         cache_size: int,
-        digest: str | None,
     ) -> None:
         """function: my_module.my_function; takes: what it gets a list of, "smiles" (canonical) or "molecules" (of RDKit).
 
-        workers: processes among which a batch is split, 0 for none; digest: of the module's file when the run was named, or None.
+        workers: processes among which a batch is split, 0 for none.
         """
         super().__init__(floor, ceiling, scale, cache_size)
         require(takes in (SMILES, MOLECULES), "target.proxy.takes", takes, f"expected {SMILES} or {MOLECULES}")
         check_whole(workers, 0, "target.proxy.workers")
-        user_files.check_source(function, digest, KEY)
         self.function = function
         call = Call(function, takes)
         self._try(call)
