@@ -25,6 +25,7 @@ from gfn_vi.terminal.exit_status import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERR
 from gfn_vi.terminal.guarded import guarded
 from gfn_vi.terminal.help_text import choices_in_words, keys_in_words
 from gfn_vi.terminal.hydra_errors import in_one_line
+from gfn_vi.terminal.unread import check_keys
 
 # Here and not in main: the workers of a launcher import this module and never call main.
 resolvers.register()
@@ -62,6 +63,7 @@ def task(config: DictConfig) -> float | None:
         for word in about.overrides.hydra:
             given = about.mode == RunMode.RUN and word.startswith("hydra/sweeper=")
             require(not given, *word.partition("=")[::2], "a sweeper is for several runs: add -m")
+        check_keys(config, HydraConfig.instance().cfg.hydra)
         resolved = labelled(config, about.runtime.choices, about.overrides.task)
         if resolved.pictures is None:  # they take seconds, and nobody looks at those of each run of a sweep
             resolved.pictures = about.mode == RunMode.RUN

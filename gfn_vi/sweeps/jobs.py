@@ -29,6 +29,7 @@ from gfn_vi.core.errors import ConfigError, RunError
 from gfn_vi.runs.directory import identity_of, run_directory
 from gfn_vi.runs.label import labelled
 from gfn_vi.terminal.hydra_errors import in_one_line
+from gfn_vi.terminal.unread import check_keys
 
 
 @dataclass(frozen=True)
@@ -91,13 +92,14 @@ def identify(loader: ConfigLoader, config: DictConfig, overrides: Sequence[str],
         composed = loader.load_sweep_config(config, list(overrides))
         HydraConfig.instance().set_config(composed)  # what a config asks of ${hydra:...} is answered as in the job
         choices = composed.hydra.runtime.choices
+        check_keys(composed, composed.hydra)
         with open_dict(composed):
             del composed["hydra"]
         plain: dict[str, Any] = OmegaConf.to_container(labelled(composed, choices, overrides))  # type: ignore[assignment]
         return Job(tuple(overrides), run_directory(plain), plain)
     except (HydraException, OmegaConfBaseException, ConfigError, ValueError) as error:
         name, message = label or shlex.join(overrides) or "the run", in_one_line(error)
-        raise RunError(message if message.startswith(f"{name}: ") else f"{name}: {message}") from error
+        raise RunError(message if message.startswith(f"{name.lstrip('+')}: ") else f"{name}: {message}") from error
     finally:
         HydraConfig.instance().cfg = before
 

@@ -25,7 +25,8 @@ def guarded(task: Callable[[], object]) -> None:
 
     HYDRA_FULL_ERROR=1 lets everything pass with its traceback.
     """
-    sys.argv[1:] = options_first(sys.argv[1:])
+    typed = sys.argv[1:]
+    sys.argv[1:] = options_first(typed)
     verbose = os.environ.get("HYDRA_FULL_ERROR") == "1"
     # Hydra then raises what it would print, traceback included, and the handlers below say it in one line.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -34,6 +35,7 @@ def guarded(task: Callable[[], object]) -> None:
     except Exception as error:
         if verbose:
             raise
+        sys.argv[1:] = typed  # messages name neighbors of a word
         if isinstance(error, (HydraException, OmegaConfBaseException, ConfigError, RunError)):
             is_sweep = not {"-m", "--multirun"}.isdisjoint(sys.argv[1:])
             print(f"error: {in_one_line(error, of_a_sweep=is_sweep)}", file=sys.stderr)
@@ -44,7 +46,7 @@ def guarded(task: Callable[[], object]) -> None:
             found = f"{error.strerror}: {error.filename}"
             print(f"error: cannot write: {found}; set output_root to a folder that can be written", file=sys.stderr)
         elif isinstance(error, ValueError):  # of Hydra: tasks report their own
-            print(f"error: {in_one_line(error)}; a group=null needs a choice instead, see --help", file=sys.stderr)
+            print(f"error: {in_one_line(error)}", file=sys.stderr)
         else:
             raise
         sys.exit(EXIT_BAD_INPUT)
