@@ -144,10 +144,7 @@ def _check_node(config: Mapping[Any, Any], key: str, supplied: Sequence[str], ch
     if parameters is None or "_args_" in config:
         return
     _refuse_unknown(factory, parameters, config, key, supplied)
-    try:
-        hints = typing.get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
-    except (TypeError, NameError, AttributeError):  # annotations that exist for type checkers only
-        hints = {}
+    hints = _hints(factory)
     name = getattr(factory, "__name__", str(factory))
     given = {str(k): v for k, v in config.items() if k not in HYDRA_KEYS}
     for argument, parameter in parameters.items():
@@ -161,6 +158,18 @@ def _check_node(config: Mapping[Any, Any], key: str, supplied: Sequence[str], ch
         elif parameter.default is inspect.Parameter.empty and argument not in supplied:
             hint = hints.get(argument, Any)
             raise ConfigError(f"{key}.{argument}", "nothing", f"{name} needs {in_words(hint)}: set {key}.{argument}=...")
+
+
+def _hints(factory: Any) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
+    except (TypeError, NameError, AttributeError):  # annotations that exist for type checkers only
+        return {}
+
+
+def takes(factory: Any, argument: str, value: object) -> bool:
+    """Whether the annotation of an argument leaves room for the value; True without an annotation."""
+    return fits(value, _hints(factory).get(argument, Any))
 
 
 def fits(value: object, hint: Any) -> bool:  # noqa: PLR0911 - one line per kind of annotation

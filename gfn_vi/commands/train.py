@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -17,9 +18,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gfn_vi import resolvers
 from gfn_vi.core.command_line import command
-from gfn_vi.core.errors import ConfigError, RunError, require
+from gfn_vi.core.errors import ConfigError, RunError
 from gfn_vi.run import run
 from gfn_vi.runs.label import labelled
+from gfn_vi.sweeps.one_run import require_one_run
 from gfn_vi.sweeps.worker import JobError
 from gfn_vi.terminal.exit_status import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED
 from gfn_vi.terminal.guarded import guarded
@@ -60,11 +62,11 @@ def task(config: DictConfig) -> float | None:
     find_user_modules()  # workers never call main
     about = HydraConfig.get()
     try:
-        for word in about.overrides.hydra:
-            given = about.mode == RunMode.RUN and word.startswith("hydra/sweeper=")
-            require(not given, *word.partition("=")[::2], "a sweeper is for several runs: add -m")
-        check_keys(config, HydraConfig.instance().cfg.hydra)
+        composed: Any = HydraConfig.instance().cfg
+        check_keys(config, composed.hydra)
         resolved = labelled(config, about.runtime.choices, about.overrides.task)
+        if about.mode == RunMode.RUN:
+            require_one_run(composed.hydra)
         if resolved.pictures is None:  # they take seconds, and nobody looks at those of each run of a sweep
             resolved.pictures = about.mode == RunMode.RUN
         return run(resolved)

@@ -39,7 +39,8 @@ def task(config: DictConfig) -> None:
     """Build, check, print; exits with 1 if a theorem fails or a control passes."""
     find_user_modules()
     try:
-        check_keys(config, HydraConfig.instance().cfg.hydra, "verify")
+        composed: Any = HydraConfig.instance().cfg
+        check_keys(config, composed.hydra, "verify")
         resolved = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
         assert isinstance(resolved, DictConfig)
         check_numbers(resolved)

@@ -28,6 +28,8 @@ from omegaconf.errors import OmegaConfBaseException
 from gfn_vi.core.errors import ConfigError, RunError
 from gfn_vi.runs.directory import identity_of, run_directory
 from gfn_vi.runs.label import labelled
+from gfn_vi.signatures import check_arguments
+from gfn_vi.terminal.choices import has_known_arguments
 from gfn_vi.terminal.hydra_errors import in_one_line
 from gfn_vi.terminal.unread import check_keys
 
@@ -41,7 +43,7 @@ class Job:
     config: Mapping[str, Any] = field(repr=False, compare=False)
 
 
-def parsed(loader: ConfigLoader, lines: Iterable[str]) -> list[Override]:
+def parsed(loader: ConfigLoader | None, lines: Iterable[str]) -> list[Override]:
     """Overrides as they stand on a command line. Raises HydraException for what is none."""
     overrides: list[Override] = OverridesParser.create(config_loader=loader).parse_overrides(list(lines))
     return overrides
@@ -119,6 +121,19 @@ def jobs_of(loader: ConfigLoader, config: DictConfig, products: Sequence[Sequenc
     for job in composed.values():
         jobs.setdefault(identity_of(job.directory), job)
     return list(jobs.values())
+
+
+def check_jobs(jobs: Iterable[Job]) -> None:
+    """Raise RunError for a job with an argument that nothing takes; to be asked before any is launched.
+
+    Where all arguments stand in the package's YAML files, as is usual, no class is imported.
+    """
+    for job in jobs:
+        try:
+            if not has_known_arguments(job.config):
+                check_arguments(job.config)
+        except ConfigError as error:
+            raise RunError(str(error)) from error
 
 
 def _refuse_collisions(jobs: Sequence[Job]) -> None:

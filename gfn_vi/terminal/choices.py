@@ -14,6 +14,7 @@ import yaml
 
 # Names of choices that end in a name of their own, as most arms do: arm=paper/reverse_kl.
 IN_FOLDERS = "/"
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # A line of a defaults list that chooses from another group: `- /penalty@penalty: square`.
 DEFAULT = re.compile(r"^\s*- (?:override )?/([\w/]+)@([\w.]+):", re.M)
 
@@ -85,3 +86,35 @@ def keys_of_file(name: str) -> dict[str, object]:
             if is_made and place != "_global_" and not str(made).startswith(("override ", "optional ")):
                 keys.setdefault((place or group.lstrip("/")).partition(".")[0], None)
     return keys
+
+
+def has_known_arguments(config: object) -> bool:
+    """Return whether each node with a `_target_` has only keys that a YAML of the package has for that `_target_`."""
+    if isinstance(config, Mapping):
+        target = config.get("_target_")
+        is_known = target is None or set(map(str, config)) <= _arguments_in_files().get(str(target), set())
+        return is_known and all(map(has_known_arguments, config.values()))
+    return not isinstance(config, list) or all(map(has_known_arguments, config))
+
+
+@lru_cache
+def _arguments_in_files() -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+
+    def collect(node: object) -> None:
+        if isinstance(node, Mapping):
+            if "_target_" in node:
+                found.setdefault(str(node["_target_"]), set()).update(map(str, node), inner)
+            for value in node.values():
+                collect(value)
+        elif isinstance(node, list):
+            for value in node:
+                collect(value)
+
+    for path in config_folders()[0].rglob("*.yaml"):
+        content = yaml.load(path.read_text(encoding="utf-8"), LOADER)
+        entries = content.get("defaults", ()) if isinstance(content, Mapping) else ()
+        # what the choices of a defaults list are put into: /penalty@penalty: square
+        inner = {str(made).partition("@")[2] for entry in entries if isinstance(entry, Mapping) for made in entry}
+        collect(content)
+    return found

@@ -10,8 +10,12 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from gfn_vi.core.errors import ConfigError, RunError
+from gfn_vi.terminal.choices import keys_of_file
 from gfn_vi.terminal.exit_status import EXIT_BAD_INPUT, EXIT_INTERRUPTED
+from gfn_vi.terminal.grammar import braces_taken_apart, dashed_key
 from gfn_vi.terminal.hydra_errors import in_one_line
+
+GROUPS = ("experiment", "preset", "arm", "deviation", "sweep", "debug")
 
 
 def options_first(words: list[str]) -> list[str]:
@@ -26,6 +30,10 @@ def guarded(task: Callable[[], object]) -> None:
     HYDRA_FULL_ERROR=1 lets everything pass with its traceback.
     """
     typed = sys.argv[1:]
+    mistyped = braces_taken_apart(typed) or dashed_key(typed, [*keys_of_file("train"), *keys_of_file("verify"), *GROUPS])
+    if mistyped is not None:
+        print(f"error: {mistyped}", file=sys.stderr)
+        sys.exit(EXIT_BAD_INPUT)
     sys.argv[1:] = options_first(typed)
     verbose = os.environ.get("HYDRA_FULL_ERROR") == "1"
     # Hydra then raises what it would print, traceback included, and the handlers below say it in one line.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverrideParseException
@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gfn_vi.core.errors import ConfigError
 from gfn_vi.signatures import located, parameters_of, suggestion
-from gfn_vi.terminal.choices import choices_of, inner_choices, owners_of, similar_choices
+from gfn_vi.terminal.choices import choices_of, inner_choices, keys_of_file, owners_of, similar_choices
 from gfn_vi.terminal.grammar import in_quotes, unreadable
 from gfn_vi.terminal.nearest_keys import nearest_keys
 
@@ -66,7 +66,9 @@ def _of_an_override(error: BaseException, cause: BaseException | None) -> str | 
         return _unused_group(key, added.partition("=")[2], candidates.group(1).split(", ") if candidates else [])
     if found := re.search(r"Ambiguous value for argument '([^=]+)=(.+)'\n", text):
         key, values = found.groups()
-        return f"{key}={values}: several values are a sweep: add -m; one list is {key}=[{values}], one text {in_quotes(key, values)}"
+        return (
+            f"{key}={values}: several values are a sweep: add -m; one list is {key}=[{values}], one text {in_quotes(key, values)}"
+        )
     if found := re.match(r"Error merging override (.+)", text):
         kind = re.search(r"could not be converted to (\w+)", str(cause))
         why = f"expected {KINDS[kind.group(1)]}" if kind and kind.group(1) in KINDS else _joined(str(cause)).partition(";")[0]
@@ -78,10 +80,15 @@ def _of_an_override(error: BaseException, cause: BaseException | None) -> str | 
         return f"~{found.group(1).strip('. ')}: there is no such key or choice here; see --cfg job"
     if found := re.search(r"call to target '(.+)':[\s\S]*unexpected keyword argument '(\w+)'[\s\S]*full_key: (\S+)", text):
         target, name, place = found.groups()
-        known = list(parameters_of(located(target, place)))
+        known = list(parameters_of(located(target, place)) or ())
         return f"{place}.{name}: no such key{suggestion(name, known, place)}; keys of {place}: {', '.join(known)}"
-    if "override must be a string or a list. Got NoneType" in text:
+    if "override must be a string or a list." in text:
         return _no_choice(sys.argv[1:])
+    if found := re.match(r"Sweep parameters '(.+)' requires --multirun", text):
+        return f"{found.group(1)}: several values are a sweep: add -m"
+    if found := re.match(r"(\S+) appears more than once in the final defaults list", text):
+        word = next((word for word in sys.argv[1:] if "=[" in word), found.group(1))
+        return f"{word}: {found.group(1)} is chosen more than once; one run has one choice, several runs are -m group=a,b"
     return None
 
 
@@ -94,14 +101,15 @@ def _of_a_resolver(error: BaseException) -> ConfigError | None:
 
 
 def _no_choice(words: Sequence[str]) -> str:
-    """Return the message for a group that is null: Hydra says no more than that there is one."""
-    keys = (word.partition("=")[0].lstrip("+") for word in words if word.partition("=")[2].lower() == "null")
-    for key in keys:
-        group = key.partition("@")[0]
-        if known := choices_of(group):
-            leave = f"choices: {', '.join(known)}" if group in ("target", "objective") else f"choices: {', '.join(known[:20])}"
-            return f"{key}=null: group=null needs a choice instead, or leave the word out; {leave}"
-    return "group=null needs a choice instead, see --help"
+    """Return the message for a group that is given null or a number: Hydra says no more than that there is one."""
+    for word in words:
+        key, _, value = word.lstrip("+").partition("=")
+        if not key:
+            return f"{word}: a key is missing before =: type key={value}"
+        known = choices_of(key.partition("@")[0])
+        if known and any(re.fullmatch(r"null|true|false|[-+.\d]+|\{.*\}", choice.strip(), re.I) for choice in value.split(",")):
+            return f"{key}={value}: a group needs a choice instead, or leave the word out; choices: {', '.join(known)}"
+    return "a group=null needs a choice instead, see --help"
 
 
 def _unknown_choice(path: str, options: list[str]) -> str:
@@ -113,7 +121,7 @@ def _unknown_choice(path: str, options: list[str]) -> str:
         group, choice = outer, inner
     if group.startswith("hydra/"):
         return f"{group}={choice}: no such choice{suggestion(choice, options)}; choices: {', '.join(options)}"
-    similar = " or ".join(similar_choices(group, choice))
+    similar = ", ".join(f"{group}={other}" if "/" in other else other for other in similar_choices(group, choice))
     known = [option for option in choices_of(group) if "/" not in option] or choices_of(group)
     listed = f"choices: {', '.join(known)}" if known else "see --help"
     return f"{group}={choice}: no such choice{f'; did you mean {similar}?' if similar else ''}; {listed}"
@@ -125,7 +133,7 @@ def _unused_group(key: str, choice: str, candidates: list[str]) -> str:
     candidates: where Hydra found that the group is chosen from.
     """
     group, _, place = key.partition("@")
-    typed = choice or _typed(key)
+    typed = choice if _typed(key) == "..." else _typed(key)
     if candidates:
         forms = " or ".join(f"{candidate}={typed}" for candidate in candidates)
         return f"{key}: nothing is chosen from this group here; type {forms}"
@@ -181,16 +189,26 @@ def _unknown_key(cause: OmegaConfBaseException, text: str, of_a_sweep: bool) -> 
 
 def _advice(cause: OmegaConfBaseException, key: str, value: str) -> str:
     """Return the nearest right form, to be appended: a choice that is made for this key, or the keys spelled most alike."""
+    key = key.replace("/", ".")
     name = key.rpartition(".")[2]
     for made, owners in inner_choices().items():
         if made.partition("@")[2] == key or (made.partition("@")[0] == name and name == key):
             return f"; {made}={value} goes with {' or '.join(owners)}"
     root: Any = getattr(cause.parent_node, "_get_root", dict)()
-    plain = OmegaConf.to_container(root, resolve=False) if OmegaConf.is_config(root) else {}
-    of_hydra = plain.pop("hydra", {}) if isinstance(plain, dict) else {}
+    plain: Any = OmegaConf.to_container(root, resolve=False) if OmegaConf.is_dict(root) else {}
+    of_hydra = plain.pop("hydra", {})
     ours = {name: of_hydra.get(name) for name in ("launcher", "sweeper")}
-    nearest = nearest_keys(key, {**plain, "hydra": of_hydra if key.startswith("hydra.") else ours}) if isinstance(plain, dict) else ""
-    return f"; did you mean {nearest}?" if nearest else ""
+    nearest = nearest_keys(key, {**plain, "hydra": of_hydra if key.startswith("hydra.") else ours})
+    if not nearest:
+        return next((f"; {form}" for form in _of_sweeps(name, value)), "")
+    return f"; did you mean {nearest}?"
+
+
+def _of_sweeps(name: str, value: str) -> Iterator[str]:
+    """Yield how a key of a sweeper or launcher is given that only some of them have."""
+    for group, choice in (("launcher", "local"), ("launcher", "slurm"), ("sweeper", "resume"), ("sweeper", "search")):
+        if name in keys_of_file(f"hydra/{group}/{choice}"):
+            yield f"hydra.{group}.{name}={value} goes with -m hydra/{group}={choice}"
 
 
 def _one_more(node: Mapping[Any, Any], key: str, value: str) -> str:
@@ -200,7 +218,7 @@ def _one_more(node: Mapping[Any, Any], key: str, value: str) -> str:
         return f"; one more: +{OPEN[place]}@{place}.NAME=CHOICE"
     target = node.get("_target_") if "_target_" in node else None
     try:
-        is_taken = isinstance(target, str) and name in parameters_of(located(target, place))
+        is_taken = isinstance(target, str) and name in (parameters_of(located(target, place)) or ())
     except Exception:  # noqa: BLE001 - importing a user's own module may raise anything, which its run tells
         return ""
     return f"; {target} takes it: +{key}={value}" if is_taken else ""

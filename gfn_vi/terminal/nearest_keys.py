@@ -17,9 +17,10 @@ def nearest_keys(key: str, config: Mapping[str, object]) -> str:
     place, _, name = key.rpartition(".")
     by_name: dict[str, list[str]] = {}
     for found in _keys(config):
-        if found != key:
-            by_name.setdefault(found.rpartition(".")[2], []).append(found)
+        by_name.setdefault(found.rpartition(".")[2], []).append(found)
     beside = [other for other, found in by_name.items() if f"{place}.{other}".lstrip(".") in found]
+    if key in by_name.get(name, []):
+        return key
     plain = name.replace("-", "_")
     names = _like(plain, beside) if place else []
     if names:
@@ -39,7 +40,7 @@ def _like(name: str, names: list[str]) -> list[str]:
         return parts
     if parts := [other for other in names if len(name) > 2 and other.startswith(name)]:
         return parts
-    return difflib.get_close_matches(name, names, n=1, cutoff=0.65)
+    return difflib.get_close_matches(name, names, n=1, cutoff=0.7)
 
 
 def _depth(key: str) -> int:

@@ -23,6 +23,8 @@ from gfn_vi.terminal.references import is_pointed_to, pointers_of_all_choices, r
 NAMED_ENTRIES = {"evaluation.metrics": "metric", "evaluation.observers": "observer", "evaluation.reports": "report"}
 # Keys that are there for others to point to: whoever writes one on a command line means that something does.
 FOR_OTHERS = ("plateau_factor",)
+# Where Hydra would write, were a run not written to a folder of its own.
+FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.output_subdir")
 # Keys of evaluation that may be left out.
 OPTIONAL = ("quadrature", "fallback", "references")
 
@@ -47,6 +49,10 @@ def check_keys(config: DictConfig, hydra: DictConfig, primary: str = "train") ->
         needed = [key for key in of_evaluation if key not in OPTIONAL] if primary == "train" else ()
         _check_place(keys, "evaluation", plain["evaluation"], of_evaluation, needed)
     _check_choices(keys)
+    for word in about["overrides"]["hydra"]:
+        folder, _, value = word.lstrip("+~").partition("=")
+        expected = "runs lie in <output_root>/<experiment_name>/<run>: set output_root or experiment_name"
+        require(folder not in FOLDERS, folder, value, expected)
     _check_below(keys, "hydra", about, _hydra_schema())
 
 
@@ -64,20 +70,20 @@ class _Keys:
         return is_pointed_to(key, self.given)
 
 
-def _check_place(
-    keys: _Keys, place: str, node: Mapping[str, Any], known: Mapping[str, Any], needed: Iterable[str]
-) -> None:
+def _check_place(keys: _Keys, place: str, node: Mapping[str, Any], known: Mapping[str, Any], needed: Iterable[str]) -> None:
     """Refuse keys of a plain place that are not known and that nothing points to, and the lack of one that is needed."""
     prefix = f"{place}." if place else ""
     for name, value in node.items():
         key = f"{prefix}{name}"
-        if name not in known and (value != {} or keys.is_given(key)):
+        if name not in known and (value != {} or (keys.is_given(key) and key not in keys.made)):
             for leaf, found in _leaves(key, value):
                 if not _is_read(keys, leaf):
                     raise _refusal(keys, key, leaf, found, list(known))
+        elif isinstance(value, str) and not value.startswith("${") and _is_part(known[name]):
+            raise ConfigError(key, value, f"expected a part, not a text: its keys have values of their own, see {key}")
         elif key in FOR_OTHERS and key in keys.given and not is_pointed_to(key, keys.pointers):
-            advice = "use preset=paper of an experiment, or optimizer.schedule.gamma"
-            raise ConfigError(key, value, f"nothing reads this key here: it is for rate_schedule=plateau_on_exact_jsd; {advice}")
+            advice = "it is for preset=paper of an experiment; elsewhere the key of a plateau is optimizer.schedule.gamma"
+            raise ConfigError(key, value, f"nothing reads this key here: {advice}")
     for name in needed:
         require(name in node, f"{prefix}{name}", "nothing", f"a run needs this key: leave out ~{prefix}{name}")
 
@@ -101,11 +107,11 @@ def _is_read(keys: _Keys, leaf: str) -> bool:
 def _refusal(keys: _Keys, key: str, leaf: str, found: Any, known: Sequence[str]) -> ConfigError:
     """Return the error for a key that nothing reads: `leaf`, which is `key` of a plain place or lies in it."""
     value, choice, name = _at(keys.config, key), keys.made.get(key), key.rpartition(".")[2]
-    if choice is not None and isinstance(value, Mapping) and "_target_" not in value:
+    if choice is not None and isinstance(value, Mapping) and not _is_part(value):
         listed = ", ".join(inner.partition(".")[2] for inner, _ in _leaves(key, value))
         first = f"the first line of {key}/{choice}.yaml has to be '# @package _global_'"
         return ConfigError(key, choice, f"nothing reads its keys ({listed}): {first}")
-    if choices_of(name):
+    if choices_of(name) and (_is_part(value) or not isinstance(value, Mapping)):
         typed = choice or (value if isinstance(value, str) else "...")
         return ConfigError(key, typed, f"nothing reads this key; {_as_choice(keys, key, typed)}")
     forms = nearest_keys(leaf, _without(keys.config, key))
@@ -145,10 +151,10 @@ def _check_choices(keys: _Keys) -> None:
     for place, group in NAMED_ENTRIES.items():
         entries = _at(keys.config, place)
         for name, value in entries.items() if isinstance(entries, Mapping) else ():
-            is_part = value is None or (isinstance(value, Mapping) and "_target_" in value) or str(value).startswith("${")
             typed = value if isinstance(value, str) else "..."
             expected = f"expected a part with a _target_; a choice is made with +{group}@{place}.{name}={typed}"
-            require(is_part, f"{place}.{name}", value, f"{expected}; choices: {', '.join(choices_of(group))}")
+            may_be = value is None or _is_part(value) or str(value).startswith("${")
+            require(may_be, f"{place}.{name}", value, f"{expected}; choices: {', '.join(choices_of(group))}")
     logger = keys.config.get("logger")
     if isinstance(logger, Mapping) and logger.get("_target_", "") is None:
         for name, value in logger.items():
@@ -161,6 +167,10 @@ def _at(config: Any, place: str) -> Any:
     for name in place.split("."):
         config = config.get(name) if isinstance(config, Mapping) else None
     return config
+
+
+def _is_part(node: object) -> bool:
+    return isinstance(node, Mapping) and "_target_" in node
 
 
 def _is_number(text: str) -> bool:
@@ -185,7 +195,7 @@ def _check_below(keys: _Keys, place: str, node: Mapping[str, Any], known: Mappin
         key = f"{place}.{name}"
         if name not in known and value != {}:
             if not is_pointed_to(key, keys.pointers):
-                forms = nearest_keys(key, {"hydra": known})
+                forms = nearest_keys(key, {"hydra": _hydra_schema()})
                 expected = f"did you mean {forms}?" if forms else f"keys of {place}: {', '.join(known)}"
                 raise ConfigError(key, value, f"nothing reads this key; {expected}")
         elif isinstance(value, Mapping) and isinstance(known.get(name), Mapping) and known[name] and "_target_" not in value:
