@@ -22,7 +22,7 @@ from gfn_vi.fitting import (
     require_family,
     require_members,
 )
-from gfn_vi.signatures import check_signatures, nearest
+from gfn_vi.signatures import check_arguments, check_signatures, nearest
 
 if TYPE_CHECKING:  # torch takes two seconds to import: `--help` and finished runs do without
     import torch
@@ -298,7 +298,10 @@ def build_trainer(config: DictConfig, keep: Keep | None = None) -> tuple[Trainer
     config: without interpolations (OmegaConf.resolve): parts are built one by one, and one may point to another.
     keep: where reference samples are kept, None for nowhere: they are drawn when a metric asks for them.
     """
+    from omegaconf import OmegaConf
+
     check_numbers(config)  # before torch is imported
+    check_arguments(OmegaConf.to_container(config))
 
     from gfn_vi.training.allocator import keep_freed_memory
     from gfn_vi.training.trainer import Trainer

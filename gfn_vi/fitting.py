@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from gfn_vi.core.errors import ConfigError, require
+from gfn_vi.core.errors import ConfigError, as_number, require
 from gfn_vi.core.seeds import check_seeds, is_whole
 
 if TYPE_CHECKING:  # torch takes two seconds to import: `--help` and finished runs do without
@@ -32,7 +32,8 @@ def check_numbers(config: DictConfig) -> None:
     for key in ("evaluation.metrics", "evaluation.observers", "evaluation.reports"):
         node = OmegaConf.select(config, key)
         require(OmegaConf.is_dict(node), key, node, f"expected a group of keys; one less is {key}.NAME=null")
-    require(config.progress in (None, True, False), "progress", config.progress, "expected true, false or null")
+    for key in ("progress", "pictures"):
+        require(config[key] is None or isinstance(config[key], bool), key, config[key], "expected true, false or null")
     whole = {
         "replicas": 1,
         "trainer.n_trajectories": 1,
@@ -43,7 +44,7 @@ def check_numbers(config: DictConfig) -> None:
     }
     for key, least in whole.items():
         value = OmegaConf.select(config, key)
-        require(is_whole(value) and value >= least, key, value, f"expected a whole number >= {least}")
+        require(is_whole(value) and value >= least, key, value, f"expected a whole number >= {least}{as_number(value)}")
     check_seeds(config.seed, config.replicas, config.optimizer)
     tuning = config.tuning_seeds
     is_list = OmegaConf.is_list(tuning) and all(is_whole(seed) for seed in tuning)

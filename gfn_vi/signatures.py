@@ -17,19 +17,21 @@ import typing
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin
 
-from gfn_vi.core.errors import ConfigError, require
+from gfn_vi.core.errors import ConfigError, as_number, require
 
 MOST_SHOWN = 20  # names in a message
 HYDRA_KEYS = frozenset({"_target_", "_convert_", "_recursive_", "_partial_", "_args_"})
 PLAIN = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", type(None): "null"}
 LISTS = (list, tuple, set, frozenset, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection)
 MAPPINGS = (dict, collections.abc.Mapping)
+# Arguments that the program adds to a node, which are no keys of a configuration.
+SUPPLIED = {"sampler": ("target", "rng"), "optimizer": ("parameter_groups", "n_replicas")}
 
 
-def suggestion(word: str, choices: Iterable[str]) -> str:
-    """A question after the choice closest to the word, to be appended; empty where none is close."""
+def suggestion(word: str, choices: Iterable[str], place: str = "") -> str:
+    """A question after the choice closest to the word, with the place it lies in, to be appended; empty where none is close."""
     close = difflib.get_close_matches(word, list(choices), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+    return f"; did you mean {f'{place}.' if place else ''}{close[0]}?" if close else ""
 
 
 def nearest(word: str, choices: Collection[str]) -> str:
@@ -87,39 +89,87 @@ def _deepest_module(parts: list[str], key: str) -> tuple[Any, int]:
     return found, len(parts)
 
 
+def check_arguments(config: object, key: str = "") -> None:
+    """Refuse arguments that what a `_target_` names does not have, in all nodes of a configuration (plain containers).
+
+    What cannot be imported is left to whoever builds it. Raises ConfigError.
+    """
+    if isinstance(config, Mapping):
+        if config.get("_target_") is not None and "_args_" not in config:
+            _check_arguments(config, key)
+        for name, value in config.items():
+            check_arguments(value, f"{key}.{name}" if key else str(name))
+    elif isinstance(config, list):
+        for i, value in enumerate(config):
+            check_arguments(value, f"{key}[{i}]")
+
+
+def _check_arguments(config: Mapping[Any, Any], key: str) -> None:
+    try:
+        factory = located(config["_target_"], key)
+    except Exception:  # noqa: BLE001 - a user's own module may raise anything
+        return
+    parameters = parameters_of(factory)
+    if parameters is not None:
+        _refuse_unknown(factory, parameters, config, key, SUPPLIED.get(key, ()))
+
+
+def parameters_of(factory: Any) -> Mapping[str, inspect.Parameter] | None:
+    """The parameters of a class or function by name; None for a builtin, which has no signature."""
+    try:
+        return inspect.signature(factory).parameters
+    except (TypeError, ValueError):
+        return None
+
+
+def _refuse_unknown(
+    factory: Any, parameters: Mapping[str, inspect.Parameter], config: Mapping[Any, Any], key: str, supplied: Sequence[str]
+) -> None:
+    """Raise ConfigError for a key that is no parameter, unless any is taken."""
+    if any(parameter.kind == inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    known = [name for name in parameters if name not in supplied]
+    listed = f"its keys are {', '.join(known)}" if known else "it has no keys"
+    name = getattr(factory, "__name__", str(factory))
+    for argument in map(str, config):
+        message = f"{name} has no such key: {listed}{suggestion(argument, known, key)}"
+        require(argument in HYDRA_KEYS or argument in parameters, f"{key}.{argument}", config.get(argument), message)
+
+
 def _check_node(config: Mapping[Any, Any], key: str, supplied: Sequence[str], choices: Collection[str]) -> None:
     factory = located(config["_target_"], f"{key}._target_")
     open_methods = ", ".join(sorted(getattr(factory, "__abstractmethods__", ()))) if inspect.isclass(factory) else ""
     require(not open_methods, f"{key}._target_", config["_target_"], f"the class does not define {open_methods}")
-    try:
-        parameters = inspect.signature(factory).parameters
-    except (TypeError, ValueError):  # a builtin
+    parameters = parameters_of(factory)
+    if parameters is None or "_args_" in config:
         return
-    if "_args_" in config:
-        return
-    try:
-        hints = typing.get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
-    except (TypeError, NameError, AttributeError):  # annotations that exist for type checkers only
-        hints = {}
+    _refuse_unknown(factory, parameters, config, key, supplied)
+    hints = _hints(factory)
     name = getattr(factory, "__name__", str(factory))
     given = {str(k): v for k, v in config.items() if k not in HYDRA_KEYS}
-    kinds = {p.kind for p in parameters.values()}
-    if inspect.Parameter.VAR_KEYWORD not in kinds:
-        for argument, value in given.items():
-            if argument not in parameters:
-                known = [p for p in parameters if p not in supplied]
-                listed = f"its keys are {', '.join(known)}" if known else "it has no keys"
-                raise ConfigError(f"{key}.{argument}", value, f"{name} has no such key: {listed}{suggestion(argument, known)}")
     for argument, parameter in parameters.items():
         if parameter.kind in (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL):
             continue
         if argument in given:
             value, hint = given[argument], hints.get(argument, Any)
             place = f"{key}.{argument}"
-            require(fits(value, hint), place, value, f"expected {in_words(hint)}{_as_choice(place, value, choices)}")
+            advice = _as_choice(place, value, choices) or as_number(value)
+            require(fits(value, hint), place, value, f"expected {in_words(hint)}{advice}")
         elif parameter.default is inspect.Parameter.empty and argument not in supplied:
             hint = hints.get(argument, Any)
             raise ConfigError(f"{key}.{argument}", "nothing", f"{name} needs {in_words(hint)}: set {key}.{argument}=...")
+
+
+def _hints(factory: Any) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
+    except (TypeError, NameError, AttributeError):  # annotations that exist for type checkers only
+        return {}
+
+
+def takes(factory: Any, argument: str, value: object) -> bool:
+    """Whether the annotation of an argument leaves room for the value; True without an annotation."""
+    return fits(value, _hints(factory).get(argument, Any))
 
 
 def fits(value: object, hint: Any) -> bool:  # noqa: PLR0911 - one line per kind of annotation
@@ -158,7 +208,9 @@ def _is_part(kind: Any) -> bool:
 def _as_choice(key: str, value: object, choices: Collection[str]) -> str:
     """Return how a choice is made for the key where a text was given as its value; "" where nothing is chosen there."""
     made = next((choice for choice in choices if choice.partition("@")[2] == key), None)
-    return f"; a choice is made with {made}={value}" if isinstance(value, str) and made is not None else ""
+    if made is None or not (value is None or isinstance(value, str)):
+        return ""
+    return f"; a choice is made with {made}={'...' if value is None else value}"
 
 
 def _fits_plain(value: object, hint: type) -> bool:

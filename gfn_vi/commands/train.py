@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -16,17 +17,19 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gfn_vi import resolvers
 from gfn_vi.core.command_line import command
-from gfn_vi.core.errors import ConfigError, RunError, require
+from gfn_vi.core.errors import ConfigError, RunError
 from gfn_vi.run import run
 from gfn_vi.runs.directory import run_directory
 from gfn_vi.runs.label import labelled
 from gfn_vi.runs.state import look
+from gfn_vi.sweeps.one_run import require_one_run
 from gfn_vi.sweeps.worker import JobError, find_user_modules, require_no_chdir
 from gfn_vi.terminal.exit_status import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED
 from gfn_vi.terminal.guarded import guarded
 from gfn_vi.terminal.help_text import choices_in_words, keys_in_words
 from gfn_vi.terminal.hydra_errors import in_one_line
 from gfn_vi.terminal.streams import prepare_streams
+from gfn_vi.terminal.unread import check_keys
 
 # Here and not in main: the workers of a launcher import this module and never call main.
 resolvers.register()
@@ -57,10 +60,11 @@ def task(config: DictConfig) -> float | None:
     about = HydraConfig.get()
     try:
         require_no_chdir(about.job.chdir)
-        for word in about.overrides.hydra:
-            given = about.mode == RunMode.RUN and word.startswith("hydra/sweeper=")
-            require(not given, *word.partition("=")[::2], "a sweeper is for several runs: add -m")
+        composed: Any = HydraConfig.instance().cfg
+        check_keys(config, composed.hydra)
         resolved = labelled(config, about.runtime.choices, about.overrides.task)
+        if about.mode == RunMode.RUN:
+            require_one_run(composed.hydra)
         if resolved.pictures is None:  # they take seconds, and nobody looks at those of each run of a sweep
             resolved.pictures = about.mode == RunMode.RUN
         headline = run(resolved, is_of_sweep=about.mode == RunMode.MULTIRUN)

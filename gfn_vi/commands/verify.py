@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
@@ -24,6 +25,7 @@ from gfn_vi.terminal.exit_status import EXIT_BAD_INPUT, EXIT_FAILED
 from gfn_vi.terminal.guarded import guarded
 from gfn_vi.terminal.help_text import keys_in_words
 from gfn_vi.terminal.hydra_errors import in_one_line
+from gfn_vi.terminal.unread import check_keys
 
 if TYPE_CHECKING:
     import torch
@@ -40,6 +42,8 @@ def task(config: DictConfig) -> None:
     """Build, check, print; exits with 1 if a theorem fails or a control passes."""
     find_user_modules()
     try:
+        composed: Any = HydraConfig.instance().cfg
+        check_keys(config, composed.hydra, "verify")
         resolved = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
         assert isinstance(resolved, DictConfig)
         check_numbers(resolved)

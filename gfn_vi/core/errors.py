@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 
 class ConfigError(ValueError):
     """A value of the configuration that cannot work.
@@ -25,3 +27,17 @@ def require(condition: bool, key: str, found: object, expected: str) -> None:
     """Raise ConfigError(key, found, expected) unless the condition holds."""
     if not condition:
         raise ConfigError(key, found, expected)
+
+
+def as_number(value: object) -> str:
+    """Return how a number should have been typed, to be appended: one in quotes, or a whole one that is written as 1e4.
+
+    "" for anything else.
+    """
+    if isinstance(value, float) and value.is_integer():
+        return f"; type {int(value)}"
+    try:
+        is_number = isinstance(value, str) and math.isfinite(float(value))
+    except ValueError:
+        return ""
+    return "; it is a text here, since it stands in quotes: leave them out" if is_number else ""

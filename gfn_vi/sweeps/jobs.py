@@ -28,7 +28,10 @@ from omegaconf.errors import OmegaConfBaseException
 from gfn_vi.core.errors import ConfigError, RunError
 from gfn_vi.runs.directory import identity_of, run_directory
 from gfn_vi.runs.label import labelled
+from gfn_vi.signatures import check_arguments
+from gfn_vi.terminal.choices import has_known_arguments
 from gfn_vi.terminal.hydra_errors import in_one_line
+from gfn_vi.terminal.unread import check_keys
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Job:
     config: Mapping[str, Any] = field(repr=False, compare=False)
 
 
-def parsed(loader: ConfigLoader, lines: Iterable[str]) -> list[Override]:
+def parsed(loader: ConfigLoader | None, lines: Iterable[str]) -> list[Override]:
     """Overrides as they stand on a command line. Raises HydraException for what is none."""
     overrides: list[Override] = OverridesParser.create(config_loader=loader).parse_overrides(list(lines))
     return overrides
@@ -91,13 +94,14 @@ def identify(loader: ConfigLoader, config: DictConfig, overrides: Sequence[str],
         composed = loader.load_sweep_config(config, list(overrides))
         HydraConfig.instance().set_config(composed)  # what a config asks of ${hydra:...} is answered as in the job
         choices = composed.hydra.runtime.choices
+        check_keys(composed, composed.hydra)
         with open_dict(composed):
             del composed["hydra"]
         plain: dict[str, Any] = OmegaConf.to_container(labelled(composed, choices, overrides))  # type: ignore[assignment]
         return Job(tuple(overrides), run_directory(plain), plain)
     except (HydraException, OmegaConfBaseException, ConfigError, ValueError) as error:
         name, message = label or shlex.join(overrides) or "the run", in_one_line(error)
-        raise RunError(message if message.startswith(f"{name}: ") else f"{name}: {message}") from error
+        raise RunError(message if message.startswith(f"{name.lstrip('+')}: ") else f"{name}: {message}") from error
     finally:
         HydraConfig.instance().cfg = before
 
@@ -117,6 +121,19 @@ def jobs_of(loader: ConfigLoader, config: DictConfig, products: Sequence[Sequenc
     for job in composed.values():
         jobs.setdefault(identity_of(job.directory), job)
     return list(jobs.values())
+
+
+def check_jobs(jobs: Iterable[Job]) -> None:
+    """Raise RunError for a job with an argument that nothing takes; to be asked before any is launched.
+
+    Where all arguments stand in the package's YAML files, as is usual, no class is imported.
+    """
+    for job in jobs:
+        try:
+            if not has_known_arguments(job.config):
+                check_arguments(job.config)
+        except ConfigError as error:
+            raise RunError(str(error)) from error
 
 
 def _refuse_collisions(jobs: Sequence[Job]) -> None:

@@ -12,6 +12,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig
 
 from gfn_vi.core.errors import ConfigError, require
+from gfn_vi.core.seeds import is_whole
 
 SLURM_SECONDS, RAY_SECONDS, RAY_HEALTH_SECONDS = 10.0, 2.0, 20.0
 ADDRESS = "hydra.launcher.ray.init.address"
@@ -33,6 +34,9 @@ def check_launcher(launcher: DictConfig) -> None:
     name = str(launcher.get("_target_")).rpartition(".")[2]
     if name == "SlurmLauncher":
         _check_slurm(launcher.partition)
+    elif name == "JoblibLauncher":
+        expected = "expected a number of jobs at a time, or -1: one for each CPU"
+        require(is_whole(launcher.n_jobs) and launcher.n_jobs != 0, "hydra.launcher.n_jobs", launcher.n_jobs, expected)
     elif name == "RayLauncher":
         _check_ray(launcher.ray.init.get("address") or os.environ.get("RAY_ADDRESS"))
 

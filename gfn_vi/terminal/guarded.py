@@ -11,11 +11,15 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from gfn_vi.core.errors import ConfigError, RunError
+from gfn_vi.terminal.choices import keys_of_file
 from gfn_vi.terminal.exit_status import EXIT_BAD_INPUT, EXIT_INTERRUPTED
+from gfn_vi.terminal.grammar import braces_taken_apart, dashed_key
 from gfn_vi.terminal.hydra_errors import in_one_line
 from gfn_vi.terminal.streams import check_words, prepare_streams
 
 SHOWN_BYTES = 40  # of a file that is no text, before the place
+
+GROUPS = ("experiment", "preset", "arm", "deviation", "sweep", "debug")
 
 
 def options_first(words: list[str]) -> list[str]:
@@ -35,7 +39,12 @@ def guarded(task: Callable[[], object]) -> None:
     HYDRA_FULL_ERROR=1 lets everything pass with its traceback.
     """
     prepare_streams()
-    sys.argv[1:] = options_first([at_home(word) for word in sys.argv[1:]])
+    typed = [at_home(word) for word in sys.argv[1:]]
+    mistyped = braces_taken_apart(typed) or dashed_key(typed, [*keys_of_file("train"), *keys_of_file("verify"), *GROUPS])
+    if mistyped is not None:
+        print(f"error: {mistyped}", file=sys.stderr)
+        sys.exit(EXIT_BAD_INPUT)
+    sys.argv[1:] = options_first(typed)
     verbose = os.environ.get("HYDRA_FULL_ERROR") == "1"
     # Hydra then raises what it would print, traceback included, and the handlers below say it in one line.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -45,6 +54,7 @@ def guarded(task: Callable[[], object]) -> None:
     except Exception as error:
         if verbose:
             raise
+        sys.argv[1:] = typed  # messages name neighbors of a word
         if isinstance(error, (HydraException, OmegaConfBaseException, ConfigError, RunError)):
             is_sweep = not {"-m", "--multirun"}.isdisjoint(sys.argv[1:])
             print(f"error: {in_one_line(error, of_a_sweep=is_sweep)}", file=sys.stderr)
@@ -59,7 +69,7 @@ def guarded(task: Callable[[], object]) -> None:
             found = f"byte 0x{error.object[error.start]:02x} after {before!r}"
             print(f"error: a file of the configuration is not UTF-8 ({found}): save it as UTF-8", file=sys.stderr)
         elif isinstance(error, ValueError):  # of Hydra: tasks report their own
-            print(f"error: {in_one_line(error)}; a group=null needs a choice instead, see --help", file=sys.stderr)
+            print(f"error: {in_one_line(error)}", file=sys.stderr)
         else:
             raise
         sys.exit(EXIT_BAD_INPUT)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 from glob import iglob
 from importlib.resources import files
 from itertools import takewhile
 from pathlib import Path
 from textwrap import shorten
+
+from gfn_vi.terminal.choices import config_folders
 
 WIDTH, LINE = 26, 130
 
@@ -16,7 +17,7 @@ def choices_in_words(*wanted: str) -> str:
     """Groups (all, or those wanted) and their choices with the line that heads each file; those of --config-dir included."""
     lines: list[str] = []
     groups: dict[str, dict[str, str]] = {}
-    for root in [Path(str(files("gfn_vi.configs"))), *_user_directories()]:
+    for root in config_folders():
         for found in iglob("**/*.yaml", root_dir=root, recursive=True):
             *folders, name = Path(found).with_suffix("").parts
             if folders and "hydra" not in folders:
@@ -38,13 +39,6 @@ def keys_in_words(config: str, first: str) -> str:
 def _for_template(text: str) -> str:
     """Hydra substitutes $NAME in the help text."""
     return text.replace("$", "$$")
-
-
-def _user_directories() -> list[Path]:
-    """The folders of --config-dir X, --config-dir=X and -cd X."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--config-dir", "-cd", action="append", type=Path, default=[])
-    return [path for path in parser.parse_known_args()[0].config_dir if path.is_dir()]
 
 
 def _heading(text: str) -> str:

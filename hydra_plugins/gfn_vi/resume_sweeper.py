@@ -12,7 +12,7 @@ from gfn_vi.core.errors import require
 from gfn_vi.runs.manifest import plan
 from gfn_vi.runs.state import look
 from gfn_vi.sweeps.fused_rates import fused
-from gfn_vi.sweeps.jobs import jobs_of, parsed, written
+from gfn_vi.sweeps.jobs import check_jobs, jobs_of, parsed, written
 from gfn_vi.sweeps.launcher_checks import check_launcher
 from gfn_vi.sweeps.launching import Launches, Outcome, say
 from gfn_vi.sweeps.summary import conclude, counted
@@ -40,6 +40,10 @@ class ResumeSweeper(JobSweeper):
         self.require_counts(max_losses=1, **({} if self.max_batch_size is None else {"max_batch_size": 1}))
         is_flag = isinstance(self.rates_in_replicas, bool)
         require(is_flag, "hydra.sweeper.rates_in_replicas", self.rates_in_replicas, "expected true or false")
+        for name, found in (("params", [self.params]), ("grids", self.grids)):
+            is_mapping = isinstance(found, Sequence) and all(isinstance(each, Mapping) for each in found)
+            expected = "expected {key: values}, " + ("a list of such, " if name == "grids" else "") + "in quotes for the shell"
+            require(is_mapping, f"hydra.sweeper.{name}", found, expected)
         jobs = jobs_of(self.loader, self.config, self._products(arguments))
         if self.rates_in_replicas:
             jobs = fused(self.loader, self.config, jobs)
@@ -47,6 +51,7 @@ class ResumeSweeper(JobSweeper):
         is_finished = all(standing.is_finished for standing in standings)
         if not is_finished:
             check_launcher(self.config.hydra.launcher)
+            check_jobs(jobs)
         self.check_sources(jobs)
         plan(jobs)
         if not is_finished:  # else the end says it

@@ -13,8 +13,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from omegaconf import DictConfig, OmegaConf
 
 from gfn_vi.core.errors import ConfigError, require
+from gfn_vi.core.seeds import is_whole
+from gfn_vi.signatures import located, takes
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -36,6 +39,33 @@ class Space(NamedTuple):  # no dataclass: Hydra executes this module outside sys
     def first(self) -> dict[str, object]:
         """One point of the space."""
         return {key: getattr(d, "choices", [getattr(d, "low", None)])[0] for key, d in self.searched.items()}
+
+    def check_numbers(self, config: DictConfig) -> None:
+        """Raise ConfigError for a key that is a whole number, of which numbers between two others are searched.
+
+        config: that of the sweep, without what is searched; of a key that only some choices have it says nothing.
+        """
+        for key, found in self.searched.items():
+            low, high = getattr(found, "low", None), getattr(found, "high", None)
+            if isinstance(low, float) and isinstance(high, float) and _is_whole_key(config, key):
+                form = (
+                    f"tag(log, int(interval({low:g},{high:g})))"
+                    if getattr(found, "log", False)
+                    else f"int(interval({low:g},{high:g}))"
+                )
+                raise ConfigError(key, f"interval({low:g},{high:g})", f"this key takes whole numbers: type '{key}={form}'")
+
+
+def _is_whole_key(config: DictConfig, key: str) -> bool:
+    """Return whether a key of the configuration takes whole numbers only."""
+    place, _, name = key.lstrip("+~").rpartition(".")
+    node = OmegaConf.select(config, place) if place else config
+    if not OmegaConf.is_dict(node) or name not in node:
+        return False
+    target = node.get("_target_")
+    if target is None:
+        return is_whole(OmegaConf.select(node, name))
+    return not takes(located(target, place), name, 0.5)
 
 
 def _n_values(d: Any) -> float:

@@ -19,7 +19,7 @@ from gfn_vi.core.errors import require
 from gfn_vi.core.seeds import replica_seeds
 from gfn_vi.runs.directory import run_name
 from gfn_vi.runs.manifest import plan
-from gfn_vi.sweeps.jobs import Job, identify, parsed, written
+from gfn_vi.sweeps.jobs import Job, check_jobs, identify, parsed, written
 from gfn_vi.sweeps.launcher_checks import check_launcher
 from gfn_vi.sweeps.launching import Launches, Outcome, say
 from gfn_vi.sweeps.summary import command
@@ -85,7 +85,9 @@ class SearchSweeper(JobSweeper):
         space = space_of(parsed(self.loader, [*written(self.params), *arguments]))
         make_sampler(self.sampler, self.sampler_seed, self.sampler_arguments)
         check_launcher(self.config.hydra.launcher)
+        space.check_numbers(self.config)
         first = identify(self.loader, self.config, [*space.fixed, *overrides_of(space.first())], "the search")
+        check_jobs([first])
         self.judge.check(first.config)
         if not first.config["tuning_seeds"]:
             seeds = replica_seeds(first.config["seed"], first.config["replicas"])
@@ -143,6 +145,7 @@ class SearchSweeper(JobSweeper):
                 jobs = [self._job(space, trial.params) for trial in trials]
                 for trial, job in zip(trials, jobs, strict=True):
                     trial.set_user_attr("run", job.directory.name)
+            check_jobs(jobs)
             self.check_sources(jobs)
             plan(jobs)
             outcomes = launches.run(jobs)
@@ -161,6 +164,7 @@ class SearchSweeper(JobSweeper):
         if not jobs:
             return []
         say(f"{len(jobs)} finalist{'s' * (len(jobs) != 1)}: {' '.join(self.finalist_overrides) or 'as they are'}")
+        check_jobs(jobs)
         self.check_sources(jobs)
         plan(jobs)
         finalists = []
