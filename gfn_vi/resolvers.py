@@ -32,7 +32,10 @@ def source_digest(function: object) -> str | None:
     return user_files.module_digest(function.rpartition(".")[0]) if isinstance(function, str) else None
 
 
+RESOLVERS = {resolver.__name__: resolver for resolver in (fraction, digest, source_digest)}
+
+
 def register() -> None:
     """Make them known to OmegaConf; again changes nothing."""
-    for resolver in (fraction, digest, source_digest):
-        OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
+    for name, resolver in RESOLVERS.items():
+        OmegaConf.register_new_resolver(name, resolver, replace=True)
