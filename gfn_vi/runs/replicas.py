@@ -6,6 +6,7 @@ folders it lies. A sweep refuses to train one twice; tables, figures, reports an
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -21,7 +22,8 @@ TUNING = "tuning_seeds"
 NOT_OF_A_REPLICA = INFRASTRUCTURE_KEYS | {"experiment_name", "preset_name", "replicas", "seed", TUNING}
 RATE_KEYS = tuple(f"optimizer.{name}" for name in RATES)
 DIGITS = 16
-MOST_SEEDS = 8  # in a message
+MOST_SEEDS, MOST_HOLDERS = 8, 2  # in a message
+HASHED = re.compile(r"-[0-9a-f]{8}$")  # the name of a run
 
 
 class Replica(NamedTuple):
@@ -33,18 +35,26 @@ class Replica(NamedTuple):
 
 @dataclass(frozen=True)
 class Repeat:
-    """The replicas of a run that runs before it hold, too: their places in it, and their seeds. is_whole: these are all."""
+    """The replicas of a run that runs before it hold, too: their places in it, and their seeds.
+
+    is_whole: whether these are all of the run's; is_copy: whether one run holds them and no other.
+    """
 
     run: str
     firsts: tuple[str, ...]
     places: tuple[int, ...]
     seeds: tuple[int, ...]
     is_whole: bool
+    is_copy: bool
 
     @property
     def line(self) -> str:
         """Return in words what is left out of a count, and why."""
-        seeds, holders = seeds_in_words(self.seeds), " and ".join(self.firsts)
+        more = len(self.firsts) - MOST_HOLDERS
+        seeds, holders = (
+            seeds_in_words(self.seeds),
+            " and ".join(self.firsts[:MOST_HOLDERS]) + (f" and {more} more" if more > 0 else ""),
+        )
         if self.is_whole:
             return f"left out: {self.run}, which repeats {holders} (seed {seeds})"
         return f"left out: seed {seeds} of {self.run}, which repeats {holders}"
@@ -82,17 +92,23 @@ def repeats(runs: Mapping[str, Sequence[Replica]]) -> list[Repeat]:
         if places:
             others = tuple(dict.fromkeys(firsts[place] for place in places))
             seeds = tuple(replicas[place].seed for place in places)
-            found.append(Repeat(name, others, places, seeds, len(places) == len(replicas)))
+            is_copy = len(others) == 1 and set(replicas) == set(runs[others[0]])
+            found.append(Repeat(name, others, places, seeds, len(places) == len(replicas), is_copy))
     return found
 
 
 def in_their_right(runs: Mapping[str, tuple[bool, Mapping[str, Any]]]) -> list[str]:
     """Return the names of runs in the order in which they count, where they hold the same replicas.
 
-    What is done goes first, then what says on which seeds it was tuned (nobody may miss that), then the shorter name, since
-    copies are called run_backup. runs: name -> (whether it is done, its flat configuration).
+    What is done goes first, then what says on which seeds it was tuned (nobody may miss that), then a name that ends in a hash,
+    then the shorter name: copies are called run_backup. runs: name -> (whether it is done, its flat configuration).
     """
-    return sorted(runs, key=lambda name: (not runs[name][0], not items_of(runs[name][1].get(TUNING)), len(name), name))
+
+    def rank(name: str) -> tuple[bool, bool, bool, int, str]:
+        is_done, config = runs[name]
+        return not is_done, not items_of(config.get(TUNING)), HASHED.search(name) is None, len(name), name
+
+    return sorted(runs, key=rank)
 
 
 def seeds_in_words(seeds: Iterable[int]) -> str:

@@ -54,7 +54,7 @@ class SweepStates:
         self._totals: dict[str, tuple[int, int]] = {}
 
     def look(self) -> list[RunState]:
-        """Return the states of all runs by name, without those that repeat others. Raises NoRunsError if there are none."""
+        """Return the states of all runs by name, without finished copies of others. Raises NoRunsError if there are none."""
         planned = read_manifest(self.folder)
         with os.scandir(self.folder) as entries:
             present = {entry.name for entry in entries if entry.is_dir()}
@@ -64,8 +64,8 @@ class SweepStates:
             raise NoRunsError(f"{self.folder}: no runs found (folders that hold {', '.join(RUN_FILES)})")
         repeated = self._repeats(runs)
         self.left_out = [*(found.line for found in repeated), *self._below]
-        whole = {found.run for found in repeated if found.is_whole}
-        return [run for run in runs if run.name not in whole]
+        copies = {found.run for found in repeated if found.is_copy}
+        return [run for run in runs if not (run.is_finished and run.name in copies)]
 
     def progress(self, run: RunState) -> Progress:
         """Return how far the run is, from the end of its metrics.csv."""
@@ -96,7 +96,7 @@ class SweepStates:
                 self._finished[name] = known
         if name not in planned:
             return None if known.state == "missing" else known
-        overrides, refused = planned[name]
+        overrides, refused, _ = planned[name]
         if known.state == "missing" and refused is not None:
             known = replace(known, state="failed", error=refused)
         return replace(known, overrides=overrides)

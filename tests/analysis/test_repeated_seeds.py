@@ -25,7 +25,7 @@ def collected(folder: Path) -> tuple[list[int], list[str]]:
     said: list[str] = []
     table = collect(folder, say=said.append)
     final = table[(table["metric"] == "jsd") & (table["step"] == table["step"].max())]
-    assert sum(map(len, final_values(table, "jsd", 1.0).values())) == len(final)
+    assert sum(map(len, final_values(table, "jsd", 1.0).values())) == sum(final["state"] == "done")
     return sorted(final["seed"].tolist()), said
 
 
@@ -65,6 +65,16 @@ def test_of_overlapping_seeds_each_counts_once(make_run: MakeRun) -> None:
         f"left out: seed 2-5 of {runs[2].name}, which repeats {runs[1].name}",
     ]
     assert all(line in render(runs[0].parent, None, None) for line in said[1:])
+
+
+def test_status_hides_no_run_that_is_not_finished(make_run: MakeRun) -> None:
+    """It may be trained again, beside a finished backup, whose numbers count as long as it is the only one that is done."""
+    run = make_run("reverse_kl", n_points=1)
+    shutil.copytree(run, run.with_name("backup"))
+    (run / "status.json").write_text('{"state": "interrupted"}')
+    states = SweepStates(run.parent)
+    assert {found.name: found.state for found in states.look()} == {"backup": "done", run.name: "interrupted"}
+    assert states.left_out == [f"left out: {run.name}, which repeats backup (seed 0-4)"]
 
 
 def test_a_figure_says_what_it_leaves_out(make_quickstart: Callable[[], Path], capsys: pytest.CaptureFixture[str]) -> None:
@@ -120,6 +130,8 @@ def test_repeats_are_told_by_whom() -> None:
     z, w = repeats(runs)
     assert (z.run, z.firsts, z.places, z.seeds, z.is_whole) == ("z", ("x", "y"), (0, 1), (1, 2), True)
     assert (w.run, w.firsts, w.places, w.is_whole) == ("w", ("y",), (0,), False)
+    assert not z.is_copy, "a run of its own, which status shows"
+    assert [found.is_copy for found in repeats({"x": runs["x"], "same": runs["x"], "part": runs["x"][:1]})] == [True, False]
     assert repeats({"x": runs["x"], "other": [Replica("b", 0)]}) == []
     tuned = {
         "long_name": (True, {"tuning_seeds": "[5]"}),
@@ -127,7 +139,7 @@ def test_repeats_are_told_by_whom() -> None:
         "b": (False, {}),
         "aa": (True, {}),
     }
-    assert in_their_right(tuned) == ["long_name", "a", "aa", "b"]
+    assert in_their_right(tuned | {"run-0123abcd": (True, {})}) == ["long_name", "run-0123abcd", "a", "aa", "b"]
     assert [seeds_in_words(seeds) for seeds in ((4, 3, 2), (1, 2), (9, 3), range(0, 40, 2))] == [
         *("2-4", "1, 2", "3, 9", "0, 2, 4, 6, 8, 10, 12, 14 and 12 more"),
     ]

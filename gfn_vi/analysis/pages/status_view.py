@@ -27,7 +27,7 @@ COLORS = {
 HASH = 9  # characters of a run's name: a dash and 8 hexadecimal digits
 PLAIN_ROWS = 200
 ERROR_LINES = 4
-MOST_LEFT_OUT = 3  # lines on runs that do not count
+MOST_LEFT_OUT = 1  # lines of a table on runs that do not count
 OTHER_LINES = 8 + ERROR_LINES + MOST_LEFT_OUT  # of a table, besides its rows
 PLAIN = "{:<11} {:>5} {:>12} {:>12} {:>15} {:>9} {:>9}  {}"
 HEADLINE = "headline"  # the column of runs that are judged by different metrics
@@ -141,7 +141,7 @@ def cells(seen: Snapshot, run: RunState, unknown: str, thousands: str = "") -> d
     }
 
 
-def notes(seen: Snapshot) -> list[str]:
+def notes(seen: Snapshot, most_left_out: int) -> list[str]:
     """Return lines below the rows: how many runs have none, what does not count and why, and what each metric says.
 
     "jsd: exact JSD, lower is better; what diverged counts as 0.693".
@@ -149,8 +149,12 @@ def notes(seen: Snapshot) -> list[str]:
     shown = {run.name for run in seen.shown}
     rest = count([run for run in seen.runs if run.name not in shown])
     lines = ["not shown: " + ", ".join(f"{n} {state}" for state, n in rest.items())] if rest else []
-    more = len(seen.left_out) - MOST_LEFT_OUT
-    lines += [*seen.left_out[:MOST_LEFT_OUT], *([f"and {more} more that do not count"] if more > 0 else [])]
+    n_left_out = len(seen.left_out)
+    lines += (
+        seen.left_out
+        if n_left_out <= most_left_out
+        else [f"{n_left_out} runs do not count, or not all of their seeds: see --once"]
+    )
     for h in headlines(seen):
         lines.append(f"{h.metric}: {h.words}, {h.better_is} is better; what diverged counts as {h.worst:.3g}")
     return lines
@@ -164,7 +168,7 @@ def plain(seen: Snapshot) -> str:
         label = seen.labels[run.name]
         more = f"  ({label})" if "=" in label else ""
         lines.append(PLAIN.format(*cells(seen, run, "-").values(), f"{run.name}{more}  {run.error_line}".rstrip()))
-    return "\n".join([*lines, *notes(seen)])
+    return "\n".join([*lines, *notes(seen, PLAIN_ROWS)])
 
 
 # Column -> the narrowest screen that has it.
@@ -194,7 +198,7 @@ def table(seen: Snapshot, width: int, remark: str) -> RenderableType:
             "progress": ProgressBar(total=1.0, completed=share or 0.0, width=12, complete_style=color, finished_style=color),
         }
         grid.add_row(*(row[name] for name in columns))
-    lines = [*notes(seen), *([remark] if remark else [])]
+    lines = [*notes(seen, MOST_LEFT_OUT), *([remark] if remark else [])]
     below = [Text(line, style="bright_black", no_wrap=True, overflow="ellipsis") for line in lines]
     errors: dict[str, list[str]] = {}  # every different one, with the runs that have it
     for run in seen.shown:
