@@ -32,7 +32,10 @@ def expanded(path: object, key: str) -> object:
     return str(user_files.expanded(path, key)) if isinstance(path, str) else path
 
 
+RESOLVERS = {resolver.__name__: resolver for resolver in (fraction, digest, expanded)}
+
+
 def register() -> None:
     """Make them known to OmegaConf; again changes nothing."""
-    for resolver in (fraction, digest, expanded):
-        OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
+    for name, resolver in RESOLVERS.items():
+        OmegaConf.register_new_resolver(name, resolver, replace=True)

@@ -57,9 +57,9 @@ def _canonical(value: object, key: str) -> Any:
     raise ConfigError(key, value, f"expected a number, string, list or mapping, not {type(value).__name__}")
 
 
-def identity_digest(config: Mapping[str, Any]) -> str:
-    """Return 8 hex digits, a hash of all keys and values. Raises ConfigError for a value that YAML could not hold."""
-    return hashlib.sha256(json.dumps(_canonical(config, ""), sort_keys=True).encode()).hexdigest()[:8]
+def identity_digest(config: Mapping[str, Any], digits: int = 8) -> str:
+    """Return hex digits, a hash of all keys and values. Raises ConfigError for a value that YAML could not hold."""
+    return hashlib.sha256(json.dumps(_canonical(config, ""), sort_keys=True).encode()).hexdigest()[:digits]
 
 
 def run_name(config: Mapping[str, Any]) -> str:

@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
-import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +23,10 @@ import yaml
 from gfn_vi.runs.files import ARRAYS, COLUMNS, CONFIG, METRICS, RUN_FILES
 from gfn_vi.runs.folders import TableError
 from gfn_vi.runs.state import look_tolerantly
+from gfn_vi.runs.stored_config import flatten, parsed_config
 
 _TYPES = (pa.int64(), pa.int64(), pa.int64(), pa.float64(), pa.int32(), pa.dictionary(pa.int32(), pa.string()), pa.float64())
 METRIC_TYPES = dict(zip(COLUMNS, _TYPES, strict=True))
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is 10 times faster, and sweeps have thousands of runs
 
 
 @dataclass(frozen=True)
@@ -82,37 +79,7 @@ def _label(state: str, problems: Mapping[str, str]) -> str:
 
 
 def _config(data: bytes) -> dict[str, Any]:
-    """Return a parsed configuration; each top-level text is parsed once, since runs of a sweep share most and YAML is slow."""
-    text = data.decode()
-    try:
-        parts = [_mapping(_load(part)) for part in re.split(r"^(?=\w)", text, flags=re.MULTILINE) if part.strip()]
-    except (ValueError, yaml.YAMLError):  # flow style, an alias into another key, or truly damaged
-        parts = [_mapping(_load(text))]
-    if not parts:
-        raise ValueError("an empty configuration")
-    return flatten({key: value for part in parts for key, value in part.items()})
-
-
-@lru_cache(maxsize=4096)
-def _load(text: str) -> Any:
-    return yaml.load(text, Loader=_LOADER)
-
-
-def _mapping(content: object) -> dict[str, Any]:
-    if not isinstance(content, dict):
-        raise ValueError(f"expected a mapping, found {type(content).__name__}")
-    return content
-
-
-def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return a nested mapping with dotted keys; a list becomes its JSON text, so that every value is a scalar."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            flat.update(flatten(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = json.dumps(value) if isinstance(value, list) else value
-    return flat
+    return flatten(parsed_config(data))
 
 
 def _metrics(data: bytes) -> pa.Table | None:

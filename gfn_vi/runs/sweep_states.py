@@ -6,21 +6,21 @@ A status.json of a finished run is read again only if it has changed, metrics.cs
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from gfn_vi.core.headline import Headline
 from gfn_vi.runs.files import CONFIG, METRICS, RUN_FILES
-from gfn_vi.runs.folders import NoRunsError, require_folder
+from gfn_vi.runs.folders import NoRunsError, require_folder, runs_below
 from gfn_vi.runs.manifest import Plan, read_manifest
 from gfn_vi.runs.metrics_tail import MetricsTail
+from gfn_vi.runs.replicas import TUNING, Repeat, Replica, in_their_right, repeats, replicas_of
 from gfn_vi.runs.state import STATES, RunState, look_tolerantly, version_of
+from gfn_vi.runs.stored_config import flatten, stored_config
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,15 @@ class SweepStates:
     def __init__(self, folder: Path) -> None:
         require_folder(folder)
         self.folder = folder
+        self.left_out: list[str] = []  # a line for each run, or part of one, that does not count, as the last look found them
+        self._below = runs_below(folder)
+        self._replicas: dict[str, tuple[int, list[Replica], Mapping[str, Any]]] = {}
         self._finished: dict[str, RunState] = {}
         self._tails: dict[tuple[str, Headline | None], MetricsTail] = {}
         self._totals: dict[str, tuple[int, int]] = {}
 
     def look(self) -> list[RunState]:
-        """Return the states of all runs by name. Raises NoRunsError if there are none."""
+        """Return the states of all runs by name, without finished copies of others. Raises NoRunsError if there are none."""
         planned = read_manifest(self.folder)
         with os.scandir(self.folder) as entries:
             present = {entry.name for entry in entries if entry.is_dir()}
@@ -59,7 +62,10 @@ class SweepStates:
         runs = [run for name in names if (run := self._state(name, planned)) is not None]
         if not runs:
             raise NoRunsError(f"{self.folder}: no runs found (folders that hold {', '.join(RUN_FILES)})")
-        return runs
+        repeated = self._repeats(runs)
+        self.left_out = [*(found.line for found in repeated), *self._below]
+        copies = {found.run for found in repeated if found.is_copy}
+        return [run for run in runs if not (run.is_finished and run.name in copies)]
 
     def progress(self, run: RunState) -> Progress:
         """Return how far the run is, from the end of its metrics.csv."""
@@ -90,16 +96,31 @@ class SweepStates:
                 self._finished[name] = known
         if name not in planned:
             return None if known.state == "missing" else known
-        overrides, refused = planned[name]
+        overrides, refused, _ = planned[name]
         if known.state == "missing" and refused is not None:
             known = replace(known, state="failed", error=refused)
         return replace(known, overrides=overrides)
+
+    def _repeats(self, runs: Sequence[RunState]) -> list[Repeat]:
+        """Return which runs hold replicas of others, as their config.yaml tells; it is read again only if it has changed."""
+        found = {}
+        for run in runs:
+            path = self.folder / run.name
+            try:
+                changed = (path / CONFIG).stat().st_mtime_ns
+            except OSError:
+                continue
+            if run.name not in self._replicas or self._replicas[run.name][0] != changed:
+                config = flatten(stored_config(path) or {})
+                self._replicas[run.name] = (changed, replicas_of(config), {TUNING: config.get(TUNING)})
+            found[run.name] = (run.is_finished, self._replicas[run.name][2])
+        return repeats({name: self._replicas[name][1] for name in in_their_right(found)})
 
     def _total(self, name: str) -> tuple[int, int]:
         """Return (trajectories per replica in whole batches, batch size); zeros if config.yaml does not tell."""
         if name not in self._totals:
             try:
-                trainer = _section((self.folder / name / CONFIG).read_text(encoding="utf-8"), "trainer")
+                trainer = (stored_config(self.folder / name) or {})["trainer"]
                 batch, n = int(trainer["batch_size"]), int(trainer["n_trajectories"])
                 self._totals[name] = (-(-n // batch) * batch, batch)
             except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
@@ -128,17 +149,3 @@ def seconds_left(runs: Sequence[RunState], progress: Mapping[str, Progress]) -> 
     usual = sum(took) / len(took)
     work = sum(left) + usual * (len(running) - len(left) + waiting)
     return max([work / len(running), *left])
-
-
-@lru_cache(maxsize=1024)
-def _parsed(text: str) -> Any:
-    import yaml
-
-    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-
-
-def _section(text: str, key: str) -> Mapping[str, Any]:
-    """Return the mapping under a top-level key, without parsing the rest."""
-    found = re.search(rf"^{key}:.*(?:\n[ \t].*)*", text, re.MULTILINE)
-    content = _parsed(found.group())[key] if found else None
-    return content if isinstance(content, Mapping) else {}

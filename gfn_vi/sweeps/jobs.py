@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -106,15 +106,21 @@ def identify(loader: ConfigLoader, config: DictConfig, overrides: Sequence[str],
         HydraConfig.instance().cfg = before
 
 
-def jobs_of(loader: ConfigLoader, config: DictConfig, products: Sequence[Sequence[Override]]) -> list[Job]:
+def jobs_of(
+    loader: ConfigLoader,
+    config: DictConfig,
+    products: Sequence[Sequence[Override]],
+    known: Callable[[tuple[str, ...]], Job | None] = lambda overrides: None,
+) -> list[Job]:
     """The runs of a union of products, in order. Runs that several products share are one run.
 
-    Raises ConfigError for an empty product, RunError for a run that cannot be composed or that one product has twice.
+    known: returns the job of overrides that need no composing, else None. Raises ConfigError for an empty product, RunError for a
+    run that cannot be composed or that one product has twice.
     """
     combinations = [product(overrides) for overrides in products]
     everything = list(dict.fromkeys(itertools.chain(*combinations)))
     labels = differences(everything)
-    composed = {o: identify(loader, config, o, label) for o, label in zip(everything, labels, strict=True)}
+    composed = {o: known(o) or identify(loader, config, o, label) for o, label in zip(everything, labels, strict=True)}
     for combination in combinations:
         _refuse_collisions([composed[overrides] for overrides in combination])
     jobs: dict[Path, Job] = {}

@@ -77,10 +77,11 @@ class Launches:
         outcomes: dict[Path, Outcome] = {}
         todo = {job.directory: job for job in jobs}
         while todo:
-            for outcome in self._round(list(todo.values())):
+            ended = self._round(list(todo.values()))
+            refuse((o.job, o.error or "") for o in ended if o.state == "failed" and look(o.job.directory).state == "missing")
+            for outcome in ended:
                 outcomes[outcome.job.directory] = outcome
                 del todo[outcome.job.directory]
-        refuse((o.job, o.error or "") for o in outcomes.values() if o.is_input and not o.job.directory.exists())
         return [outcomes[job.directory] for job in jobs]
 
     def _round(self, todo: list[Job]) -> list[Outcome]:

@@ -11,17 +11,19 @@ from hydra.core.override_parser.types import Override
 from gfn_vi.core.errors import require
 from gfn_vi.runs.manifest import plan
 from gfn_vi.runs.state import look
+from gfn_vi.sweeps.distinct_seeds import require_distinct, require_new
 from gfn_vi.sweeps.fused_rates import fused
 from gfn_vi.sweeps.jobs import check_jobs, jobs_of, parsed, written
 from gfn_vi.sweeps.launcher_checks import check_launcher
 from gfn_vi.sweeps.launching import Launches, Outcome, say
+from gfn_vi.sweeps.remembered import Remembered
 from gfn_vi.sweeps.summary import conclude, counted
 from gfn_vi.sweeps.sweeper import JobSweeper
 from gfn_vi.terminal.exit_status import EXIT_INTERRUPTED
 
 
 class ResumeSweeper(JobSweeper):
-    """Composes every job once, launches what is not done, reports from disk; the arguments are explained in resume.yaml."""
+    """Composes the jobs, launches what is not done, reports from disk; the arguments are explained in resume.yaml."""
 
     def __init__(
         self,
@@ -44,16 +46,21 @@ class ResumeSweeper(JobSweeper):
             is_mapping = isinstance(found, Sequence) and all(isinstance(each, Mapping) for each in found)
             expected = "expected {key: values}, " + ("a list of such, " if name == "grids" else "") + "in quotes for the shell"
             require(is_mapping, f"hydra.sweeper.{name}", found, expected)
-        jobs = jobs_of(self.loader, self.config, self._products(arguments))
-        if self.rates_in_replicas:
-            jobs = fused(self.loader, self.config, jobs)
+        remembered = Remembered(self.config, arguments)
+        with remembered.noting():
+            jobs = jobs_of(self.loader, self.config, self._products(arguments), remembered.job)
+            require_distinct(jobs)
+            if self.rates_in_replicas:
+                jobs = fused(self.loader, self.config, jobs)
         standings = [look(job.directory) for job in jobs]
         is_finished = all(standing.is_finished for standing in standings)
         if not is_finished:
             check_launcher(self.config.hydra.launcher)
             check_jobs(jobs)
+            todo = [job for job, standing in zip(jobs, standings, strict=True) if standing.state == "missing"]
+            require_new(todo, jobs)
         self.check_sources(jobs)
-        plan(jobs)
+        plan(jobs, remembered.composing())
         if not is_finished:  # else the end says it
             say(counted(standing.state for standing in standings))
         try:

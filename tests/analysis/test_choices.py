@@ -166,12 +166,3 @@ def test_a_choice_never_hides_a_column(make_run: MakeRun) -> None:
     table = table_of(make_run(ARM, n_points=2, **config).parent)
     assert set(table["metric_choice"]) == {"exact"}
     assert set(table["metric"]) == {"jsd", "modes_covered", "log_Z"}
-
-
-@pytest.mark.parametrize("state", ["done", "running"])
-def test_without_copies_keeps_order(state: str) -> None:
-    """Of equals the first, unless only a later one is done."""
-    from gfn_vi.analysis.reading.choices import without_copies
-
-    runs = [Run(name, s, s, config={"side": side}) for name, s, side in (("a", "running", 3), ("b", "done", 4), ("c", state, 3))]
-    assert [run.name for run in without_copies(runs)] == (["b", "c"] if state == "done" else ["a", "b"])

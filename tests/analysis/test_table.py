@@ -17,7 +17,8 @@ import pytest
 
 from gfn_vi.analysis.reading.table import collect, require_columns, summarize, table_hash, write_table
 from gfn_vi.runs.folders import NoRunsError
-from gfn_vi.runs.reading import RunArrays, TableError, flatten, read_run
+from gfn_vi.runs.reading import RunArrays, TableError, read_run
+from gfn_vi.runs.stored_config import flatten
 
 MakeRun = Callable[..., Path]
 

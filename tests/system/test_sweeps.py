@@ -42,6 +42,10 @@ def states(folder: Path) -> dict[str, str]:
 REFUSED = {
     "target=gaussian,gmm9 target.dim=2": ("target.dim: no such key", "'hydra.sweeper.grids=[{target.dim:...}]'"),
     "seed=0,0": ("seed=0,0", "seed=0 comes up twice"),
+    "seed=0,1,2 replicas=5": (
+        "error: seed=0 and seed=1 have seed 1-4 in common",
+        "15 replicas would be 7 seeds; type seed=0,5,10",
+    ),
     "device=cpu,cuda": ("device=cpu and device=cuda are the same run", "leave one of them out"),
     "seed=range(3,3)": ("seed=range(3,3)", "the sweep has no runs"),
     "optimizer.lr_log_Z=interval(0,1)": ("optimizer.lr_log_Z=interval(0,1)", "range(start,end)"),
@@ -153,7 +157,7 @@ def test_mistakes_in_all_failing_jobs_end_with_the_status_of_bad_input(tmp_path:
         *(("done", ""), ("failed", "target.side=-3: expected a whole number >= 2")),
     ]
     assert train(["-m", *SHORT[1:], "target.side=4,5"], tmp_path).code == 0
-    assert [run.state for run in seen.look()] == ["done", "done"], "what was a mistake is no longer asked for"
+    assert sorted(run.state for run in seen.look()) == ["done", "done", "failed"], "what never became a run does not vanish"
 
 
 @pytest.mark.slow

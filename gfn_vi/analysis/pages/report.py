@@ -54,7 +54,8 @@ def render(folder: Path, figure: Path | None, draw: str | None) -> str:
 
 def _content(folder: Path, experiment: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the template shows, by the names that it has there."""
-    runs = SweepStates(folder).look()
+    states = SweepStates(folder)
+    runs = states.look()
     labels = short_labels(runs)
     table, remark = _table(folder, experiment["config_keys"])
     digest = None if table is None else table_hash(table)
@@ -64,6 +65,7 @@ def _content(folder: Path, experiment: Mapping[str, Any]) -> dict[str, Any]:
         "title": folder.resolve().name,
         "experiment": experiment,
         "remark": remark,
+        "left_out": states.left_out,
         "pictures": [read_picture(path) for path in sorted(folder.glob("figure*.png"))],
         "run_pictures": [(label, read_picture(path)) for label, path in of_runs[:MOST_PICTURES]],
         "n_left_out": len(of_runs[MOST_PICTURES:]),

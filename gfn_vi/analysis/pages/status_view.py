@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gfn_vi.core.headline import Headline
@@ -27,7 +27,8 @@ COLORS = {
 HASH = 9  # characters of a run's name: a dash and 8 hexadecimal digits
 PLAIN_ROWS = 200
 ERROR_LINES = 4
-OTHER_LINES = 8 + ERROR_LINES  # of a table, besides its rows
+MOST_LEFT_OUT = 1  # lines of a table on runs that do not count
+OTHER_LINES = 8 + ERROR_LINES + MOST_LEFT_OUT  # of a table, besides its rows
 PLAIN = "{:<11} {:>5} {:>12} {:>12} {:>15} {:>9} {:>9}  {}"
 HEADLINE = "headline"  # the column of runs that are judged by different metrics
 
@@ -41,6 +42,7 @@ class Snapshot:
     shown: list[RunState]  # those that get a row
     progress: dict[str, Progress]  # of those that are shown or run
     labels: dict[str, str]
+    left_out: list[str] = field(default_factory=list)  # lines on runs that do not count
 
     @property
     def running(self) -> bool:
@@ -62,7 +64,7 @@ def snapshot(states: SweepStates, n_rows: int) -> Snapshot:
     shown = choose_rows(runs, n_rows)
     wanted = {run.name: run for run in [*shown, *(run for run in runs if run.state == "running")]}
     progress = {name: states.progress(run) for name, run in wanted.items()}
-    return Snapshot(states.folder.resolve().name, runs, shown, progress, short_labels(runs))
+    return Snapshot(states.folder.resolve().name, runs, shown, progress, short_labels(runs), states.left_out)
 
 
 def choose_rows(runs: Sequence[RunState], n_rows: int) -> list[RunState]:
@@ -139,14 +141,20 @@ def cells(seen: Snapshot, run: RunState, unknown: str, thousands: str = "") -> d
     }
 
 
-def notes(seen: Snapshot) -> list[str]:
-    """Return lines below the rows: how many runs have none, and what each metric says.
+def notes(seen: Snapshot, most_left_out: int) -> list[str]:
+    """Return lines below the rows: how many runs have none, what does not count and why, and what each metric says.
 
     "jsd: exact JSD, lower is better; what diverged counts as 0.693".
     """
     shown = {run.name for run in seen.shown}
     rest = count([run for run in seen.runs if run.name not in shown])
     lines = ["not shown: " + ", ".join(f"{n} {state}" for state, n in rest.items())] if rest else []
+    n_left_out = len(seen.left_out)
+    lines += (
+        seen.left_out
+        if n_left_out <= most_left_out
+        else [f"{n_left_out} runs do not count, or not all of their seeds: see --once"]
+    )
     for h in headlines(seen):
         lines.append(f"{h.metric}: {h.words}, {h.better_is} is better; what diverged counts as {h.worst:.3g}")
     return lines
@@ -160,7 +168,7 @@ def plain(seen: Snapshot) -> str:
         label = seen.labels[run.name]
         more = f"  ({label})" if "=" in label else ""
         lines.append(PLAIN.format(*cells(seen, run, "-").values(), f"{run.name}{more}  {run.error_line}".rstrip()))
-    return "\n".join([*lines, *notes(seen)])
+    return "\n".join([*lines, *notes(seen, PLAIN_ROWS)])
 
 
 # Column -> the narrowest screen that has it.
@@ -190,7 +198,7 @@ def table(seen: Snapshot, width: int, remark: str) -> RenderableType:
             "progress": ProgressBar(total=1.0, completed=share or 0.0, width=12, complete_style=color, finished_style=color),
         }
         grid.add_row(*(row[name] for name in columns))
-    lines = [*notes(seen), *([remark] if remark else [])]
+    lines = [*notes(seen, MOST_LEFT_OUT), *([remark] if remark else [])]
     below = [Text(line, style="bright_black", no_wrap=True, overflow="ellipsis") for line in lines]
     errors: dict[str, list[str]] = {}  # every different one, with the runs that have it
     for run in seen.shown:

@@ -36,15 +36,6 @@ def is_setting(key: str) -> bool:
     return not key.startswith(CHOICES) and key.split(".", maxsplit=1)[0] not in INFRASTRUCTURE_KEYS
 
 
-def without_copies(runs: Sequence[Run]) -> list[Run]:
-    """Return the runs without those whose configuration another one has: of these a finished one is kept, else the first."""
-    kept: dict[object, str] = {}
-    for run in sorted(runs, key=lambda run: run.state != "done"):
-        kept.setdefault(_settings(run), run.name)
-    chosen = set(kept.values())
-    return [run for run in runs if run.name in chosen]
-
-
 def choices_of(runs: Sequence[Run]) -> dict[str, list[Any]]:
     """Return choice -> its name in each run; None where a run does not say.
 

@@ -1,4 +1,4 @@
-"""Tuning seeds apart from reporting seeds: what settings were chosen on says nothing of how good they are.
+"""Seeds that may be counted: each once, and none on which settings were chosen, which say nothing of how good these are.
 
 A run says in `tuning_seeds` on which seeds its settings were chosen; the runs of a search name their own.
 """
@@ -6,15 +6,38 @@ A run says in `tuning_seeds` on which seeds its settings were chosen; the runs o
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute
 
 from gfn_vi.runs.folders import TableError
+from gfn_vi.runs.reading import Run
+from gfn_vi.runs.replicas import TUNING, in_their_right, repeats, replicas_of
 
-TUNING = "tuning_seeds"
 COLUMN = f"config.{TUNING}"
 SEED_KEYS = ("seed", "replicas", TUNING, "target.data.seed")  # keys in which runs of one setting may differ
 MOST_RUNS = 3  # named in the error
+
+
+def without_repeats(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
+    """Return the runs without the rows of replicas that another one holds, too, and a line for each run that loses some."""
+    by_name = {run.name: run for run in runs}
+    order = in_their_right({run.name: (run.state == "done", run.config) for run in runs})
+    repeated = {found.run: found for found in repeats({name: replicas_of(by_name[name].config) for name in order})}
+    left = [_without(run, repeated[run.name].places) if run.name in repeated else run for run in runs]
+    lines = [repeated[run.name].line for run in runs if run.name in repeated]
+    return [run for run in left if run.metrics is None or run.metrics.num_rows > 0], lines
+
+
+def _without(run: Run, places: Sequence[int]) -> Run:
+    """Return the run without the rows of the replicas in these places."""
+    if run.metrics is None:
+        return run
+    replica = run.metrics["replica"]
+    return replace(run, metrics=run.metrics.filter(pa.compute.invert(pa.compute.is_in(replica, pa.array(places, replica.type)))))
 
 
 def check_seeds(table: pd.DataFrame) -> None:

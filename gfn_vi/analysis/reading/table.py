@@ -27,11 +27,15 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from gfn_vi.analysis.reading.choices import PREFIX, choices_of, column_of, is_setting, said_by_choices, without_copies
-from gfn_vi.analysis.reading.seeds import TUNING
+from gfn_vi.analysis.reading.choices import PREFIX, choices_of, column_of, is_setting, said_by_choices
+from gfn_vi.analysis.reading.seeds import without_repeats
 from gfn_vi.analysis.reading.sources import differing_sources
-from gfn_vi.runs.folders import TableError, find_runs
+from gfn_vi.core.command_line import command
+from gfn_vi.runs.folders import TableError, find_runs, runs_below
+from gfn_vi.runs.manifest import read_manifest
 from gfn_vi.runs.reading import Run, read_run
+from gfn_vi.runs.replicas import TUNING
+from gfn_vi.runs.stored_config import items_of
 
 RATES = "optimizer.lr_"
 WALL_CLOCK_COLUMNS = frozenset({"wall_seconds"})
@@ -41,12 +45,15 @@ def collect(folder: str | Path, keys: Iterable[str] = (), say: Callable[[str], o
     """The table of the runs under `folder` (outputs/<experiment>), sorted by run name, then as recorded.
 
     keys: dotted configuration keys to have as columns even if they are the same in all runs. say: receives one line
-    that counts the runs by state; those that cannot be read give no rows. TableError if nothing can be read.
+    that counts the runs by state, those that cannot be read give no rows; then one for each run whose seeds another one has,
+    too (its rows are left out: no seed counts twice), and for what else is not in the table. TableError if nothing can be read.
     """
     runs = [read_run(path) for path in find_runs(Path(folder))]
     summary = summarize(runs)
     say(summary)
-    usable = without_copies([run for run in runs if run.metrics is not None])
+    usable, remarks = without_repeats([run for run in runs if run.metrics is not None])
+    for line in (*remarks, *_not_there(Path(folder), runs)):
+        say(line)
     if not usable:
         raise TableError(f"{folder}: no run has metrics yet ({summary})")
     recorded = [run.metrics for run in usable if run.metrics is not None]
@@ -64,7 +71,7 @@ def collect(folder: str | Path, keys: Iterable[str] = (), say: Callable[[str], o
     # a list of rates is one value of the configuration, but says something else of every replica: no choice tells that
     by_replica = {key for key in varying if any(isinstance(value, list) for value in _values(key, usable))}
     told = said_by_choices(varying, usable, choices) - by_replica
-    tuning = {TUNING} if any(_items(run.config.get(TUNING)) for run in usable) else set()
+    tuning = {TUNING} if any(items_of(run.config.get(TUNING)) for run in usable) else set()
     for key in sorted(varying - told | set(keys) | tuning):
         columns[f"{PREFIX}{key}"] = rows.column(_values(key, usable))
     columns |= {f"{PREFIX}{key}": rows.column(digests) for key, digests in differing_sources(usable).items()}
@@ -100,6 +107,16 @@ def summarize(runs: Sequence[Run]) -> str:
     counts = Counter(run.label for run in runs)
     parts = sorted(counts.items(), key=lambda item: (item[0] != "done", -item[1], item[0]))
     return f"{len(runs)} run{'s' * (len(runs) != 1)}: " + ", ".join(f"{count} {label}" for label, count in parts)
+
+
+def _not_there(folder: Path, runs: Sequence[Run]) -> list[str]:
+    """Return a line for jobs of the sweep that never became a run, and one for each folder inside that holds runs."""
+    present = {run.name for run in runs}
+    absent = [plan.refused is not None for name, plan in read_manifest(folder).items() if name not in present]
+    kinds = {"refused": sum(absent), "never started": len(absent) - sum(absent)}
+    told = ", ".join(f"{n} {kind}" for kind, n in kinds.items() if n)
+    sweep = [f"asked for, but no run: {told}; see {command('status')} {folder} --once"] if told else []
+    return [*sweep, *runs_below(folder)]
 
 
 def require_columns(table: pd.DataFrame, names: Iterable[str]) -> None:
@@ -149,7 +166,7 @@ def _varying(runs: Sequence[Run]) -> set[str]:
 def _values(key: str, runs: Sequence[Run]) -> list[Any]:
     """Return the configuration's value in each run; of a rate that is a list, its items, one for each replica."""
     values = [run.config.get(key) for run in runs]
-    return [_items(value) or value for value in values] if key.startswith(RATES) else values
+    return [items_of(value) or value for value in values] if key.startswith(RATES) else values
 
 
 def _flat(values: Sequence[Any]) -> list[Any]:
@@ -157,22 +174,11 @@ def _flat(values: Sequence[Any]) -> list[Any]:
     return [item for value in values for item in (value if isinstance(value, list) else [value])]
 
 
-def _items(value: object) -> list[Any]:
-    """The items of a list, which a flat configuration has as its JSON text; none for anything else."""
-    if not (isinstance(value, str) and value.startswith("[")):
-        return []
-    try:
-        items = json.loads(value)
-    except ValueError:
-        return []
-    return items if isinstance(items, list) else []
-
-
 def _seeds(runs: Sequence[Run], rows: Rows) -> np.ndarray:
     """The seed of each row's replica; NaN for a run whose configuration has no whole number as seed, and no list of them."""
     n = rows.replica.max() + 1
     seeds = [run.config.get("seed") for run in runs]
-    flat, places = rows.spread([list(range(s, s + n)) if isinstance(s, int) else _items(s) or np.nan for s in seeds])
+    flat, places = rows.spread([list(range(s, s + n)) if isinstance(s, int) else items_of(s) or np.nan for s in seeds])
     return np.array(flat)[places]
 
 
