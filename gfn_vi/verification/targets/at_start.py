@@ -1,0 +1,72 @@
+"""The check of a user's target before a run of it starts, as far as a fraction of a second reaches.
+
+Only targets with few states are checked, since there nothing is left open, and only those that name something outside of gfn_vi:
+what is shipped is checked by the tests, so that runs of it start no later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gfn_vi.core.errors import ConfigError
+from gfn_vi.core.families import is_density
+from gfn_vi.verification.targets.asking import Asked
+from gfn_vi.verification.targets.findings import Check, Fault, Finding, found_by
+from gfn_vi.verification.targets.report import HORIZON, NAMES, OF_FACTS, OF_MOVES, OF_VALUES, REWARDS, SIZES
+from gfn_vi.verification.targets.space import Effort, Space
+
+# Listing 2000 states takes 0.05 s, and everything else as long; what is slower is a long computation of the user's.
+EFFORT = Effort(most_states=2000, n_walks=0, seconds=0.2)
+
+
+def names_own_code(node: object) -> bool:
+    """Return whether a configuration names a class or function outside of gfn_vi at any depth, as `_target_`."""
+    if isinstance(node, Mapping):
+        own = str(node.get("_target_", "gfn_vi.")).partition(".")[0] != "gfn_vi"
+        return own or any(names_own_code(value) for value in node.values())
+    return isinstance(node, list | tuple) and any(map(names_own_code, node))
+
+
+def refuse_faults(target: Any, found: str, how: str) -> list[str]:
+    """Raise ConfigError with the first fault of a target of few states; return those that cost time alone, a remark each.
+
+    found: what the key `target` holds; how: the command that lists all faults.
+    """
+    remarks = []
+    for finding in _findings(target):
+        if finding.verdict == "fault":
+            if not finding.only_time:
+                raise ConfigError("target", found, f"{finding.told}; all that is wrong with it is listed by {how}")
+            remarks.append(f"target={found}: {finding.told}")
+    return remarks
+
+
+def _findings(target: Any) -> list[Finding]:
+    """Return what the checks find until the first fault that stops a run; nothing of a target that takes longer."""
+    if is_density(target):
+        return []
+    told: set[str] = set()
+    made = list(found_by(SIZES, Asked(target, 1), told))
+    if any(finding.verdict == "fault" for finding in made):
+        return made
+    asked = Asked(target, len(target.state_shape))
+    try:
+        space = Space(asked, EFFORT)
+    except Fault as fault:
+        return [Finding("moves", "fault", fault.line)]
+    if not space.complete:
+        return list(found_by(HORIZON, space, told)) if space.overlong is not None else []
+
+    def add(checks: tuple[Check, ...], subject: Any) -> bool:
+        for check in checks:
+            made.extend(found_by(check, subject, told))
+            if any(finding.verdict == "fault" and not finding.only_time for finding in made):
+                return False
+        return True
+
+    # a reward that takes long is asked no further, and the target's own list of states would ask for all of them
+    if add((*OF_MOVES, REWARDS), space) and len(space.rewarded) == len(space.states):
+        add((*OF_VALUES, *OF_FACTS), space)
+        add((NAMES,), asked)
+    return made
