@@ -117,7 +117,9 @@ def build_target(config: DictConfig, device: torch.device, key: str = "target") 
 
     target = _built(config[key], key)
     require_members(target, DensityTarget if is_density(target) else DiscreteTarget, key, config[key]._target_)
-    moved: Target = target.to(device)
+    moved: Target | None = target.to(device)
+    if moved is None:
+        raise ConfigError(key, config[key]._target_, "its to(device) returns None: return the target, as it is on that device")
     return moved
 
 
@@ -130,7 +132,7 @@ def check_own_target(config: DictConfig, target: Target) -> list[str]:
     node = OmegaConf.to_container(config.target)
     if not names_own_code(node) or str(node) in _CHECKED:
         return []
-    remarks = refuse_faults(target, config.target._target_, _how_to_check())
+    remarks = refuse_faults(target.to("cpu"), config.target._target_, _how_to_check())
     _CHECKED.add(str(node))
     return remarks
 

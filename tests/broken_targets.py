@@ -8,8 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gfn_vi.core.replicas import ReplicaGenerators
-from gfn_vi.core.state_graph import StateGraph
 from gfn_vi.targets.base import BaseTarget
 
 
@@ -45,19 +43,6 @@ class Sound(BaseTarget):
     @staticmethod
     def _one(index: Tensor, n: int) -> Tensor:
         return torch.nn.functional.one_hot(index, n)
-
-
-class Facts(Sound):
-    """The sound one with everything that a target may state; all of it is right."""
-
-    log_Z: Any = math.log(27)  # 1 + 2 2 + 3 3 + 2 4 + 5
-    mode_mass: Any = torch.tensor([5 / 27], dtype=torch.float64)
-    node_names: Any = ("across", "up")
-
-    def sample(self, n: int, rng: ReplicaGenerators) -> Tensor:
-        graph = self.state_graph()
-        bounds = graph.log_target.exp().cumsum(0)
-        return graph.states[torch.searchsorted(bounds, rng.uniform(n).double()).clamp(max=graph.n_states - 1)]
 
 
 class HorizonTooSmall(Sound):
@@ -283,66 +268,6 @@ class HorizonOfAnotherType(Sound):
     horizon: Any = 5.0
 
 
-class ListsAnUnreachableState(Sound):
-    """Its own list of states has [5, 5], where nothing leads."""
-
-    def state_graph(self) -> StateGraph:
-        from dataclasses import replace
-
-        graph = super().state_graph()
-        return replace(graph, states=torch.cat([graph.states[:-1], torch.tensor([[5, 5]])]))
-
-
-class ListsAnotherMove(Sound):
-    def state_graph(self) -> StateGraph:
-        from dataclasses import replace
-
-        graph = super().state_graph()
-        return replace(graph, forward_action=1 - graph.forward_action)
-
-
-class AnotherLogZ(Facts):
-    log_Z = 3.0
-
-
-class AnotherMass(Facts):
-    mode_mass = torch.tensor([0.5], dtype=torch.float64)
-
-
-class ModesOutOfRange(Facts):
-    def mode_index(self, states: Tensor) -> Tensor:
-        return (states == 2).all(-1).long()
-
-    @property
-    def n_modes(self) -> int:
-        return 1
-
-
-class ModesThatAreNowhere(Facts):
-    mode_mass = None
-
-    @property
-    def n_modes(self) -> int:
-        return 3
-
-
-class UniformSamples(Facts):
-    def sample(self, n: int, rng: ReplicaGenerators) -> Tensor:
-        return rng.integers(3, n, 2)
-
-
-class SamplesOfNoGenerator(Facts):
-    def __init__(self) -> None:
-        self.generator = torch.Generator().manual_seed(0)
-
-    def sample(self, n: int, rng: ReplicaGenerators) -> Tensor:
-        return torch.randint(0, 3, (len(rng), n, 2), generator=self.generator)
-
-
-class NamesTwice(Facts):
-    node_names = ("across", "across")
-
-
 class AnotherDevice(Sound):
     shift = 0.0
 
@@ -356,7 +281,7 @@ class AnotherDevice(Sound):
 
 
 # Target -> the check that names it, and how its line begins, or what it holds.
-BROKEN: dict[type[Sound], tuple[str, str]] = {
+BROKEN_MOVES: dict[type[Sound], tuple[str, str]] = {
     HorizonTooSmall: ("horizon", "horizon=4, and the longest trajectory, to [2, 2], has 5 steps, stop included: set horizon=5"),
     HorizonTooLarge: (
         "horizon",
@@ -413,17 +338,5 @@ BROKEN: dict[type[Sound], tuple[str, str]] = {
     StepOfAnotherType: ("moves", "step returns torch.int32, as at [0, 0]: return torch.int64"),
     SourceOfAnotherShape: ("moves", "initial(1) returns [1, 3]: return the source state [1, 2]"),
     HorizonOfAnotherType: ("sizes", "horizon=5.0: set a whole number >= 1"),
-    ListsAnUnreachableState: ("state graph", "state_graph lists [5, 5], which no moves from the source lead to: leave it out"),
-    ListsAnotherMove: ("state graph", "state_graph has action 1 from [0, 0] to [1, 0], and forward_mask and step have not"),
-    AnotherLogZ: (
-        "log_Z",
-        "log_Z=3, and R summed over the 9 states that can stop (most at [2, 2]) is exp(3.2958369): set log_Z to that",
-    ),
-    AnotherMass: ("modes", "mode_mass of mode 0 (such as [2, 2]) is 0.5, and its states have 0.185185 of all R: set that"),
-    ModesOutOfRange: ("modes", "mode_index is 1 at [2, 2], and n_modes=1: return 0 to n_modes - 1, or -1 for no mode"),
-    ModesThatAreNowhere: ("modes", "n_modes=3, and mode_index is 1 at no state"),
-    UniformSamples: ("samples", "sample draws [0, 0] 4"),
-    SamplesOfNoGenerator: ("samples", "sample draws ["),
-    NamesTwice: ("names", "node_names=('across', 'across'): set "),
     AnotherDevice: ("devices", "log_reward of to('cpu') says something else at [0, 0]: return an equal target"),
 }

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from broken_targets import BROKEN, Circle, Facts, HorizonTooLarge, HorizonTooSmall, NoEnd, Sound, WrongForwardAction
+from broken_facts import BROKEN_FACTS, Facts
+from broken_targets import BROKEN_MOVES, Circle, HorizonTooLarge, HorizonTooSmall, NoEnd, Sound, WrongForwardAction
 
 from gfn_vi import check_target
 from gfn_vi.core.errors import ConfigError
 from gfn_vi.verification.targets.at_start import names_own_code, refuse_faults
+
+BROKEN = {**BROKEN_MOVES, **BROKEN_FACTS}
 
 
 @pytest.mark.parametrize("target", [Sound(), Facts()], ids=["plain", "facts"])

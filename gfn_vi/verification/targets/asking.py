@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -32,7 +33,8 @@ def more(n: int, thing: str = "state") -> str:
 def raised(error: BaseException) -> str:
     """Return what was raised in one line, and the last line of a file that is not torch's where it happened."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if "/torch/" not in frame.filename and frame.filename != __file__]
+    here = str(Path(__file__).parent)
+    own = [frame for frame in frames if "/torch/" not in frame.filename and not frame.filename.startswith(here)]
     where = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}{': ' if text else ''}{text}{where}"

@@ -22,7 +22,7 @@ from gfn_vi.verification.targets.points import N_SAMPLES, Points
 # How far a stated log Z may be from an integral that has converged, and from an estimate, in standard errors.
 CLOSE, STANDARD_ERRORS = 1e-4, 6.0
 # Nodes on a side of a grid, and how much halving their distance may change an integral that has converged.
-NODES_ON_A_LINE, NODES_ON_A_SIDE, CONVERGED = (4001, 16001), (401, 1601), 1e-5
+NODES_ON_A_LINE, NODES_ON_A_SIDE, CONVERGED = (4001, 16001), (301, 801), 1e-5
 # Reaches of the squares that are searched for the mass, and nats below the top beyond which no mass is left.
 REACHES, NEGLIGIBLE = tuple(4.0 * 2**k for k in range(8)), 45.0
 # The least effective sample size of an estimate that says something; neighbors of a sample that show the shape of its mode.

@@ -76,7 +76,7 @@ def steps(space: Space) -> Iterator[Fault]:
         way = f"leads from {written(states[moved[0]])} to {written(after[moved[0]])}"
         line = f"step with the stop action {space.n_actions - 1} {way}"
         yield Fault(f"{line}: leave the state as it is")
-    undo = space.asked.tensor("backward_action", (), None, states, stop)
+    undo = space.asked.tensor("backward_action", (), torch.long, states, stop)
     outside = ((undo < 0) | (undo >= space.n_backward_actions)).nonzero()[:, 0]
     if len(outside) > 0:
         line = f"backward_action of the stop action is {int(undo[outside[0]])} at {written(states[outside[0]])}"
@@ -105,7 +105,7 @@ def _undone_forward(space: Space, part: slice) -> Iterator[Fault]:
     """A move and its inverse: the backward action is legal and leads back, and its forward action is the move."""
     source, action, target = space.source[part], space.action[part], space.target[part]
     before, after = space.states[source], space.states[target]
-    undo = space.asked.tensor("backward_action", (), None, before, action)
+    undo = space.asked.tensor("backward_action", (), torch.long, before, action)
 
     def says(edge: Tensor) -> str:
         where = f"action {int(action[edge])} leads from {space.show(source[edge])} to {space.show(target[edge])}"
@@ -129,7 +129,7 @@ def _undone_forward(space: Space, part: slice) -> Iterator[Fault]:
         line = f"{says(legal[wrong[0]])}, and backstep by that leads to {written(parents[wrong[0]])}{more(len(wrong), 'move')}"
         yield Fault(f"{line}: make backstep(step(s, a), backward_action(s, a)) the state s itself")
         return
-    again = space.asked.tensor("forward_action", (), None, after[legal], undo[legal])
+    again = space.asked.tensor("forward_action", (), torch.long, after[legal], undo[legal])
     wrong = (again != action[legal]).nonzero()[:, 0]
     if len(wrong) > 0:
         line = f"{says(legal[wrong[0]])}, and forward_action of that is {int(again[wrong[0]])}{more(len(wrong), 'move')}"
@@ -147,7 +147,7 @@ def inverses_of_moves(space: Space) -> Iterator[Fault]:
 
 def _undone_backward(space: Space, rows: Tensor, undo: Tensor, parents: Tensor) -> Iterator[Fault]:
     states = space.states[rows]
-    action = space.asked.tensor("forward_action", (), None, states, undo)
+    action = space.asked.tensor("forward_action", (), torch.long, states, undo)
 
     def says(edge: Tensor) -> str:
         where = f"backward action {int(undo[edge])} leads from {space.show(rows[edge])} to {written(parents[edge])}"
@@ -172,7 +172,7 @@ def _undone_backward(space: Space, rows: Tensor, undo: Tensor, parents: Tensor) 
         line = f"{says(kept[wrong[0]])}, and step by that leads to {written(children[wrong[0]])}{more(len(wrong), 'step')}"
         yield Fault(f"{line}: make step(backstep(s, b), forward_action(s, b)) the state s itself")
         return
-    again = space.asked.tensor("backward_action", (), None, parents[kept], action[kept])
+    again = space.asked.tensor("backward_action", (), torch.long, parents[kept], action[kept])
     wrong = (again != undo[kept]).nonzero()[:, 0]
     if len(wrong) > 0:
         line = f"{says(kept[wrong[0]])}, and backward_action of that is {int(again[wrong[0]])}{more(len(wrong), 'step')}"

@@ -152,6 +152,9 @@ def another_device(space: Space) -> Iterator[Fault]:
     for device in ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]:
         try:
             moved = space.asked.target.to(device)
+            if moved is None:
+                yield Fault(f"to({device!r}) returns None: return the target, as it is on that device")
+                return
             answers = {name: getattr(moved, name)(states.to(device)).cpu() for name in names}
         except Exception as error:  # noqa: BLE001 - whatever a user's method raises
             yield Fault(f"what to({device!r}) returns cannot be asked at {written(states[0])}: {raised(error)}")
