@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import torch
 from broken_facts import BROKEN_FACTS, Facts
@@ -96,8 +98,6 @@ class Slow(HorizonTooSmall):
     n_asked = 0
 
     def log_reward(self, states: torch.Tensor) -> torch.Tensor:
-        import time
-
         Slow.n_asked += states[..., 0].numel()
         time.sleep(0.3)
         return super().log_reward(states)
@@ -106,6 +106,27 @@ class Slow(HorizonTooSmall):
 def test_a_slow_reward_is_asked_once() -> None:
     assert refuse_faults(Slow(), "", "") == []
     assert Slow.n_asked == 1
+
+
+class SlowStep(Sound):
+    """Steps that take 10 ms for each state, in a space too large for that."""
+
+    n_features, horizon, n_steps = 2000, 1999, 0
+
+    def forward_mask(self, states: torch.Tensor) -> torch.Tensor:
+        mask = super().forward_mask(states)
+        mask[..., :2] = states < 999
+        return mask
+
+    def step(self, states: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
+        SlowStep.n_steps += actions.numel()
+        time.sleep(0.01 * actions.numel())
+        return super().step(states, actions)
+
+
+def test_a_slow_step_is_asked_for_little() -> None:
+    assert refuse_faults(SlowStep(), "", "") == []
+    assert SlowStep.n_steps < 200
 
 
 def test_whose_code_a_target_is() -> None:

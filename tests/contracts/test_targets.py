@@ -50,6 +50,12 @@ def test_it_keeps_what_a_target_owes(target: EnumerableTarget) -> None:
     assert report.findings[-1].check == "names"
 
 
+def test_walks_find_nothing_either(target: EnumerableTarget) -> None:
+    report = check_target(target, most_states=2, n_walks=2)
+    assert report.faults == ()
+    assert "met by 2 random walks" in report.scope
+
+
 def test_its_graph_has_the_masks_and_the_rewards(target: EnumerableTarget) -> None:
     graph = target.state_graph()
     assert torch.equal(graph.states[0], target.initial())

@@ -41,13 +41,16 @@ OF_FACTS = (
     Check("samples", facts.samples, "drawn as often as R / Z says"),
 )
 NAMES = Check("names", facts.names, "different, one for each")
-OF_DENSITIES = (
+SIZES_OF_A_DENSITY = Check("sizes", density_values.sizes, "dim is a whole number")
+OF_POINTS = (
     Check("values", density_values.log_rewards, "log_reward is a finite float64, or -inf, near and far"),
     Check("determinism", density_values.determinism, "asked twice, the same"),
     Check("one row, one point", density_values.independence, "alone, in a batch and along two leading axes, the same"),
     Check("score", density_values.score, "the gradient of log_reward by finite differences and by autograd"),
     Check("inputs", density_values.untouched_inputs, "no method changes what it is given"),
     Check("devices", density_values.another_device, "a copy by to() says the same"),
+)
+OF_DENSITY_FACTS = (
     Check("log_Z", density_facts.log_partition, "the integral"),
     Check("modes", density_facts.modes, "mode_index is in range; mode_mass, where it is given, are shares"),
     Check("samples", density_facts.samples, "finite, of the right shape, drawn from R / Z"),
@@ -77,14 +80,14 @@ def _of_states(target: Any, effort: Effort) -> tuple[str, Iterator[Finding]]:
 def _of_density(target: Any, seed: int) -> tuple[str, Iterator[Finding]]:
     told: set[str] = set()
     asked = Asked(target, 1)
-    sizes = list(found_by(Check("sizes", density_values.sizes, "dim is a whole number"), asked, told))
+    sizes = list(found_by(SIZES_OF_A_DENSITY, asked, told))
     if any(finding.verdict == "fault" for finding in sizes):
         return "nothing else can be looked at", iter(sizes)
     points = Points(asked, seed)
 
     def made() -> Iterator[Finding]:
         yield from sizes
-        for check in OF_DENSITIES:
+        for check in (*OF_POINTS, *OF_DENSITY_FACTS):
             yield from found_by(check, points, told)
         yield from found_by(NAMES, asked, told)
 

@@ -208,11 +208,15 @@ class Space:
     def _list(self) -> bool:
         """Follow all moves from the source on; return whether that came to an end."""
         front, first, start, depth = self._begin(), 0, time.monotonic(), 0
-        per_part = max(1, LARGEST_PART // (self.n_actions * max(1, front[0].numel())))
+        most = max(1, LARGEST_PART // (self.n_actions * max(1, front[0].numel())))
+        # where time counts, one state first and then more at once: a slow step is noticed before much is asked of it
+        per_part = most if self.effort.seconds is None else 1
         while len(front) > 0:
-            rows, fresh = torch.arange(first, first + len(front)), []
-            for part_rows, part in zip(rows.split(per_part), front.split(per_part), strict=True):
-                fresh.append(self._follow(part_rows, part))
+            fresh, done = [], 0
+            while done < len(front):
+                part = front[done : done + per_part]
+                fresh.append(self._follow(torch.arange(first + done, first + done + len(part)), part))
+                done, per_part = done + len(part), min(most, 4 * per_part)
                 late = self.effort.seconds is not None and time.monotonic() - start > self.effort.seconds
                 if late or len(self._rows.row_of) > self.effort.most_states:
                     return False
