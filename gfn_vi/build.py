@@ -124,7 +124,7 @@ def build_target(config: DictConfig, device: torch.device, key: str = "target") 
 
 
 def check_own_target(config: DictConfig, target: Target) -> list[str]:
-    """Refuse a target of the user's whose few states show a fault, once in a process; return what only costs time, as remarks."""
+    """Refuse a target of the user's whose few states show a fault, once in a process; return what is harmless, as remarks."""
     from omegaconf import OmegaConf
 
     from gfn_vi.verification.targets.at_start import names_own_code, refuse_faults

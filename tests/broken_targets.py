@@ -112,40 +112,6 @@ class BackwardMaskTooWide(Sound):
         return states > -1
 
 
-class OneMoreWayBack(Sound):
-    """A third backward action at the top, which undoes no move: it leads to a state with another child."""
-
-    n_backward_actions = 3
-    parent = (0, 0)
-
-    def backward_mask(self, states: Tensor) -> Tensor:
-        return torch.cat([states > 0, (states == 2).all(-1, keepdim=True)], -1)
-
-    def backstep(self, states: Tensor, backward_actions: Tensor) -> Tensor:
-        usual = super().backstep(states, backward_actions.clamp(max=1))
-        return torch.where((backward_actions == 2)[..., None], torch.tensor(self.parent), usual)
-
-    def forward_action(self, states: Tensor, backward_actions: Tensor) -> Tensor:
-        return torch.where(backward_actions == 2, 0, backward_actions)
-
-
-class TwoWaysToAParent(OneMoreWayBack):
-    parent = (1, 2)
-
-
-class WayBackThatIsForbidden(OneMoreWayBack):
-    parent = (2, 0)
-
-
-class WayBackToNowhere(OneMoreWayBack):
-    parent = (-1, 2)
-
-
-class WayBackByTheStop(OneMoreWayBack):
-    def forward_action(self, states: Tensor, backward_actions: Tensor) -> Tensor:
-        return backward_actions
-
-
 class TwoActionsToAChild(Sound):
     """Action 1 adds 1 to coordinate 1, action 0 as well where coordinate 0 is full."""
 
@@ -288,6 +254,10 @@ class SaysThatAllStop(Sound):
         return mask
 
 
+class SaysThatNotAllStop(Sound):
+    every_state_stops = False
+
+
 class StepOfAnotherType(Sound):
     def step(self, states: Tensor, actions: Tensor) -> Tensor:
         return super().step(states, actions).int()
@@ -341,26 +311,6 @@ BROKEN_MOVES: dict[type[Sound], tuple[str, str]] = {
     ForwardMaskTooWide: ("masks", "backward_mask allows nothing at [3, 0], which is not the source: allow what undoes the moves"),
     BackwardMaskTooNarrow: ("masks", "backward_mask allows nothing at [2, 0] (and 2 more states), which is not the source"),
     BackwardMaskTooWide: ("masks", "backward_mask allows action 0 at the source [0, 0]: allow none there"),
-    OneMoreWayBack: (
-        "inverses backward",
-        "backward action 2 leads from [2, 2] to [0, 0], forward_action says 0, and step by that leads to [1, 0]",
-    ),
-    TwoWaysToAParent: (
-        "inverses backward",
-        "from [2, 2] to [1, 2], forward_action says 0, and backward_action of that is 0: return the backward",
-    ),
-    WayBackThatIsForbidden: (
-        "inverses backward",
-        "from [2, 2] to [2, 0], forward_action says 0, and forward_mask forbids that at the parent",
-    ),
-    WayBackToNowhere: (
-        "inverses backward",
-        "backward action 2 leads from [2, 2] to [-1, 2], which no moves from the source lead to",
-    ),
-    WayBackByTheStop: (
-        "inverses backward",
-        "from [2, 2] to [0, 0], forward_action says 2: return an action from 0 to n_actions - 2 = 1",
-    ),
     TwoActionsToAChild: ("one action to a child", "actions 0 and 1 both lead from [2, 0] to [2, 1] (and 1 more pair)"),
     Circle: ("no circles", "moves lead in a circle, [0, 2] -> [1, 2] -> [2, 2] -> [0, 2]: forbid one of them"),
     StaysWhereItIs: ("steps", "action 0 leads from [2, 0] to the same state (and 2 more moves): forbid it there in forward_mask"),
@@ -388,6 +338,10 @@ BROKEN_MOVES: dict[type[Sound], tuple[str, str]] = {
     SaysThatAllStop: (
         "masks",
         "every_state_stops is True, and the stop action is illegal at [0, 0]: set every_state_stops = False",
+    ),
+    SaysThatNotAllStop: (
+        "masks",
+        "every_state_stops is False, and the stop action is legal at all states, as at [0, 0]: set it to True",
     ),
     StepOfAnotherType: ("moves", "step returns torch.int32, as at [0, 0]: return torch.int64"),
     SourceOfAnotherShape: ("moves", "initial(1) returns [1, 3]: return the source state [1, 2]"),

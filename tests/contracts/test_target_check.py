@@ -7,13 +7,23 @@ import time
 import pytest
 import torch
 from broken_facts import BROKEN_FACTS, Facts
-from broken_targets import BROKEN_MOVES, Circle, HorizonTooLarge, HorizonTooSmall, NoEnd, Sound, WrongForwardAction
+from broken_targets import (
+    BROKEN_MOVES,
+    Circle,
+    HorizonTooLarge,
+    HorizonTooSmall,
+    NoEnd,
+    SaysThatNotAllStop,
+    Sound,
+    WrongForwardAction,
+)
+from broken_ways_back import BROKEN_WAYS_BACK
 
 from gfn_vi import check_target
 from gfn_vi.core.errors import ConfigError
 from gfn_vi.verification.targets.at_start import names_own_code, refuse_faults
 
-BROKEN = {**BROKEN_MOVES, **BROKEN_FACTS}
+BROKEN = {**BROKEN_MOVES, **BROKEN_WAYS_BACK, **BROKEN_FACTS}
 
 
 @pytest.mark.parametrize("target", [Sound(), Facts()], ids=["plain", "facts"])
@@ -49,7 +59,14 @@ def test_walks_call_a_sound_target_sound_and_say_what_is_open(target: Sound) -> 
 
 
 # What walks cannot see: a list of all states, or a horizon that nothing reaches.
-LISTED_ONLY = {"HorizonTooLarge", "ListsAnUnreachableState", "ListsAnotherMove", "AnotherLogZ", "AnotherMass"}
+LISTED_ONLY = {
+    "HorizonTooLarge",
+    "SaysThatNotAllStop",
+    "ListsAnUnreachableState",
+    "ListsAnotherMove",
+    "AnotherLogZ",
+    "AnotherMass",
+}
 LISTED_ONLY |= {"ModesThatAreNowhere", "UniformSamples", "Circle"}
 
 
@@ -72,7 +89,10 @@ def test_a_space_without_an_end_is_not_followed_for_ever() -> None:
 # -- at the start of a run ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("broken", [b for b in BROKEN if b is not HorizonTooLarge], ids=lambda b: b.__name__)
+HARMLESS = (HorizonTooLarge, SaysThatNotAllStop)
+
+
+@pytest.mark.parametrize("broken", [b for b in BROKEN if b not in HARMLESS], ids=lambda b: b.__name__)
 def test_a_run_of_a_broken_target_is_refused(broken: type[Sound]) -> None:
     _, line = BROKEN[broken]
     with pytest.raises(ConfigError) as refused:
@@ -86,9 +106,10 @@ def test_a_run_of_a_sound_target_goes_on() -> None:
     assert refuse_faults(Sound(), "", "") == refuse_faults(Facts(), "", "") == []
 
 
-def test_a_horizon_that_is_too_large_is_a_remark() -> None:
-    (remark,) = refuse_faults(HorizonTooLarge(), "mine.Target", "")
-    assert remark.startswith("target=mine.Target: horizon=9, and the longest trajectory, to [2, 2], has only 5 steps")
+@pytest.mark.parametrize("broken", HARMLESS, ids=lambda broken: broken.__name__)
+def test_what_makes_no_number_wrong_is_a_remark(broken: type[Sound]) -> None:
+    (remark,) = refuse_faults(broken(), "mine.Target", "")
+    assert remark.startswith(f"target=mine.Target: {BROKEN[broken][1]}")
 
 
 class Slow(HorizonTooSmall):

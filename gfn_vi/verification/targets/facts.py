@@ -14,9 +14,10 @@ from gfn_vi.core.seeds import is_whole
 from gfn_vi.verification.targets.asking import Asked, more, written
 from gfn_vi.verification.targets.findings import Fault, NotApplicable
 from gfn_vi.verification.targets.space import Space
+from gfn_vi.verification.targets.values import ROUNDING, SMALLEST
 
-# A sum in float64 that a target states in another way: how far apart both may be, relative to 1 + |value|.
-CLOSE = 1e-6
+# How far a stated sum may be from the one that is found, relative to 1 + |value|: it may have been rounded when it was written.
+CLOSE = 1e-4
 # Samples that are compared with probabilities; states expected fewer times than this are counted together.
 N_SAMPLES, FEWEST_EXPECTED = 4096, 5.0
 NAMES = ("node_names", "coordinate_names")
@@ -67,7 +68,7 @@ def state_graph(space: Space) -> Iterator[Fault]:
         yield Fault(f"{line}, row {int(wrong[0])} of state_graph: return the row")
     yield from _moves_of(space, graph, rank)
     expected = space.log_reward[rank].where(space.stops[rank], -torch.inf)
-    wrong = (~torch.isclose(graph.log_reward, expected, rtol=CLOSE, atol=CLOSE, equal_nan=True)).nonzero()[:, 0]
+    wrong = (~torch.isclose(graph.log_reward, expected, rtol=ROUNDING, atol=SMALLEST, equal_nan=True)).nonzero()[:, 0]
     wrong = wrong[~expected[wrong].isnan()]
     if len(wrong) > 0:
         row, said = int(wrong[0]), float(graph.log_reward[wrong[0]])

@@ -12,12 +12,12 @@ Verdict = Literal["ok", "fault", "not applicable"]
 class Fault(Exception):  # noqa: N818 - a fault of the target, and of nobody's program
     """What is wrong with a target, in one line that names a state and what to change.
 
-    only_time: it costs time and changes no number, so that a run may go on.
+    harmless: no number is wrong because of it, so that a run may go on.
     """
 
-    def __init__(self, line: str, only_time: bool = False) -> None:
+    def __init__(self, line: str, harmless: bool = False) -> None:
         super().__init__(line)
-        self.line, self.only_time = line, only_time
+        self.line, self.harmless = line, harmless
 
 
 class NotApplicable(Exception):  # noqa: N818 - it ends a check that has nothing to look at
@@ -31,7 +31,7 @@ class Finding:
     check: str
     verdict: Verdict
     told: str
-    only_time: bool = False
+    harmless: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def found_by(check: Check, subject: Any, told: set[str]) -> Iterator[Finding]:
             n_faults += 1
             if fault.line not in told:
                 told.add(fault.line)
-                yield Finding(check.name, "fault", fault.line, fault.only_time)
+                yield Finding(check.name, "fault", fault.line, fault.harmless)
     except NotApplicable as reason:
         if n_faults == 0:
             yield Finding(check.name, "not applicable", str(reason))
@@ -82,7 +82,7 @@ def found_by(check: Check, subject: Any, told: set[str]) -> Iterator[Finding]:
     except Fault as fault:
         if fault.line not in told:
             told.add(fault.line)
-            yield Finding(check.name, "fault", fault.line, fault.only_time)
+            yield Finding(check.name, "fault", fault.line, fault.harmless)
         else:
             yield Finding(check.name, "not applicable", "a fault above leaves nothing to look at")
         return

@@ -62,7 +62,8 @@ def masks(space: Space) -> Iterator[Fault]:
             line = f"every_state_stops is True, and the stop action is illegal at {space.show(refusing[0])}{more(len(refusing))}"
             yield Fault(f"{line}: set every_state_stops = False, or allow it")
     elif space.complete and bool(space.stops.all()):
-        yield Fault("every_state_stops is False, and the stop action is legal at all states: set every_state_stops = True")
+        line = f"every_state_stops is False, and the stop action is legal at all states, as at {space.show(0)}"
+        yield Fault(f"{line}: set it to True, or some objectives are refused", harmless=True)
 
 
 def steps(space: Space) -> Iterator[Fault]:
@@ -257,7 +258,7 @@ def horizon(space: Space) -> Iterator[Fault]:
         yield Fault(f"{line}: set horizon={needed}; as it is, trajectories are cut off without a stop")
     if needed < space.horizon:
         line = f"{says}, and the longest trajectory, to {space.show(longest)}, has only {needed} steps, stop included"
-        yield Fault(f"{line}: set horizon={needed}; what is too much costs time and memory", only_time=True)
+        yield Fault(f"{line}: set horizon={needed}; what is too much costs time and memory", harmless=True)
 
 
 def way_to_a_stop(space: Space) -> Iterator[Fault]:
