@@ -6,11 +6,14 @@ Every check that can be made before work starts is made on the way: by construct
 from __future__ import annotations
 
 import inspect
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from gfn_vi.core.command_line import command
 from gfn_vi.core.errors import ConfigError, require
+from gfn_vi.core.families import is_density
 from gfn_vi.fitting import (
     check_fit,
     check_moves,
@@ -18,7 +21,6 @@ from gfn_vi.fitting import (
     check_offers,
     check_tilts,
     check_watched,
-    is_density,
     require_family,
     require_members,
 )
@@ -38,6 +40,8 @@ if TYPE_CHECKING:  # torch takes two seconds to import: `--help` and finished ru
 
 # Kinds of metrics, the strongest first: sums over all states, comparisons with samples of the target, own samples.
 EVIDENCE = ("exact", "reference", "sampled", "any")
+# Configurations of targets that were checked in this process.
+_CHECKED: set[str] = set()
 # What a logger is told besides its configuration.
 LOGGER_SUPPLIED = ("directory", "name", "config")
 
@@ -114,8 +118,40 @@ def build_target(config: DictConfig, device: torch.device, key: str = "target") 
 
     target = _built(config[key], key)
     require_members(target, DensityTarget if is_density(target) else DiscreteTarget, key, config[key]._target_)
-    moved: Target = target.to(device)
+    moved: Target | None = target.to(device)
+    if moved is None:
+        raise ConfigError(key, config[key]._target_, "its to(device) returns None: return the target, as it is on that device")
     return moved
+
+
+def check_own_target(config: DictConfig, target: Target) -> list[str]:
+    """Refuse a target of the user's whose few states show a fault, once in a process; return what is harmless, as remarks."""
+    from omegaconf import OmegaConf
+
+    from gfn_vi.verification.targets.at_start import names_own_code, refuse_faults
+
+    node = OmegaConf.to_container(config.target)
+    if not names_own_code(node) or str(node) in _CHECKED:
+        return []
+    remarks = refuse_faults(target.to("cpu"), config.target._target_, _how_to_check())
+    _CHECKED.add(str(node))
+    return remarks
+
+
+def _how_to_check() -> str:
+    """Return the command that checks the target of this process."""
+    from hydra.core.hydra_config import HydraConfig
+
+    if not HydraConfig.initialized():
+        return "gfn_vi.check_target(target)"
+    about = HydraConfig.get()
+    words = [
+        word for word in about.overrides.task if word.partition("=")[0].lstrip("+~").startswith("target") or "@target." in word
+    ]
+    words = words or [f"target={about.runtime.choices['target']}"]
+    folders = [source.path for source in about.runtime.config_sources if source.provider == "command-line"]
+    options = [f"--config-dir {shlex.quote(folder)}" for folder in folders]
+    return " ".join([command("check"), *options, *map(shlex.quote, words)])
 
 
 def build_quadrature(config: Any, key: str) -> Any:
@@ -259,6 +295,7 @@ def build_parts(
     objective = build_objective(config)
     check_fit(config, exploration, objective)
     check_moves(config, target)
+    remarks_on_target = check_own_target(config, target)
     sampler = build_sampler(config, target, device, dtype, config.replicas, Need.FLOW in objective.needs)
     check_tilts(config, sampler, exploration)
     check_offers("objective", objective.needs, sampler, "objective=trajectory_balance")
@@ -267,7 +304,7 @@ def build_parts(
     quadrature = build_quadrature(config.evaluation.get("quadrature"), "evaluation.quadrature")
     references = build_references(config, target, keep)
     metrics, remarks = build_metrics(config, target, sampler, quadrature, references)
-    remarks = [*getattr(target, "remarks", ()), *remarks]
+    remarks = [*getattr(target, "remarks", ()), *remarks_on_target, *remarks]
     check_watched(config, optimizer, metrics)
     watching = {"target": target, "n_replicas": config.replicas, "device": device}
     observers = [_built(o, f"evaluation.observers.{name}", watching) for name, o in config.evaluation.observers.items() if o]

@@ -9,6 +9,7 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from gfn_vi.core.errors import ConfigError, as_number, require
+from gfn_vi.core.families import is_density
 from gfn_vi.core.seeds import check_seeds, is_whole
 
 if TYPE_CHECKING:  # torch takes two seconds to import: `--help` and finished runs do without
@@ -90,13 +91,6 @@ def check_fit(config: DictConfig, exploration: Exploration, objective: Objective
     if share is not None:
         n_old = round(batch * share)
         require(0 < n_old < batch, "exploration.fraction", share, f"means {n_old} of a batch of {batch}: expected some of both")
-
-
-def is_density(target: object) -> bool:
-    """Return whether a target is a density on R^d; all others, whatever they call `dim`, have moves between states."""
-    absent = object()
-    has = [inspect.getattr_static(target, name, absent) is not absent for name in ("dim", "forward_mask")]
-    return has == [True, False]
 
 
 def check_moves(config: DictConfig, target: Target) -> None:

@@ -84,8 +84,9 @@ def verify(config: DictConfig) -> tuple[int, bool]:
     import torch
 
     from gfn_vi.build import build_sampler, build_target, resolve_device, resolve_dtype
+    from gfn_vi.core.families import is_density
     from gfn_vi.core.replicas import ReplicaGenerators
-    from gfn_vi.fitting import check_moves, is_density
+    from gfn_vi.fitting import check_moves
 
     if config.threads > 0:
         torch.set_num_threads(config.threads)

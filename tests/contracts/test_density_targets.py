@@ -13,6 +13,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor
 
+from gfn_vi import check_target
 from gfn_vi.core.protocols import DensityTarget
 from gfn_vi.signatures import check_signatures
 from gfn_vi.targets.densities.base import BaseDensity
@@ -51,6 +52,11 @@ def test_it_is_what_the_protocol_says(target: BaseDensity) -> None:
     assert target.log_Z is None or isinstance(target.log_Z, float)
     assert all(isinstance(remark, str) for remark in target.remarks)
     assert target.remarks == [], "what is shipped needs no remark"
+
+
+def test_it_keeps_what_a_target_owes(target: BaseDensity) -> None:
+    """Values, score, batches, log Z, modes, samples, names: gfn_vi/verification/targets."""
+    assert check_target(target).faults == ()
 
 
 def test_functions_do_not_care_about_leading_axes(target: BaseDensity) -> None:
@@ -165,8 +171,3 @@ def test_modes(target: BaseDensity) -> None:
     assert target.mode_mass.shape == (target.n_modes,)
     assert target.mode_mass.dtype == torch.float64
     torch.testing.assert_close(target.mode_mass.sum().item(), 1.0, rtol=0, atol=1e-12)
-
-
-def test_names(target: BaseDensity) -> None:
-    names = target.coordinate_names
-    assert names is None or len(set(names)) == len(names) == target.dim

@@ -1,0 +1,104 @@
+"""All checks of a target, in an order in which the first fault is the cause of those behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from gfn_vi.core.families import is_density
+from gfn_vi.verification.targets import density_facts, density_values, facts, moves, values
+from gfn_vi.verification.targets.asking import Asked
+from gfn_vi.verification.targets.findings import Check, Fault, Finding, Report, found_by
+from gfn_vi.verification.targets.points import Points
+from gfn_vi.verification.targets.space import Effort, Space
+
+SIZES = Check("sizes", moves.sizes, "numbers of actions and features, horizon, shape of a state")
+HORIZON = Check("horizon", moves.horizon, "the number of steps of the longest trajectory")
+# The questions that cost least and whose faults cause others come first.
+OF_MOVES = (
+    Check("source", moves.source_state, "initial() is one state, repeated along leading axes"),
+    Check("masks", moves.masks, "a way back from all states but the source, the stop action where every_state_stops says so"),
+    Check("way to a stop", moves.way_to_a_stop, "every state leads to one that can stop"),
+    Check("steps", moves.steps, "the stop action leaves a state as it is, all others lead to another one"),
+    Check("no circles", moves.acyclic, "no moves lead back to a state"),
+    Check("one action to a child", moves.one_action_to_a_child, "no two actions lead to one child"),
+    Check("inverses of moves", moves.inverses_of_moves, "a child's parent, by backward_action, is the state"),
+    Check("inverses backward", moves.inverses_of_backward_steps, "a parent's child, by forward_action, is the state"),
+    HORIZON,
+)
+REWARDS = Check("rewards", values.rewards, "log_reward is finite in float64 wherever stopping is legal")
+OF_VALUES = (
+    Check("features", values.features, "in range and finite"),
+    Check("determinism", values.determinism, "asked twice, the same"),
+    Check("one row, one state", values.independence, "alone, in a batch and along two leading axes, the same"),
+    Check("inputs", values.untouched_inputs, "no method changes what it is given"),
+    Check("devices", values.another_device, "a copy by to() says the same"),
+)
+OF_FACTS = (
+    Check("state graph", facts.state_graph, "state_graph() has the states, moves and rewards found here"),
+    Check("log_Z", facts.log_partition, "the sum over all states"),
+    Check("modes", facts.modes, "mode_index is in range; so are the shares mode_mass, where it is given"),
+    Check("samples", facts.samples, "drawn as often as R / Z says"),
+)
+NAMES = Check("names", facts.names, "different, one for each")
+SIZES_OF_A_DENSITY = Check("sizes", density_values.sizes, "dim is a whole number")
+OF_POINTS = (
+    Check("values", density_values.log_rewards, "log_reward is a finite float64, or -inf, near and far"),
+    Check("determinism", density_values.determinism, "asked twice, the same"),
+    Check("one row, one point", density_values.independence, "alone, in a batch and along two leading axes, the same"),
+    Check("score", density_values.score, "the gradient of log_reward by finite differences and by autograd"),
+    Check("inputs", density_values.untouched_inputs, "no method changes what it is given"),
+    Check("devices", density_values.another_device, "a copy by to() says the same"),
+)
+OF_DENSITY_FACTS = (
+    Check("log_Z", density_facts.log_partition, "the integral"),
+    Check("modes", density_facts.modes, "mode_index is in range; mode_mass, where it is given, are shares"),
+    Check("samples", density_facts.samples, "finite, of the right shape, drawn from R / Z"),
+)
+
+
+def _of_states(target: Any, effort: Effort) -> tuple[str, Iterator[Finding]]:
+    told: set[str] = set()
+    first = list(found_by(SIZES, Asked(target, 1), told))
+    if any(finding.verdict == "fault" for finding in first):
+        return "nothing else can be looked at", iter(first)
+    asked = Asked(target, len(target.state_shape))
+    try:
+        space = Space(asked, effort)
+    except Fault as fault:
+        return "its moves cannot be followed", iter([*first, Finding("moves", "fault", fault.line)])
+
+    def made() -> Iterator[Finding]:
+        yield from first
+        for check in (*OF_MOVES, REWARDS, *OF_VALUES, *OF_FACTS):
+            yield from found_by(check, space, told)
+        yield from found_by(NAMES, asked, told)
+
+    return space.scope, made()
+
+
+def _of_density(target: Any, seed: int) -> tuple[str, Iterator[Finding]]:
+    told: set[str] = set()
+    asked = Asked(target, 1)
+    sizes = list(found_by(SIZES_OF_A_DENSITY, asked, told))
+    if any(finding.verdict == "fault" for finding in sizes):
+        return "nothing else can be looked at", iter(sizes)
+    points = Points(asked, seed)
+
+    def made() -> Iterator[Finding]:
+        yield from sizes
+        for check in (*OF_POINTS, *OF_DENSITY_FACTS):
+            yield from found_by(check, points, told)
+        yield from found_by(NAMES, asked, told)
+
+    return points.scope, made()
+
+
+def check_target(target: Any, most_states: int = 50_000, n_walks: int = 64, seed: int = 0) -> Report:
+    """Ask a target everything that it owes, and return what was found; print it to read it.
+
+    most_states: a space of more is not listed but walked through; n_walks: random walks then, each a few hundred questions;
+    seed: of the walks and points.
+    """
+    scope, found = _of_density(target, seed) if is_density(target) else _of_states(target, Effort(most_states, n_walks, seed))
+    return Report(type(target).__name__, scope, tuple(found))
