@@ -146,7 +146,7 @@ class _Session:
         def after_update(loss: Tensor) -> bool:
             nonlocal saved
             if bar.due():
-                bar.update(trainer.seen, float(loss.nanmean()), trainer.headline())
+                bar.update(trainer.seen, float(loss.nanmean()), trainer.headline(), trainer.headline_mark())
             if received or (pause is not None and trainer.seen >= pause and trainer.step < budget.steps):
                 return False
             if time.monotonic() - saved >= config.checkpoint.every_seconds:
@@ -158,7 +158,7 @@ class _Session:
             bar.start(trainer.seen)
             try:
                 finished = trainer.run(recorder.record, after_update)
-                bar.update(trainer.seen, headline=trainer.headline())
+                bar.update(trainer.seen, headline=trainer.headline(), mark=trainer.headline_mark())
             finally:
                 bar.stop()
             self._save(recorder)

@@ -69,15 +69,19 @@ class ProgressBar:
         """Return whether the bar is shown and SECONDS_BETWEEN_UPDATES have passed since the last update."""
         return self._progress is not None and time.monotonic() >= self._next
 
-    def update(self, trajectories: int, loss: float | None = None, headline: float | None = None) -> None:
-        """Draw the bar: trajectories so far (earlier processes included), the current loss and headline (None: not known)."""
+    def update(self, trajectories: int, loss: float | None = None, headline: float | None = None, mark: str = "") -> None:
+        """Draw the bar: trajectories so far (earlier processes included), the current loss and headline (None: not known).
+
+        mark: behind the headline, where it is not to be trusted.
+        """
         if self._progress is None:
             return
         self._next = time.monotonic() + SECONDS_BETWEEN_UPDATES
         self._progress.update(self._task, completed=trajectories)
         speed = self._progress.tasks[0].speed
         numbers = [("loss", loss, ".4g"), (self._metric, headline, ".4g"), ("traj/s", speed, ",.0f")]
-        shown = "  ".join(f"{name} {value:{form}}" for name, value, form in numbers if value is not None)
+        marks = {self._metric: mark}
+        shown = "  ".join(f"{name} {value:{form}}{marks.get(name, '')}" for name, value, form in numbers if value is not None)
         self._progress.update(self._task, numbers=shown, refresh=True)
 
     def stop(self) -> None:

@@ -316,12 +316,17 @@ def test_sampled_metrics_have_their_errors(make_run: MakeRun) -> None:
     path = make_run("reverse_kl", n_points=1, replicas=1)
     rows = [(r, "sampled_elbo", v) for r, v in enumerate((-3.0, -5.0, np.nan))]
     rows += [(r, "sampled_elbo_se", v) for r, v in enumerate((0.1, 0.3, 9.0))]
+    rows += [(r, f"sampled_length{end}", v) for r in range(3) for end, v in (("", 6.0), ("_se", 0.0))]  # all of one length
+    rows += [(r, f"sampled_log_Z{end}", v) for r in range(3) for end, v in (("", 1.5), ("_se", 0.01))]
+    rows += [(r, "sampled_n_effective", v) for r, v in enumerate((900, 1, np.nan))]
+    rows += [(r, "sampled_pareto_k", v) for r, v in enumerate((-np.inf, 0.2, np.nan))]
     rows += [(r, "modes_drawn", v) for r, v in enumerate((3, 6, np.nan))]  # a count: it has none
     header = (path / "metrics.csv").read_text().splitlines()[0]
     lines = [f"1,64,64,1.0,{r},{metric},{value}" for r, metric, value in rows]
     (path / "metrics.csv").write_text("\n".join([header, *lines]) + "\n")
     page = page_of(path.parent)
-    assert page.row("reverse_kl") == ["reverse_kl", "-4 +- 0.2", "4.5"]
+    assert page.row("reverse_kl") == ["reverse_kl", "-4 +- 0.2", "6", "1.5 (?)", "4.5"]
+    assert "(?): the importance weights behind the number are worth fewer than 200 samples" in page.text
     assert "modes_drawn have no standard error" in page.text
 
 
