@@ -78,7 +78,9 @@ def test_smoke_says_so_in_figure_table_terminal_and_report(
     assert (runs / "t.csv").read_text() == "x\n"
     with Image.open(runs / "figure.png") as image:
         assert image.size[0] > 1000
+    (runs / "claims.csv").write_text("claim,measured,agrees\nit is so,0.1,yes\n")  # of an older version
     page = render(runs, None, None)
+    assert '<td class="undecided">undecided</td>' in page
     assert page.index(REMARK) < page.index("<nav")
 
 

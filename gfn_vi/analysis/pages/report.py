@@ -21,7 +21,7 @@ from gfn_vi.analysis.reading.facts import facts, headlines, run_command, sweep_c
 from gfn_vi.analysis.reading.groups import NOT_SET, differences
 from gfn_vi.analysis.reading.seeds import check_seeds
 from gfn_vi.analysis.reading.table import collect, replace_file, table_hash
-from gfn_vi.analysis.statistics.claims import CLAIMS_COLUMNS, CLAIMS_FILE
+from gfn_vi.analysis.statistics.claims import CLAIMS_COLUMNS, CLAIMS_FILE, VERDICTS
 from gfn_vi.core.command_line import command
 from gfn_vi.runs.folders import TableError
 from gfn_vi.runs.presets import remark_on
@@ -75,7 +75,7 @@ def _content(folder: Path, experiment: Mapping[str, Any]) -> dict[str, Any]:
         "sections": [] if table is None else sections(table, headlines(folder, table["run"].unique()), experiment["blocks"]),
         "differences": None if table is None else differences(table),
         "not_set": NOT_SET,
-        "claims": _claims(folder),
+        "claims": [row | ({"agrees": VERDICTS[None]} if remark_on(folder) else {}) for row in _claims(folder)],
         "labels": labels,
         "most": MOST_DETAILS,
         "troubles": [run for run in runs if run.state in (*BROKEN, "interrupted")],
