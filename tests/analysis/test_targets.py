@@ -33,6 +33,8 @@ def test_a_table_for_each_target_and_no_comparison_between_them(make_run: MakeRu
     finals = [part for part in found if part.caption.startswith("Final exact")]
     assert [part.caption.rpartition(" (")[2] for part in finals] == ["target.side=8)", "target.side=16)"]
     assert all([row[0] for row in part.rows] == ["trajectory_balance", "reverse_kl"] for part in finals)
+    assert finals[0].text.startswith("Over replicas of finished runs")
+    assert finals[1].text == ""  # it has been said
     compared = [part for part in found if part.caption.startswith("Probability of improvement")]
     assert [len(part.rows) for part in compared] == [2, 2]
     write_summary(table, tmp_path, [JSD])

@@ -13,6 +13,7 @@ from gfn_vi.analysis.reading.curves import REPLICA, frozen_since
 from gfn_vi.analysis.reading.groups import group_labels
 from gfn_vi.analysis.reading.targets import by_target
 from gfn_vi.analysis.reading.weights import carried_at_the_end
+from gfn_vi.analysis.statistics.estimates import Interval
 from gfn_vi.analysis.statistics.summary import STATISTICS, areas, estimates, final_values, grouped_curves, improvements, measures
 from gfn_vi.core.headline import Headline
 from gfn_vi.core.reliability import LEGEND, with_error
@@ -42,7 +43,11 @@ def sections(table: pd.DataFrame, judged_by: Sequence[Headline], blocks: Collect
     blocks: keys of targets in which repetitions of one setting differ (reading/targets.py).
     """
     targets = by_target(table[table["state"] == "done"], blocks)
-    found = [section for name, rows in [*targets.items()][:MOST_TARGETS] for section in _of_target(rows, judged_by, name)]
+    found: list[Section] = []
+    for name, rows in [*targets.items()][:MOST_TARGETS]:
+        said = {part.text for part in found}  # not again for every target
+        own = _of_target(rows, judged_by, name)
+        found += [replace(part, text="") if part.rows and part.text in said else part for part in own]
     if len(targets) > MOST_TARGETS:
         more = f"The first {MOST_TARGETS} of {len(targets)} targets; the numbers of the others are in table.csv."
         found.append(Section("More targets", more))
@@ -50,7 +55,7 @@ def sections(table: pd.DataFrame, judged_by: Sequence[Headline], blocks: Collect
 
 
 def _of_target(rows: pd.DataFrame, judged_by: Sequence[Headline], name: str) -> list[Section]:
-    """Return the tables of one target, whose name stands in their captions and texts; it is "" where it is the only one."""
+    """Return the tables of one target, whose name stands in their captions; it is "" where it is the only one."""
     found = [
         *final_sections(rows, judged_by),
         *sampled_sections(rows),
@@ -58,7 +63,10 @@ def _of_target(rows: pd.DataFrame, judged_by: Sequence[Headline], name: str) -> 
     ]
     if not name:
         return found
-    return [replace(part, caption=f"{part.caption} ({name})", text=f"{name}. {part.text}") for part in found]
+    return [
+        replace(part, caption=f"{part.caption} ({name})", text=part.text if part.rows else f"{name}. {part.text}")
+        for part in found
+    ]
 
 
 def final_sections(table: pd.DataFrame, headlines: Sequence[Headline]) -> list[Section]:
@@ -72,8 +80,9 @@ def final_sections(table: pd.DataFrame, headlines: Sequence[Headline]) -> list[S
             f"Over replicas of finished runs, with 95% bootstrap intervals (a single replica has none); {measure.better_is} "
             "is better, the best median is first. A replica that became non-finite counts as the worst value."
         )
-        found.append(_estimated(groups, measure, f"Final {measure.words}", text))
-        if measure in headlines and 1 < len(groups) <= MOST_COMPARED and min(map(len, groups.values())) > 1:
+        weak = _weak_groups(table, measure.metric)
+        found.append(_estimated(groups, measure, f"Final {measure.words}", text, weak))
+        if measure in headlines and not weak and 1 < len(groups) <= MOST_COMPARED and min(map(len, groups.values())) > 1:
             found.append(_comparison(groups, measure))
     return found
 
@@ -87,7 +96,8 @@ def area_sections(table: pd.DataFrame, headline: Headline) -> list[Section]:
         groups = areas(grouped_curves(table, headline))
     except (TableError, ValueError) as error:
         return [Section(caption, f"{caption}: not computed; {error}.")]
-    return [_estimated(groups, headline, caption, f"How far, and how soon: {headline.better_is} is better.")]
+    text = f"How far, and how soon: {headline.better_is} is better."
+    return [_estimated(groups, headline, caption, text, _weak_groups(table, headline.metric))]
 
 
 def sampled_sections(table: pd.DataFrame) -> list[Section]:
@@ -125,12 +135,18 @@ def _by_median(groups: Mapping[str, np.ndarray], measure: Headline) -> list[str]
     return sorted(groups, key=lambda name: measure.sign * float(np.median(groups[name])))
 
 
-def _estimated(groups: Mapping[str, np.ndarray], measure: Headline, caption: str, text: str) -> Section:
-    """Return the statistics of each group, with their intervals."""
+def _estimated(groups: Mapping[str, np.ndarray], measure: Headline, caption: str, text: str, weak: Collection[str]) -> Section:
+    """Return the statistics of each group, with their intervals; of `weak` ones, which weights do not carry, without."""
+
+    def words(name: str, found: Interval) -> str:
+        return with_error(float(found.estimate), None, is_carried=False) if name in weak else found.in_words()
+
     rows = [
-        [name, *(found.in_words() for found in estimates(groups[name]).values()), str(len(groups[name]))]
+        [name, *(words(name, found) for found in estimates(groups[name]).values()), str(len(groups[name]))]
         for name in _by_median(groups, measure)[:MOST_GROUPS]
     ]
+    if weak:
+        text += f" {LEGEND}, in one replica or more."
     if len(groups) > MOST_GROUPS:
         text += f" The first {MOST_GROUPS} of {len(groups)}; the others are in table.csv."
     return Section(caption, text, ["", *STATISTICS.values(), "replicas"], rows)
