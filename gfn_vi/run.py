@@ -167,7 +167,9 @@ class _Session:
         def after_update(loss: Tensor) -> bool:
             nonlocal saved
             if bar.due():
-                bar.update(trainer.seen, float(loss.mean()), trainer.headline(), frozen_words(trainer))
+                bar.update(
+                    trainer.seen, float(loss.mean()), trainer.headline(), trainer.headline_mark(), frozen_words(trainer)
+                )
             if received or (pause is not None and trainer.seen >= pause and trainer.step < budget.steps):
                 return False
             if time.monotonic() - saved >= config.checkpoint.every_seconds:
@@ -179,7 +181,7 @@ class _Session:
             bar.start(trainer.seen)
             try:
                 finished = trainer.run(recorder.record, after_update)
-                bar.update(trainer.seen, headline=trainer.headline(), frozen=frozen_words(trainer))
+                bar.update(trainer.seen, None, trainer.headline(), trainer.headline_mark(), frozen_words(trainer))
             finally:
                 bar.stop()
             self._save(recorder)

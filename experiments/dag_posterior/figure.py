@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 HEADLINES = (JSD,)
 
 CONFIG_KEYS = (SIZE.removeprefix("config."),)
+BLOCKS = ("target.data.seed",)  # graphs are replicas: every arm has the same ones
 COLORS = dict(zip(OBJECTIVES, (style.palette(6)[n] for n in (0, 1, 5, 2, 3, 4)), strict=True))  # as in the figures of grids
 LINES = {"": (0, (3, 1.2)), OFF_POLICY: "-"}
 IN_ONE_ROW = 8  # entries of a legend

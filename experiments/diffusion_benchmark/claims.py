@@ -82,7 +82,10 @@ def claims(table: pd.DataFrame) -> list[Claim]:
 def _lower(found: Groups[tuple[str, str]], density: str, arm: str, than: str, measure: str) -> Told:
     """Judge that `arm` ends lower than `than` on a density, both arms of the experiment."""
     mine, theirs = (MEASURES[measure](found[name, density]) for name in (arm, than))
-    return f"median {measure} at the end: {arm} {_words(mine)}, {than} {_words(theirs)}", better(mine, theirs)
+    told = f"median {measure} at the end: {arm} {_words(mine)}, {than} {_words(theirs)}"
+    weak = {name: found[name, density].n_weak for name in (arm, than)} if measure == LOG_Z_ERROR else {}
+    doubts = ", ".join(f"{name} {n}" for name, n in weak.items() if n)
+    return f"{told}; replicas with weights too weak for it: {doubts}" if doubts else told, better(mine, theirs)
 
 
 def _about_equal(found: Groups[tuple[str, str]], density: str, one: str, other: str) -> Told:

@@ -10,9 +10,12 @@ from gfn_vi.experiments.dag_posterior.latex import row
 from gfn_vi.experiments.diffusion_benchmark.published import BY_SETTING, SOURCE
 from gfn_vi.experiments.diffusion_benchmark.settings import DENSITIES, EXPLORATIONS, GAP, Setting, Settings, label_of, parts
 
+from gfn_vi.core.reliability import LARGEST_K, LEAST_EFFECTIVE
+
 # Of densities whose log Z is known, and of those where only estimates can be told.
 ERRORS, ESTIMATES = ("bound", "rew.", "gap"), ("ELBO", r"$\log \hat Z$")
 THEIRS = ("bound", "rew.")
+WEAK = "$^?$"
 
 
 def table_text(found: Settings, digest: str) -> str:
@@ -72,7 +75,10 @@ def _cells(setting: Setting | None, has_error: bool) -> list[str]:
     if setting is None:
         return [""] * len(ERRORS if has_error else ESTIMATES)
     ours = (setting.bound_error, setting.reweighted_error, setting.final(GAP.metric))
-    return [_number(float(np.median(values))) for values in (ours if has_error else (setting.elbo.final, setting.log_Z.final))]
+    cells = [_number(float(np.median(values))) for values in (ours if has_error else (setting.elbo.final, setting.log_Z.final))]
+    if setting.n_weak and cells[1]:  # the second rests on importance weights
+        cells[1] += WEAK
+    return cells
 
 
 def _theirs(arm: str, density: str) -> list[str]:
@@ -90,6 +96,14 @@ def _number(value: float) -> str:
     return f"${value:,.{digits}f}$".replace(",", "{,}")
 
 
+def _about_weights(found: Settings) -> list[str]:
+    """Return what the mark of reweighted numbers means; [] where none has it."""
+    if not any(setting.n_weak for setting in found.values()):
+        return []
+    few = f"of a replica or more the importance weights are worth fewer than {LEAST_EFFECTIVE} samples, or have"
+    return [f"{WEAK}: {few} Pareto $k > {LARGEST_K}$, so that the number may be far off."]
+
+
 def _notes(found: Settings) -> list[str]:
     replicas = sorted({len(setting.elbo.final) for setting in found.values()})
     budgets = sorted({int(setting.elbo.x[-1]) for setting in found.values()})
@@ -100,6 +114,7 @@ def _notes(found: Settings) -> list[str]:
         f"Medians of {seeds} replicas after {spent} trajectories, in nats.",
         r"bound: $|\log Z - \mathrm{ELBO}|$; rew.: $|\log Z - \log \hat Z|$ of the reweighted estimate; "
         r"gap: $\mathrm{EUBO} - \mathrm{ELBO}$.",
+        *_about_weights(found),
         f"Published: {SOURCE}, after 7,500,000 trajectories with $T = 100$: not an equal budget.",
         r"\end{minipage}",
     ]

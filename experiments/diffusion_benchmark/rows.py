@@ -14,19 +14,20 @@ from gfn_vi.experiments.diffusion_benchmark.published import BY_SETTING, PUBLISH
 from gfn_vi.experiments.diffusion_benchmark.settings import GAP, Setting, Settings, spread
 
 COLUMNS = ("bound", "reweighted", "w2")
-COUNTS = ("replicas", "non_finite", "trajectories", "reward_calls", "score_calls")
+COUNTS = ("replicas", "non_finite", "reweighted_weak", "trajectories", "reward_calls", "score_calls")
 
 
 def benchmark_rows(found: Settings) -> pd.DataFrame:
     """Return a row per setting, then one per published method that this experiment does not have.
 
-    Columns: density, arm, replicas, non_finite; of each number in `numbers` the median with low and high (spread); means of
+    Columns: density, arm, replicas, non_finite, reweighted_weak (replicas whose importance weights do not carry the reweighted
+    estimate); of each number in `numbers` the median with low and high (spread); means of
     trajectories, reward_calls and score_calls; published_source, _method, _bound, _reweighted, _w2. Not known is empty.
     """
     rows = []
     for (arm, density), setting in found.items():
         row: dict[str, object] = {"density": density, "arm": arm, "replicas": len(setting.elbo.final)}
-        row["non_finite"] = setting.n_failed
+        row |= {"non_finite": setting.n_failed, "reweighted_weak": setting.n_weak}
         for name, values in numbers(setting).items():
             low, median, high = (math.nan,) * 3 if np.isnan(values).all() else spread(values)
             row |= {f"{name}_median": median, f"{name}_low": low, f"{name}_high": high}

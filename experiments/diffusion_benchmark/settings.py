@@ -82,6 +82,11 @@ class Setting(NamedTuple):
         log_Z = self.log_Z.values[:, 0] - error.values[:, 0]
         return np.abs(log_Z - self.elbo.final)
 
+    @property
+    def n_weak(self) -> int | None:
+        """Return of how many replicas weights do not carry the reweighted estimate; None: that was not recorded."""
+        return None if self.log_Z.is_carried is None else int((~self.log_Z.is_carried[:, -1]).sum())
+
     def final(self, metric: str) -> np.ndarray:
         """Return the last values of a metric, [R]; NaN where the density does not have it."""
         return self.measured[metric].final if metric in self.measured else np.full(len(self.elbo.final), np.nan)

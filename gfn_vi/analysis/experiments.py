@@ -71,6 +71,7 @@ def draw(experiment: Path, folder: Path, drawn_by: str, options: Mapping[str, st
     from gfn_vi.analysis.reading.sources import check_sources
     from gfn_vi.analysis.reading.table import collect, table_hash, write_table
     from gfn_vi.analysis.statistics.summary import write_summary
+    from gfn_vi.runs.presets import remark_on
     from gfn_vi.runs.reading import RunArrays
 
     module = load(experiment / "figure.py")
@@ -90,10 +91,15 @@ def draw(experiment: Path, folder: Path, drawn_by: str, options: Mapping[str, st
     check_sources(table)
     with style.paper():
         figure = module.figure(table, RunArrays(folder), **(options or {}))
+        if style.has_weak(figure):
+            style.note(figure, style.ABOUT_WEAK)
+        if remark := remark_on(folder):
+            style.note(figure, remark)
         write_table(table, folder)
         drawn = style.save(figure, folder / "figure", table_hash(table), drawn_by)
     own = module.tables(table, RunArrays(folder)) if hasattr(module, "tables") else {}
     for name, text in own.items():
-        (folder / name).write_text(text, encoding="utf-8", newline="\n")
+        about = f"\\par\\noindent\\textbf{{{remark}}}\n" if remark and name.endswith(".tex") else ""
+        (folder / name).write_text(text + about, encoding="utf-8", newline="\n")
     judged_by = getattr(module, "HEADLINES", ()) or headlines(folder, table["run"].unique())
-    return [*write_summary(table, folder, judged_by), *(folder / name for name in own), *drawn]
+    return [*write_summary(table, folder, judged_by, getattr(module, "BLOCKS", ())), *(folder / name for name in own), *drawn]

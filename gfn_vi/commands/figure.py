@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from gfn_vi.analysis.experiments import PRESETS, draw, find_experiment, folder_of
 from gfn_vi.core.command_line import command
 from gfn_vi.runs.folders import TableError
+from gfn_vi.runs.presets import remark_on
 from gfn_vi.terminal.arguments import answers_in_one_line, parser_of
 
 KEYS = {"experiment": None, "preset": None, "output_root": "outputs", "x": None, "statistic": None}
@@ -37,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = folder_of(experiment.name, options["preset"], options["output_root"])
     drawing = {key: value for key in ("x", "statistic") if (value := options[key]) is not None}
     print(*draw(experiment, folder, " ".join([command("figure"), *given]), drawing), sep="\n")
+    if remark := remark_on(folder):
+        print(remark)
     return 0
 
 

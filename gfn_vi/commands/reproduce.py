@@ -20,6 +20,7 @@ from gfn_vi.analysis import experiments
 from gfn_vi.commands.report import main as report
 from gfn_vi.core.command_line import command
 from gfn_vi.runs.folders import TableError
+from gfn_vi.runs.presets import remark_on
 from gfn_vi.terminal.arguments import answers_in_one_line, parser_of
 from gfn_vi.terminal.exit_status import EXIT_BAD_INPUT, EXIT_INTERRUPTED
 
@@ -44,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     paths = experiments.draw(experiment, folder, " ".join([command("reproduce"), given.experiment, *given.overrides]))
     claims = claims_of(experiment, folder)
     print(*paths, sep="\n")
+    if remark := remark_on(folder):
+        print(remark)
     _print(claims)
     return report([str(folder)]) or status
 
@@ -60,14 +63,19 @@ def sweep(experiment: str, overrides: Sequence[str]) -> int:
 
 
 def claims_of(experiment: Path, folder: Path) -> list[Claim]:
-    """Return what claims.py of the experiment says of the table in `folder`, written to claims.csv; [] without such a file."""
+    """Return what claims.py of the experiment says of the table in `folder`, written to claims.csv; [] without such a file.
+
+    Of runs whose preset decides nothing all claims are undecided.
+    """
     import pandas as pd
 
-    from gfn_vi.analysis.statistics.claims import write_claims
+    from gfn_vi.analysis.statistics.claims import undecided, write_claims
 
     if not (experiment / "claims.py").is_file():
         return []
     claims: list[Claim] = experiments.load(experiment / "claims.py").claims(pd.read_parquet(folder / "table.parquet"))
+    if remark := remark_on(folder):
+        claims = undecided(claims, remark)
     write_claims(claims, folder)
     return claims
 

@@ -10,6 +10,7 @@ import statistics
 from pathlib import Path
 
 from gfn_vi.core.headline import Headline
+from gfn_vi.core.reliability import WEIGHTS_OF, names_of, weights_behind
 
 FIRST_BYTES, MOST_BYTES = 1 << 14, 1 << 20
 
@@ -18,12 +19,14 @@ class MetricsTail:
     """The last record of a metrics.csv: its trajectories and wall_seconds, and the headline's last value and standard error.
 
     value and standard_error (None without one) are medians over replicas; one that is not finite counts as the headline's worst.
+    is_carried: False for a headline that rests on importance weights which do not carry it in all replicas.
     """
 
     trajectories: int
     wall_seconds: float | None
     value: float | None
     standard_error: float | None
+    is_carried: bool
 
     def __init__(self, path: Path, headline: Headline | None) -> None:
         self.path, self.headline = path, headline
@@ -32,10 +35,14 @@ class MetricsTail:
         row = rb"^\d+,(\d+),\d+,[^,]+,(\d+),%s,([^,\n]+)$"
         self._rows = re.compile(row % metric, re.MULTILINE)
         self._errors = re.compile(row % (metric + b"_se"), re.MULTILINE)
+        weights = () if headline is None else WEIGHTS_OF.get(headline.metric, ())
+        self._weights = {name: re.compile(row % name.encode(), re.MULTILINE) for one in weights for name in names_of(one)}
         self._forget()
 
     def _forget(self) -> None:
         self.trajectories, self.wall_seconds, self.value, self.standard_error = 0, None, None, None
+        self.is_carried = True
+        self._recorded: dict[str, dict[int, float]] = {}  # of the weights, metric -> replica -> value
         self.changed = 0.0  # when the file was written last, seconds since the epoch
         self._end = 0  # bytes that have been read
 
@@ -78,20 +85,23 @@ class MetricsTail:
         with contextlib.suppress(IndexError, ValueError):  # only the header so far, or a damaged file
             self.trajectories, self.wall_seconds = int(last[1]), float(last[3])
         if self.headline is not None and (values := _last(self._rows.findall(whole), self.headline.worst)):
-            self.value = statistics.median(values)
+            self.value = statistics.median(values.values())
             errors = _last(self._errors.findall(whole), math.nan)
-            self.standard_error = statistics.median(errors) if errors else None
+            self.standard_error = statistics.median(errors.values()) if errors else None
+        if self.headline is not None and self._weights:  # they follow the headline, maybe in what is read later
+            self._recorded |= {name: new for name, rows in self._weights.items() if (new := _last(rows.findall(whole), None))}
+            behind = weights_behind(self.headline.metric, self._recorded)
+            self.is_carried = all(weights.is_reliable for found in behind.values() for weights in found)
 
 
-def _last(found: list[tuple[bytes, bytes, bytes]], worst: float) -> list[float]:
-    """Return the values of the last record, one per replica; `worst` for one that is not finite."""
-    values = {replica: _number(value, worst) for trajectories, replica, value in found if trajectories == found[-1][0]}
-    return list(values.values())
+def _last(found: list[tuple[bytes, bytes, bytes]], worst: float | None) -> dict[int, float]:
+    """Return replica -> the value of the last record; `worst` for one that is not finite, None: it stays."""
+    return {int(replica): _number(value, worst) for trajectories, replica, value in found if trajectories == found[-1][0]}
 
 
-def _number(text: bytes, worst: float) -> float:
+def _number(text: bytes, worst: float | None) -> float:
     try:
         value = float(text)
     except ValueError:
-        return worst
-    return value if math.isfinite(value) else worst
+        value = math.nan
+    return value if worst is None or math.isfinite(value) else worst

@@ -33,6 +33,7 @@ class Progress:
     seconds: float | None  # spent on it
     seconds_left: float | None
     standard_error: float | None = None  # of a headline that is sampled, median over replicas
+    is_carried: bool = True  # False: the headline rests on importance weights that do not carry it
 
     @property
     def share(self) -> float | None:
@@ -78,14 +79,14 @@ class SweepStates:
             value, error = run.headline.worst, None
         if run.state != "running":
             spent = [seconds for seconds in (run.wall_seconds, tail.wall_seconds) if seconds is not None]
-            return Progress(seen, total or None, value, max(spent, default=None), None, error)
+            return Progress(seen, total or None, value, max(spent, default=None), None, error, tail.is_carried)
         since = max(time.time() - tail.changed, 0.0) if tail.changed else 0.0
         left = None
         if tail.trajectories and tail.wall_seconds and total:
             speed = tail.trajectories / tail.wall_seconds
             left = max((total - tail.trajectories) / speed - since, 0.0)
         spent_so_far = (tail.wall_seconds or 0.0) + since
-        return Progress(seen, total or None, value, spent_so_far, left, error)
+        return Progress(seen, total or None, value, spent_so_far, left, error, tail.is_carried)
 
     def _state(self, name: str, planned: Mapping[str, Plan]) -> RunState | None:
         """Return the state of the run; None for a folder that is no run."""

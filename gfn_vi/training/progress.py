@@ -74,10 +74,12 @@ class ProgressBar:
         """Return whether the bar is shown and SECONDS_BETWEEN_UPDATES have passed since the last update."""
         return self._progress is not None and time.monotonic() >= self._next
 
-    def update(self, trajectories: int, loss: float | None = None, headline: float | None = None, frozen: str = "") -> None:
+    def update(
+        self, trajectories: int, loss: float | None = None, headline: float | None = None, mark: str = "", frozen: str = ""
+    ) -> None:
         """Draw the bar: trajectories so far (earlier processes included), the current loss and headline (None: not known).
 
-        frozen: how many replicas are, in words; "" for none.
+        mark: behind the headline, where it is not to be trusted; frozen: how many replicas are, in words; "" for none.
         """
         if self._progress is None:
             return
@@ -85,11 +87,10 @@ class ProgressBar:
         self._progress.update(self._task, completed=trajectories)
         speed = self._progress.tasks[0].speed
         numbers = [("loss", loss, ".4g"), (self._metric, headline, ".4g"), ("traj/s", speed, ",.0f")]
-        shown = "  ".join(
-            [f"{name} {value:{form}}" for name, value, form in numbers if value is not None] + [frozen] * bool(frozen)
-        )
+        marks = {self._metric: mark}
+        told = [f"{name} {value:{form}}{marks.get(name, '')}" for name, value, form in numbers if value is not None]
         try:
-            self._progress.update(self._task, numbers=shown, refresh=True)
+            self._progress.update(self._task, numbers="  ".join(told + [frozen] * bool(frozen)), refresh=True)
         except OSError:  # a terminal that has gone ends no run
             self.stop()
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gfn_vi.core.protocols import Arrays
+from gfn_vi.core.reliability import MARK, Weights, doubt
 from gfn_vi.core.replicas import ReplicaGenerators
 from gfn_vi.training.trainer import Trainer
 
@@ -17,7 +18,7 @@ def result_line(trainer: Trainer, label: str) -> str:
 
     A median is NaN where a replica became non-finite; the range is that of the others, and the line says how many they are.
     """
-    headline, parts = trainer.parts.headline, []
+    headline, parts, behind = trainer.parts.headline, [], dict[tuple[int, Weights], None]()
     n, diverged = trainer.n_replicas, set(trainer.divergences)
     summaries = [name for metric in trainer.parts.metrics for name in metric.summary]
     for name in dict.fromkeys([*([] if headline is None else [headline.metric]), *summaries]):
@@ -26,14 +27,19 @@ def result_line(trainer: Trainer, label: str) -> str:
             spread = (
                 f" ({min(sound):.3g} to {max(sound):.3g})" if len(sound) > 1 else f" ({sound[0]:.3g})" if sound and n > 1 else ""
             )
-            parts.append(f"{name} {statistics.median(sound) if len(sound) == n else math.nan:.3g}{spread}")
+            own = {(r, weights): None for r, found in trainer.weights_behind(name).items() for weights in found}
+            behind |= own
+            mark = "" if all(weights.is_reliable for _, weights in own) else f" {MARK}"
+            parts.append(f"{name} {statistics.median(sound) if len(sound) == n else math.nan:.3g}{spread}{mark}")
     replicas = f", {n} replicas: median (range)" if n > 1 else ""
     if diverged:
         replicas += f"; {len(diverged)} of {n} became non-finite" + (
             ", the range is that of the others" if len(diverged) < n else ""
         )
     reached = f"{', '.join(parts)}; " if parts else ""
-    return f"{label}: {reached}{trainer.seen} trajectories in {trainer.wall_seconds:.1f} s{replicas}"
+    told = doubt(weights for _, weights in behind)
+    doubts = "" if told is None else f"; {MARK} may be far off: importance weights {told}"
+    return f"{label}: {reached}{trainer.seen} trajectories in {trainer.wall_seconds:.1f} s{replicas}{doubts}"
 
 
 def divergence(trainer: Trainer) -> str | None:

@@ -7,6 +7,7 @@ evaluations leave training bit for bit the same.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from gfn_vi.core.errors import require
 from gfn_vi.core.protocols import Metric
+from gfn_vi.core.reliability import MARK, WEIGHTS_OF, Weights, weights_behind
 from gfn_vi.core.replicas import ReplicaGenerators
 from gfn_vi.core.seeds import replica_seeds
 from gfn_vi.core.types import Evaluation, Trajectories
@@ -130,6 +132,18 @@ class Trainer:
         """Return the mean over replicas of the headline as last measured; None where there is none."""
         headline = self.parts.headline
         return None if headline is None or headline.metric not in self.measured else float(self.measured[headline.metric].mean())
+
+    def weights_behind(self, metric: str) -> dict[int, list[Weights]]:
+        """Return replica -> the weights that a metric rests on, as last measured; replicas where it is NaN are left out."""
+        if metric not in WEIGHTS_OF or metric not in self.measured:
+            return {}
+        found = weights_behind(metric, {name: dict(enumerate(values.tolist())) for name, values in self.measured.items()})
+        return {r: weights for r, weights in found.items() if not math.isnan(self.measured[metric][r])}
+
+    def headline_mark(self) -> str:
+        """Return the mark of a headline that rests on importance weights which do not carry it in all replicas, else ""."""
+        found = {} if self.parts.headline is None else self.weights_behind(self.parts.headline.metric)
+        return "" if all(weights.is_reliable for of_replica in found.values() for weights in of_replica) else f" {MARK}"
 
     def _due(self, metric: Metric) -> bool:
         """Return whether a metric is measured now: at both ends of the run, and every `every` trajectories in between."""

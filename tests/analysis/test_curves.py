@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gfn_vi.analysis.reading.curves import curves, n_failed
+from gfn_vi.analysis.pictures import style
+from gfn_vi.analysis.reading.curves import curves, draw_curve, n_failed
 from gfn_vi.runs.folders import TableError
 
 X = [0, 100, 200]
@@ -115,3 +116,23 @@ def test_what_is_no_curve_is_said(change: object, message: str) -> None:
 def test_an_unknown_axis_is_refused() -> None:
     with pytest.raises(TableError, match="x=time: expected trajectories, reward_calls, score_calls, seconds"):
         curves(table({"a": {"values": [[3, 2, 1]]}}), "jsd", x="time")
+
+
+def test_a_curve_is_hollow_where_weights_do_not_carry_it() -> None:
+    """At the second point of one replica they are too few, at the third there is no record of the tail of the other."""
+    import matplotlib.figure
+
+    rows = table({"a": {"values": [[1, 2, 3], [1, 2, 3]]}}).assign(metric="sampled_log_Z")
+    effective = rows.assign(metric="sampled_n_effective", value=[300, 300, 300, 200, 199, 200])
+    k = rows.assign(metric="sampled_pareto_k", value=[-math.inf, 0.7, 0.1, 0.1, 0.1, 0.1]).iloc[[0, 1, 3, 4, 5]]
+    every = pd.concat([rows, effective, k], ignore_index=True)
+    curve = curves(every, "sampled_log_Z")["tb"]
+    assert curve.is_carried is not None
+    assert curve.is_carried.tolist() == [[True, True, False], [True, False, True]]
+    figure = matplotlib.figure.Figure()
+    axes = figure.subplots()
+    draw_curve(axes, curve, "median", "k", "TB")
+    assert [line.get_xdata().tolist() for line in axes.lines] == [X, X[1:]]  # type: ignore[union-attr]
+    assert style.has_weak(figure)
+    assert curves(rows, "sampled_log_Z")["tb"].is_carried is None  # nothing was recorded of the weights
+    assert curves(every.assign(metric=every["metric"].replace("sampled_log_Z", "jsd")), "jsd")["tb"].is_carried is None

@@ -52,7 +52,12 @@ def test_weights_that_are_worth_little_are_said_to_be(tmp_path: Path) -> None:
     arrays = arrays_of(2, coordinate_names=["a", "b"])
     arrays["log_weights"][:, 0] = 50.0
     told = report(run_directory(tmp_path / "run", arrays), with_pictures=False)
-    assert "worth 2 of 800 samples: too few for intervals, train longer" in told
+    assert "(?) no intervals, and means may be far off: importance weights worth 2 samples" in told
+    assert told.splitlines()[0].split() == ["coordinate", "mean"]
+    assert all(line.endswith("(?)") for line in told.splitlines()[1:3])
+    assert pd.read_csv(tmp_path / "run" / "coordinates.csv")["reliable"].tolist() == ["no", "no"]
+    heavy = arrays_of(2, coordinate_names=["a", "b"], sampled_pareto_k=np.array([0.2, 0.9]))
+    assert "Pareto k 0.9" in report(run_directory(tmp_path / "heavy", heavy), with_pictures=False)
     arrays["log_weights"][:] = np.nan
     with pytest.raises(TableError, match="no replica has finite weights"):
         report(run_directory(tmp_path / "nan", arrays), with_pictures=False)

@@ -12,6 +12,7 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import pytest
+import scipy.stats
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgba
 from matplotlib.patches import FancyArrowPatch, Rectangle
@@ -72,6 +73,7 @@ def many_nodes(path: Path, d: int, is_known: bool, names: tuple[str, ...] | None
         names=names or [f"X{n + 1}" for n in range(d)],
         edges_learned=probability,
         edges_learned_se=np.full((n_replicas, d, d), 0.03),
+        n_drawn=np.array(1000),
         top_graphs=top,
         top_learned=rng.random((n_replicas, 6)) / 10,
         top_log_reward=log_reward,
@@ -111,14 +113,46 @@ def test_the_file_of_two_replicas_without_a_true_graph(tmp_path: Path) -> None:
 
 
 def test_a_standard_error_of_samples(tmp_path: Path) -> None:
-    """Independent replicas: that of the mean is sqrt(sum of squares) / R; of a single one it is in the terminal."""
+    """Independent replicas: that of the mean is sqrt(sum of squares) / R; the terminal has intervals where it knows n."""
     se = np.array([[[0, 0.03], [0.01, 0]], [[0, 0.04], [0.02, 0]]])
     both = two_nodes(tmp_path / "two", n_replicas=2, edges_target=None, top_target=None, edges_learned_se=se)
     table = edge_table(read_graphs(both))
     assert table["learned_se"].tolist() == pytest.approx([0.025, np.sqrt(5) / 200], abs=1e-15)
     assert "exact" not in table
     one = two_nodes(tmp_path / "one", edges_target=None, top_target=None, edges_learned_se=se[:1])
-    assert "a -> b               0.500 +- 0.030  no" in edge_lines(read_graphs(one)).splitlines()
+    assert "a -> b               0.500    no" in edge_lines(read_graphs(one)).splitlines()
+
+
+@pytest.mark.parametrize("n_replicas", [1, 2])
+def test_an_edge_in_every_sample_has_an_interval(n_replicas: int, tmp_path: Path) -> None:
+    """Never 1.000 +- 0.000: of all of n samples the bound is the n-th root of 2.5% (Clopper & Pearson), as scipy has it."""
+    learned = np.zeros((n_replicas, 2, 2))
+    learned[:, 0, 1], learned[:, 1, 0] = 1.0, 0.25
+    weights = {"sampled_n_effective": np.full(n_replicas, 900.0), "sampled_pareto_k": np.full(n_replicas, 0.3)}
+    se = np.sqrt(learned * (1 - learned) / 999)
+    path = two_nodes(
+        tmp_path, n_replicas=n_replicas, edges_target=None, top_target=None, edges_learned=learned, edges_learned_se=se,
+        n_drawn=np.array(1000), **weights,
+    )  # fmt: skip
+    table, told = edge_table(read_graphs(path)), edge_lines(read_graphs(path))
+    assert table["learned_low"][0] == pytest.approx(0.025 ** (1 / 1000))
+    assert table["learned_high"][0] == 1.0
+    expected = scipy.stats.binomtest(250, 1000).proportion_ci(method="exact")
+    assert table.loc[1, ["learned_low", "learned_high"]].tolist() == pytest.approx([expected.low, expected.high])
+    assert "1.000 (0.996 to 1.000)" in told
+    assert "+-" not in told
+
+
+def test_edges_of_a_sampler_with_weak_weights_have_no_interval(tmp_path: Path) -> None:
+    """An effective sample size of 1 / n: frequencies are marked, in the terminal and below the figure."""
+    weights = {"sampled_n_effective": np.array([1.0]), "sampled_pareto_k": np.array([0.2])}
+    graphs = read_graphs(two_nodes(tmp_path, edges_target=None, top_target=None, n_drawn=np.array(1000), **weights))
+    told = edge_lines(graphs)
+    assert "a -> b               0.500 (?)" in told
+    assert "(?) frequencies of the sampler, maybe not of the posterior: importance weights worth 1 samples, Pareto k 0.2" in told
+    assert " to " not in told.splitlines()[1]
+    assert "maybe not of the posterior" in edge_figure(graphs).get_supxlabel()
+    assert "maybe not those of the posterior" in top_figure(graphs).get_supxlabel()
 
 
 def test_names_survive(tmp_path: Path) -> None:
@@ -229,7 +263,7 @@ def test_matrices_of_samples(tmp_path: Path) -> None:
     """Beside the true graph where it is known, else alone; no values among many nodes."""
     known = edge_figure(read_graphs(many_nodes(tmp_path / "known", 12, is_known=True)))
     assert [axes.get_title() for axes in known.axes[:2]] == [
-        "Learned\nmean over 2 replicas, standard error at most 0.021",
+        "Learned\nmean over 2 replicas, with 95% intervals up to 0.9 apart",
         "True graph\n",
     ]
     assert not any(axes.texts for axes in known.axes)

@@ -22,6 +22,7 @@ from gfn_vi.analysis.reading.groups import NOT_SET, differences, in_words
 from gfn_vi.analysis.reading.table import collect, table_hash
 from gfn_vi.analysis.statistics.summary import final_values
 from gfn_vi.commands import report as report_command
+from gfn_vi.core.headline import Headline
 from gfn_vi.runs.state import RunState
 
 CLONE = Path(__file__).resolve().parents[2]
@@ -316,13 +317,37 @@ def test_sampled_metrics_have_their_errors(make_run: MakeRun) -> None:
     path = make_run("reverse_kl", n_points=1, replicas=1)
     rows = [(r, "sampled_elbo", v) for r, v in enumerate((-3.0, -5.0, np.nan))]
     rows += [(r, "sampled_elbo_se", v) for r, v in enumerate((0.1, 0.3, 9.0))]
+    rows += [(r, f"sampled_length{end}", v) for r in range(3) for end, v in (("", 6.0), ("_se", 0.0))]  # all of one length
+    rows += [(r, f"sampled_log_Z{end}", v) for r in range(3) for end, v in (("", 1.5), ("_se", 0.01))]
+    rows += [(r, "sampled_n_effective", v) for r, v in enumerate((900, 1, np.nan))]
+    rows += [(r, "sampled_pareto_k", v) for r, v in enumerate((-np.inf, 0.2, np.nan))]
     rows += [(r, "modes_drawn", v) for r, v in enumerate((3, 6, np.nan))]  # a count: it has none
     header = (path / "metrics.csv").read_text().splitlines()[0]
     lines = [f"1,64,64,1.0,{r},{metric},{value}" for r, metric, value in rows]
     (path / "metrics.csv").write_text("\n".join([header, *lines]) + "\n")
     page = page_of(path.parent)
-    assert page.row("reverse_kl") == ["reverse_kl", "-4 +- 0.2", "4.5"]
+    assert page.row("reverse_kl") == ["reverse_kl", "-4 +- 0.2", "6", "1.5 (?)", "4.5"]
+    assert "(?): the importance weights behind the number are worth fewer than 200 samples" in page.text
     assert "modes_drawn have no standard error" in page.text
+
+
+def test_a_headline_that_weights_do_not_carry_has_no_interval_and_no_comparison(make_run: MakeRun) -> None:
+    """A replica with weak weights marks its group: no intervals, and nobody is said to be better."""
+    for arm, effective in (("reverse_kl", 900.0), ("forward_kl", 1.0)):
+        path = make_run(arm, n_points=1, replicas=1)
+        rows = [(r, "sampled_log_Z", -1.0 - r) for r in range(3)]
+        rows += [
+            (r, name, value) for r in range(3) for name, value in (("sampled_n_effective", effective), ("sampled_pareto_k", 0.1))
+        ]
+        header = (path / "metrics.csv").read_text().splitlines()[0]
+        (path / "metrics.csv").write_text("\n".join([header, *(f"1,64,64,1.0,{r},{name},{v}" for r, name, v in rows)]) + "\n")
+    table = collect(path.parent, say=lambda _: None)
+    (final,) = final_sections(table, [Headline("sampled_log_Z", "maximize", -np.inf, "log Z")])
+    assert dict(zip([row[0] for row in final.rows], [row[1] for row in final.rows], strict=True)) == {
+        "reverse_kl": "-2 (-3 to -1)",
+        "forward_kl": "-2 (?)",
+    }
+    assert "(?): the importance weights" in final.text
 
 
 def test_command(make_run: MakeRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

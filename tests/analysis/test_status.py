@@ -19,6 +19,7 @@ from gfn_vi.analysis.pages.status_view import choose_rows, clock, plain, short_l
 from gfn_vi.commands import status as status_command
 from gfn_vi.core.headline import Headline
 from gfn_vi.runs.directory import RunDirectory
+from gfn_vi.core.reliability import LEGEND, MARK
 from gfn_vi.runs.metrics_tail import FIRST_BYTES, MetricsTail
 from gfn_vi.runs.state import RunState
 from gfn_vi.runs.sweep_states import Progress, SweepStates, count, seconds_left
@@ -147,6 +148,28 @@ def test_a_sampled_headline_has_its_error(make_run: MakeRun) -> None:
     assert about == "sampled_elbo: sampled ELBO (nats), higher is better; what diverged counts as -inf"
     other = make_run("forward_kl")
     assert plain(snapshot(SweepStates(other.parent), 50)).splitlines()[1].split()[4] == "headline"
+
+
+@pytest.mark.parametrize(
+    ("n_effective", "k", "shown"), [((900.0, 300.0), (0.1, 0.7), "-3+-0.2"), ((900.0, 1.0), (0.1, 0.2), "-3 (?)")]
+)
+def test_a_headline_that_weights_do_not_carry_is_marked(
+    n_effective: tuple[float, float], k: tuple[float, float], shown: str, make_run: MakeRun
+) -> None:
+    """In one replica or more; a look that sees the weights later than the number corrects itself."""
+    path = make_run()
+    log_Z = {"metric": "sampled_log_Z", "direction": "maximize", "worst": "-inf", "words": "log Z"}
+    say(path, headline=log_Z)
+    number = record(512, "sampled_log_Z", -3.0, -3.0) + record(512, "sampled_log_Z_se", 0.2, 0.2)
+    (path / "metrics.csv").write_text(HEADER + number)
+    states = SweepStates(path.parent)
+    assert "-3+-0.2" in plain(snapshot(states, 50))
+    weights = record(512, "sampled_n_effective", *n_effective) + record(512, "sampled_pareto_k", *k)
+    (path / "metrics.csv").write_text(HEADER + number + weights)
+    for look in (states, SweepStates(path.parent)):
+        told = plain(snapshot(look, 50))
+        assert shown in told
+        assert (LEGEND in told) is (MARK in shown)
 
 
 def test_progress_of_a_running_run(make_run: MakeRun) -> None:

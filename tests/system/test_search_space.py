@@ -45,7 +45,11 @@ def test_the_last_word_on_a_key_counts() -> None:
     assert found.fixed == ["a=0.5", "+c=1"]
 
 
-@pytest.mark.parametrize("line", ["x=tag(log,interval(0.0,1.0))", "x=interval(2,1)", "seed=1,2", "replicas=interval(1,3)"])
+NO_SPACE = ("x=tag(log,interval(0.0,1.0))", "x=interval(2,1)", "seed=1,2", "replicas=interval(1,3)")
+OF_TARGETS = ("target=hypergrid,ising", "target.side=int(interval(4,8))", "reward@target.reward=cosine,corners")
+
+
+@pytest.mark.parametrize("line", [*NO_SPACE, *OF_TARGETS])
 def test_what_is_no_space_is_refused_by_its_key(line: str) -> None:
     with pytest.raises(ConfigError, match=rf"^{line.partition('=')[0]}="):
         space(line)

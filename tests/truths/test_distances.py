@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 
+import numpy as np
 import torch
 from building import generators
 from torch import Tensor
 
+from gfn_vi.core.median import median
 from gfn_vi.evaluation.densities.distances import _distances, median_distance, squared_mmd
 from gfn_vi.targets.densities.student_mixture import StudentMixture
 
@@ -46,11 +48,20 @@ def test_points_that_coincide_do_not_make_a_bandwidth() -> None:
     assert float(median_distance(x)) == 2.0
 
 
+def test_a_median_of_an_even_number_is_the_mean_of_the_middle_two() -> None:
+    """As numpy has it, along any axis; of 4 points there are 6 distances, 3 and 4 in their middle."""
+    assert float(median_distance(torch.tensor([[0.0], [1.0], [3.0], [7.0]], dtype=torch.float64))) == 3.5
+    values = normal(6, 5, 0)
+    for dim in (0, 1):
+        np.testing.assert_allclose(median(values, dim), np.median(values.numpy(), dim), rtol=1e-15)
+    assert math.isnan(float(median_distance(torch.zeros(4, 1))))
+
+
 def test_the_bandwidth_is_that_of_the_exact_samples() -> None:
     """Whatever the other samples are: a sampler does not choose the scale on which it is judged."""
     ours, exact = 5 * normal(20, 2, 0), normal(20, 2, 1)
     pairs = [float((exact[i] - exact[j]).norm()) for i in range(20) for j in range(i)]
-    expected = squared_mmd(ours, exact, ONE * sorted(pairs)[(len(pairs) - 1) // 2])
+    expected = squared_mmd(ours, exact, ONE * float(np.median(pairs)))
     torch.testing.assert_close(_distances(None)["squared_mmd"](ours, exact, ONE), expected, rtol=1e-12, atol=0)
 
 

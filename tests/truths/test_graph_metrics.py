@@ -199,6 +199,9 @@ def test_metrics_that_need_the_truth_or_held_out_rows_are_left_out_without_them(
     gone = everything - names(make_dag(3, has_truth=False))
     assert {n.removeprefix("sampled_").removesuffix("_se").removesuffix("_exact") for n in gone} == {"auroc", "expected_shd"}
     gone = everything - names(make_dag(3, n_held_out=0))
+    weights = {"sampled_held_out_n_effective", "sampled_held_out_pareto_k"}
+    assert weights < gone
+    gone -= weights
     assert {n.removeprefix("sampled_").removesuffix("_se").removesuffix("_exact") for n in gone} == {"held_out_log_likelihood"}
 
 
@@ -342,7 +345,11 @@ def test_a_run_saves_its_graphs(is_listed: bool, tmp_path: Path) -> None:
         save_arrays(tmp_path / name, final_arrays(trainer, 3, 30))
         trainer.measure()  # draws from other generators
     once, again = (np.load(tmp_path / name / "arrays.npz") for name in ("once", "again"))
-    own = {"states", "target", "learned", "edges_target", "top_target"} if is_listed else {"edges_learned_se"}
+    own = (
+        {"states", "target", "learned", "edges_target", "top_target"}
+        if is_listed
+        else {"edges_learned_se", "n_drawn", "sampled_n_effective", "sampled_pareto_k"}
+    )
     assert set(once) == COMMON | own
     assert once["names"].tolist() == ["X1", "X2", "X3"]
     assert once["top_graphs"].shape == (2, N_TOP, 3, 3)

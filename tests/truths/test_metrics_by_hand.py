@@ -48,7 +48,8 @@ def test_sampled_metrics_are_their_formulas(monkeypatch: pytest.MonkeyPatch) -> 
         "sampled_length": length.mean(1),
         "sampled_length_se": error(length),
     }
-    assert found.keys() == by_hand.keys() | {"sampled_ess_se"}
+    torch.testing.assert_close(found["sampled_n_effective"], N * by_hand["sampled_ess"], rtol=1e-11, atol=0)
+    assert found.keys() == by_hand.keys() | {"sampled_ess_se", "sampled_n_effective", "sampled_pareto_k"}
     for name, value in by_hand.items():
         torch.testing.assert_close(found[name], value, rtol=1e-11, atol=1e-13, msg=lambda m, name=name: f"{name}: {m}")
 

@@ -68,7 +68,10 @@ def test_bounds_from_the_target_by_hand() -> None:
             "target_log_Z_se": (1 / w).std() / math.sqrt(5) / (1 / w).mean(),
             "ess_forward": 1 / (w.mean() * (1 / w).mean()),
         }
-        assert {name: float(value[r]) for name, value in found.items()} == pytest.approx(expected, rel=1e-9)
+        for weights, own in {"target": 1 / w, "target_inverse": w}.items():
+            expected[f"{weights}_n_effective"] = own.sum() ** 2 / (own**2).sum()
+        told = {name: float(value[r]) for name, value in found.items() if not name.endswith("_pareto_k")}
+        assert told == pytest.approx(expected, rel=1e-9)
     assert set(BoundsFromTheTarget(2).records(sampler.target, False, True)) == set(found)
 
 
@@ -120,6 +123,8 @@ def test_bounds_meet_where_the_sampler_is_right(name: str) -> None:
     density = Sampled(torch.zeros(2), 0.49 * torch.eye(2), LOG_Z)
     sampler = make(name, *small, *options.get(name, ("init_std=0.7",)), target=density)
     wanted = {"eubo": LOG_Z, "bound_gap": 0.0, "target_log_Z": LOG_Z, "ess_forward": 1.0}
+    for weights in ("target", "target_inverse"):
+        wanted |= {f"{weights}_n_effective": 50.0, f"{weights}_pareto_k": -math.inf}
     found = bounds(sampler, 50)
     for metric, value in found.items():
         torch.testing.assert_close(value, torch.full_like(value, wanted.get(metric, 0.0)), rtol=0, atol=1e-7, msg=metric)

@@ -43,9 +43,14 @@ def read_picture(path: Path) -> Picture:
 
 
 def read_experiment(figure: Path | None) -> dict[str, Any]:
-    """Return title, text and config_keys of a figure.py; empty ones where there is none, or none that can be imported."""
+    """Return title, text, config_keys and blocks of a figure.py; empty ones where there is none, or none that can be imported."""
     found: dict[str, Any] = {}
     with suppress(Exception):  # whatever a user's file raises, the page is about the runs; `figure` says it when asked to draw
         found = {} if figure is None else runpy.run_path(str(figure))
     title, _, text = inspect.cleandoc(found.get("__doc__") or "").partition("\n\n")
-    return {"title": " ".join(title.split()), "text": " ".join(text.split()), "config_keys": found.get("CONFIG_KEYS", ())}
+    return {
+        "title": " ".join(title.split()),
+        "text": " ".join(text.split()),
+        "config_keys": found.get("CONFIG_KEYS", ()),
+        "blocks": found.get("BLOCKS", ()),
+    }

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gfn_vi.analysis.pictures.structures import PANEL, svg
 from gfn_vi.analysis.reading.table import replace_file
 from gfn_vi.core.command_line import command
+from gfn_vi.runs.presets import remark_on
 from gfn_vi.runs.reading import read_run
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def render(best: pd.DataFrame, n_drawn: int, directory: Path) -> str:
     content = {
         "title": directory.resolve().name,
         "facts": facts,
+        "decides_nothing": remark_on(directory),
         "cards": [_card(row, n_drawn) for row in best.head(SHOWN).to_dict("records")],
         "n_all": len(best),
         "width": PANEL[0],

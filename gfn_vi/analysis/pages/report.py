@@ -22,9 +22,10 @@ from gfn_vi.analysis.reading.groups import NOT_SET, differences
 from gfn_vi.analysis.reading.seeds import check_seeds
 from gfn_vi.analysis.reading.sources import check_sources
 from gfn_vi.analysis.reading.table import collect, replace_file, table_hash
-from gfn_vi.analysis.statistics.claims import CLAIMS_COLUMNS, CLAIMS_FILE
+from gfn_vi.analysis.statistics.claims import CLAIMS_COLUMNS, CLAIMS_FILE, VERDICTS
 from gfn_vi.core.command_line import command
 from gfn_vi.runs.folders import TableError
+from gfn_vi.runs.presets import remark_on
 from gfn_vi.runs.state import BROKEN
 from gfn_vi.runs.sweep_states import SweepStates, count
 
@@ -66,6 +67,7 @@ def _content(folder: Path, experiment: Mapping[str, Any]) -> dict[str, Any]:
         "experiment": experiment,
         "remark": remark,
         "left_out": states.left_out,
+        "decides_nothing": remark_on(folder),
         "pictures": [read_picture(path) for path in sorted(folder.glob("figure*.png"))],
         "run_pictures": [(label, read_picture(path)) for label, path in of_runs[:MOST_PICTURES]],
         "n_left_out": len(of_runs[MOST_PICTURES:]),
@@ -73,10 +75,10 @@ def _content(folder: Path, experiment: Mapping[str, Any]) -> dict[str, Any]:
         "n_runs": len(runs),
         "facts": _sizes(table) | facts(folder, runs),
         "table_hash": digest,
-        "sections": [] if table is None else sections(table, headlines(folder, table["run"].unique())),
+        "sections": [] if table is None else sections(table, headlines(folder, table["run"].unique()), experiment["blocks"]),
         "differences": None if table is None else differences(table),
         "not_set": NOT_SET,
-        "claims": _claims(folder),
+        "claims": [row | ({"agrees": VERDICTS[None]} if remark_on(folder) else {}) for row in _claims(folder)],
         "labels": labels,
         "most": MOST_DETAILS,
         "troubles": [run for run in runs if run.state in (*BROKEN, "interrupted")],

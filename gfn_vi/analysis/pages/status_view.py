@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gfn_vi.core.headline import Headline
+from gfn_vi.core.reliability import LEGEND, with_error
 from gfn_vi.runs.state import BROKEN, STATES, RunState
 from gfn_vi.runs.sweep_states import Progress, SweepStates, count, seconds_left
 
@@ -129,7 +130,7 @@ def cells(seen: Snapshot, run: RunState, unknown: str, thousands: str = "") -> d
     p, value = seen.progress[run.name], unknown
     if run.headline is not None and p.value is not None:
         name = f"{run.headline.metric}=" if judged_by(seen) == HEADLINE else ""
-        value = f"{name}{p.value:.3g}" + ("" if p.standard_error is None else f"+-{p.standard_error:.1g}")
+        value = name + with_error(p.value, p.standard_error, p.is_carried, between="+-")
     return {
         "state": run.state,
         "share": unknown if p.share is None else f"{p.share:.0%}",
@@ -155,6 +156,8 @@ def notes(seen: Snapshot, most_left_out: int) -> list[str]:
         if n_left_out <= most_left_out
         else [f"{n_left_out} runs do not count, or not all of their seeds: see --once"]
     )
+    if any(not p.is_carried for p in seen.progress.values()):
+        lines.append(LEGEND)
     for h in headlines(seen):
         lines.append(f"{h.metric}: {h.words}, {h.better_is} is better; what diverged counts as {h.worst:.3g}")
     return lines

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gfn_vi.analysis.pictures import style
+from gfn_vi.core.reliability import MARK, Weights, doubt, names_of
 from gfn_vi.runs.files import ARRAYS
 from gfn_vi.runs.folders import TableError
 from gfn_vi.runs.reading import read_arrays
@@ -27,7 +28,6 @@ TARGETS = {"exact_samples": "exact samples", "reference_samples": "reference sam
 OF_REPLICAS = (SAMPLES, "log_weights", "trajectories", *TARGETS, "learned_density")
 INTERVALS = "coordinates.csv"
 MOST_COORDINATES, MOST_ROWS, MOMENTS = 4, 20, 5
-FEWEST_EFFECTIVE = 100  # samples, of which a quantile at 2.5% can be told
 CONTOUR_DROPS = (8.0, 6.0, 4.0, 2.0, 1.0, 0.25)  # nats below the highest point of the target
 
 
@@ -54,7 +54,8 @@ def coordinate_lines(arrays: dict[str, Any], path: Path) -> str:
     """Write mean, standard deviation and quantiles of every coordinate by importance weights, and return the first rows.
 
     Samples of all replicas with finite weights count together, each with its normalized weight, so that the numbers are those
-    of the target; the effective sample size of the weights says what they are worth. Raises TableError without such replicas.
+    of the target, as far as the weights carry them (core/reliability.py): where they do not, the column `reliable` is no and the
+    rows have no intervals. Raises TableError without such replicas.
     """
     import pandas as pd
 
@@ -70,12 +71,19 @@ def coordinate_lines(arrays: dict[str, Any], path: Path) -> str:
     table["std"] = np.sqrt(share @ (samples - mean) ** 2)
     for level in (0.025, 0.5, 0.975):
         table[f"quantile_{level}"] = np.quantile(samples, level, axis=0, weights=share, method="inverted_cdf")
+    effective, k = float(1 / (share**2).sum()), float(arrays.get(names_of("sampled")[1], np.full(len(kept), -np.inf))[kept].max())
+    weak = doubt([Weights(effective, k)])
+    told = f"by importance weights, worth {effective:.3g} of {len(share)} samples"
+    if weak is not None:
+        told = f"{MARK} no intervals, and means may be far off: importance weights {weak} (of {len(share)} samples); "
+        told += "train longer (trainer.n_trajectories)"
+    table["reliable"] = "yes" if weak is None else "no"
     table.to_csv(path, index=False, float_format="%.10g", lineterminator="\n")
+    shown = table.drop(columns="reliable")
+    if weak is not None:
+        shown = pd.DataFrame({"coordinate": table["coordinate"], "mean": table["mean"].map(f"{{:.3g}} {MARK}".format)})
     more = [f"... and {len(table) - MOST_ROWS} more"] if len(table) > MOST_ROWS else []
-    effective = 1 / (share**2).sum()
-    advice = ": too few for intervals, train longer (trainer.n_trajectories)" if effective < FEWEST_EFFECTIVE else ""
-    told = f"by importance weights, worth {effective:.3g} of {len(share)} samples{advice}"
-    rows = table.head(MOST_ROWS).to_string(index=False, float_format="{:.3g}".format)
+    rows = shown.head(MOST_ROWS).to_string(index=False, float_format="{:.3g}".format)
     return "\n".join([rows, *more, *arrays.get("about_coordinates", ()), told])
 
 

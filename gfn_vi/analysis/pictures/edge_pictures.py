@@ -66,6 +66,8 @@ def edge_figure(graphs: Graphs) -> Figure:
     every[0].set_ylabel("Source")
     place = every[-1].inset_axes((1 + BAR / side, 0, BAR / side, 1))
     figure.colorbar(every[-1].collections[0], cax=place, label="Probability of the edge")
+    if graphs.doubt is not None:
+        style.note(figure, f"Frequencies of the sampler, maybe not of the posterior: importance weights {graphs.doubt}.")
     if graphs.true is not None:
         figure.legend(handles=[_frame((0, 0))], labels=["edge of the true graph"], loc="outside upper right", **style.LEGEND)
     return figure
@@ -75,8 +77,10 @@ def _spread(graphs: Graphs) -> str:
     """Over what was averaged, and what that is worth."""
     kept, n = len(graphs.replicas), graphs.n_replicas
     parts = [f"mean over {kept if kept == n else f'{kept} of {n}'} replicas"] if n > 1 else []
-    if graphs.standard_error is not None:
-        parts.append(f"standard error at most {graphs.standard_error.max():.2g}")
+    if graphs.doubt is None and graphs.n_drawn is not None and graphs.bounds is not None:
+        low, high = graphs.bounds
+        width = f"{(high - low).max():.2g}"
+        parts.append(f"with 95% intervals up to {width} apart" if n > 1 else f"95% intervals up to {width} wide")
     return ", ".join(parts)
 
 

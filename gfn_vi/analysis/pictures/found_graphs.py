@@ -3,8 +3,11 @@
     learned(i -> j) = mean over replicas of  sum over graphs G with the edge i -> j of P_T(G)
 
 The range over replicas tells how far training can be trusted, the exact posterior (where all graphs can be listed) how far the
-learned one can. Of samples there is a standard error instead: that of the mean, the replicas' own being independent. A replica
-that became NaN is left out.
+learned one can. Of samples there is a standard error besides, that of the mean, the replicas' own being independent, and the
+range goes from the lowest bound to the highest one of 95% intervals of the replicas' frequencies (Clopper & Pearson 1934): an
+edge in all of n samples has a probability between 1 - 3.7 / n and 1, not one of 1.000 +- 0.000. Frequencies are those of the
+sampler. Whether they are those of the posterior, importance weights tell, as far as weights can (core/reliability.py). A
+replica that became NaN is left out.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gfn_vi.core.reliability import Weights, doubt, names_of
 from gfn_vi.runs.files import ARRAYS
 from gfn_vi.runs.folders import TableError
 from gfn_vi.runs.reading import read_arrays
@@ -24,7 +28,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NEEDED = ("names", "edges_learned", "top_graphs", "top_learned", "top_log_reward")
-OPTIONAL = ("edges_target", "edges_learned_se", "true_graph", "top_target")
+OPTIONAL = ("edges_target", "edges_learned_se", "true_graph", "top_target", "n_drawn", *names_of("sampled"))
+LEVEL = 0.95
 
 
 @dataclass(frozen=True)
@@ -42,12 +47,32 @@ class Graphs:
     top_log_reward: np.ndarray  # [R, K]
     replicas: tuple[int, ...]  # which ones these are: those with finite numbers
     n_replicas: int  # of the run
+    n_drawn: int | None  # samples of each replica that frequencies are of; None where all graphs are listed
+    weights: tuple[Weights, ...]  # of the replicas; () where all graphs are listed
     digest: str  # of the file that all this is from
 
     @property
     def mean(self) -> np.ndarray:
         """[d, d] over replicas."""
         return np.asarray(self.learned.mean(0))
+
+    @property
+    def doubt(self) -> str | None:
+        """What the importance weights are worth, in words, where they do not show that frequencies are those of the posterior."""
+        return doubt(self.weights)
+
+    @property
+    def bounds(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """[d, d] smallest and largest replica, of samples with their intervals; None of a single replica without samples."""
+        if self.n_drawn is None:
+            return (self.learned.min(0), self.learned.max(0)) if len(self.replicas) > 1 else None
+        from scipy.stats import beta
+
+        times, tail = np.rint(self.learned * self.n_drawn), (1 - LEVEL) / 2
+        rest = self.n_drawn - times
+        low = np.where(times > 0, beta.ppf(tail, np.maximum(times, 1), rest + 1), 0.0)
+        high = np.where(rest > 0, beta.ppf(1 - tail, times + 1, np.maximum(rest, 1)), 1.0)
+        return low.min(0), high.max(0)
 
     @property
     def agreement(self) -> str:
@@ -76,6 +101,7 @@ def _of_replicas(kept: np.ndarray, arrays: Mapping[str, np.ndarray], digest: str
         return arrays[name][kept].astype(dtype) if name in arrays else None
 
     error, true = of_kept("edges_learned_se"), arrays.get("true_graph")
+    effective, k = (of_kept(name) for name in names_of("sampled"))
     return Graphs(
         names=tuple(map(str, arrays["names"])),
         learned=of_kept("edges_learned"),
@@ -88,6 +114,8 @@ def _of_replicas(kept: np.ndarray, arrays: Mapping[str, np.ndarray], digest: str
         top_log_reward=of_kept("top_log_reward"),
         replicas=tuple(kept.tolist()),
         n_replicas=len(arrays["edges_learned"]),
+        n_drawn=int(arrays["n_drawn"]) if "n_drawn" in arrays else None,
+        weights=() if effective is None else tuple(map(Weights, effective.tolist(), k.tolist())),
         digest=digest,
     )
 
@@ -95,16 +123,16 @@ def _of_replicas(kept: np.ndarray, arrays: Mapping[str, np.ndarray], digest: str
 def edge_table(graphs: Graphs) -> pd.DataFrame:
     """One row per ordered pair of columns, the most probable first, equal ones in the order of the columns.
 
-    source, target; learned: mean over replicas, with learned_low and learned_high (smallest and largest replica) if there
-    are more, and of samples learned_se; exact; true (0 or 1): as far as they are known.
+    source, target; learned: mean over replicas, with learned_low and learned_high (smallest and largest replica, of samples with
+    their 95% intervals) if there are more or samples, and of samples learned_se; exact; true (0 or 1): as far as they are known.
     """
     import pandas as pd
 
-    has_range = len(graphs.replicas) > 1
+    low, high = graphs.bounds or (None, None)
     columns = {
         "learned": graphs.mean,
-        "learned_low": graphs.learned.min(0) if has_range else None,
-        "learned_high": graphs.learned.max(0) if has_range else None,
+        "learned_low": low,
+        "learned_high": high,
         "learned_se": graphs.standard_error,
         "exact": graphs.exact,
         "true": None if graphs.true is None else graphs.true.astype(int),

@@ -91,7 +91,8 @@ def _remarks(graphs: Graphs, letters: Sequence[str]) -> list[str]:
         remarks.append("the graphs with the largest reward R among the samples; $\\Delta$: relative to the first")
     parts = [f"replica {graphs.replicas[0]}, of {graphs.n_replicas} replicas"] if graphs.n_replicas > 1 else []
     parts += ["graphs with the same letter are Markov equivalent"] if any(letters) else []
-    return [*remarks, "; ".join(parts)] if parts else remarks
+    remarks += ["; ".join(parts)] if parts else []
+    return [*remarks, f"maybe not those of the posterior: importance weights {graphs.doubt}"] if graphs.doubt else remarks
 
 
 def equivalence_classes(graphs: np.ndarray) -> list[int]:

@@ -11,9 +11,11 @@ import numpy as np
 
 from gfn_vi.analysis.pictures import style
 from gfn_vi.analysis.pictures.found_graphs import Graphs, edge_table, read_graphs
+from gfn_vi.core.reliability import MARK
 
 TABLE = "edge_probabilities.csv"
 ROWS_ON_SCREEN = 8
+ADVICE = "train longer (trainer.n_trajectories) or off-policy (exploration=...)"
 TOO_FAR = 0.1  # an edge probability that is wrong by more is no answer
 
 
@@ -38,10 +40,10 @@ def edge_lines(graphs: Graphs, *pictures: str) -> str:
     """Return the most probable edges as a small table for a terminal, and which files have the rest."""
     rows = edge_table(graphs).head(ROWS_ON_SCREEN)
     learned = rows["learned"].map("{:.3f}".format)
-    if "learned_low" in rows:  # the range over replicas, or of the samples of a single one the standard error
+    if graphs.doubt is not None:  # what the samples say of the sampler, they do not say of the posterior
+        learned += f" {MARK}"
+    elif "learned_low" in rows:
         learned += rows["learned_low"].map(" ({:.3f} to ".format) + rows["learned_high"].map("{:.3f})".format)
-    elif "learned_se" in rows:
-        learned += rows["learned_se"].map(" +- {:.3f}".format)
     edges = (rows["source"] + " -> " + rows["target"]).str.split().str.join(" ")
     columns = {"most probable edges": edges, "learned": learned}
     if "exact" in rows:
@@ -51,8 +53,12 @@ def edge_lines(graphs: Graphs, *pictures: str) -> str:
     cells = [[name, *column] for name, column in columns.items()]
     padded = [[cell.ljust(max(map(len, column))) for cell in column] for column in cells]
     lines = ["  ".join(line).rstrip() for line in zip(*padded, strict=True)]
+    if graphs.doubt is not None:
+        lines.append(
+            f"{MARK} frequencies of the sampler, maybe not of the posterior: importance weights {graphs.doubt}; {ADVICE}"
+        )
     if graphs.exact is not None:
         is_far = np.abs(graphs.mean - graphs.exact).max() > TOO_FAR
-        more = "; far from the posterior: train longer (trainer.n_trajectories) or off-policy (exploration=...)" if is_far else ""
+        more = f"; far from the posterior: {ADVICE}" if is_far else ""
         lines.append(f"learned against exact, all edges: {graphs.agreement}{more}")
     return "\n".join([*lines, f"files of the directory below: {', '.join([f'{TABLE} (all edges)', *pictures])}"])

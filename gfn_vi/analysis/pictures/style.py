@@ -17,9 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gfn_vi.core.command_line import command
+from gfn_vi.core.reliability import LARGEST_K, LEAST_EFFECTIVE
 from gfn_vi.runs.files import ARRAYS
+from gfn_vi.runs.presets import remark_on
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 logger = logging.getLogger(__name__)
@@ -33,6 +36,9 @@ PROBABILITY = "Blues"  # of what is there or not: 0 is the white of the page
 FALLBACKS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans CJK KR", "WenQuanYi Zen Hei", "Hiragino Sans", "Arial Unicode MS")
 GLYPH = re.compile(r"Glyph (\d+) \(.*\) missing from")
 MOST_GLYPHS = 12  # that are shown
+NOTE_SIZE, NOTE_COLOR = 7, "#a8201a"  # points; of what a reader must not miss
+WEAK = "weak"
+ABOUT_WEAK = f"Hollow, no band: may be far off, importance weights worth < {LEAST_EFFECTIVE} samples or Pareto k > {LARGEST_K}."
 LEGEND: dict[str, Any] = {"handlelength": 1.2, "columnspacing": 1.1, "handletextpad": 0.4}
 
 
@@ -64,9 +70,34 @@ def contrast() -> list[tuple[float, float, float]]:
     return palette(4)[::3]
 
 
+def mark_weak(axes: Axes, x: Any, y: Any, color: Any) -> None:
+    """Draw hollow points where a number rests on importance weights that do not carry it; `has_weak` finds them."""
+    if len(x):
+        look: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 4, "markerfacecolor": "white", "zorder": 3}
+        axes.plot(x, y, color=color, label="_weak", gid=WEAK, **look)
+
+
+def has_weak(figure: Figure) -> bool:
+    """Return whether hollow points were drawn in any panel."""
+    return any(line.get_gid() == WEAK for axes in figure.get_axes() for line in axes.lines)
+
+
+def note(figure: Figure, text: str) -> None:
+    """Write a sentence below all panels; several stand below each other."""
+    import textwrap
+
+    before = figure.get_supxlabel()
+    width = int(figure.get_figwidth() * 72 / (NOTE_SIZE * 0.54))
+    told = "\n".join(textwrap.wrap(text, width))
+    figure.supxlabel(f"{before}\n{told}" if before else told, fontsize=NOTE_SIZE, color=NOTE_COLOR)
+
+
 def save_of_run(figures: Mapping[str, Figure], directory: Path, digest: str) -> str:
     """Save figures, by their stems, that were drawn from the arrays of a run in its directory; return the files in words."""
+    remark = remark_on(directory)
     for stem, figure in figures.items():
+        if remark:
+            note(figure, remark)
         save(figure, directory / stem, digest, f"{command('pictures')} {shlex.quote(str(directory))}", source=ARRAYS)
     return f"{', '.join(f'{stem}.png' for stem in figures)} (and .pdf)"
 

@@ -18,6 +18,7 @@ from gfn_vi.runs.reading import Run
 
 CHOICES = "choices."
 PREFIX = "config."
+OF_TARGETS = ("target", "data", "graph_prior", "proxy", "reward", "score")  # groups whose choices are a target, or a part of one
 RECORDED = ("run", "state", "arm", "seed", *COLUMNS)  # the columns of a table that are neither a choice nor a key of the config
 
 
@@ -68,6 +69,8 @@ def said_by_choices(keys: Iterable[str], runs: Sequence[Run], choices: Mapping[s
         values = [run.config.get(key) for run in runs]
         if parts[-1] == "_target_" or any(isinstance(value, str) and value.startswith("[") for value in values):
             telling += [name for name, where in places.items() if name not in telling and (not where or parts[0] in where)]
+        if parts[0] == "target":  # what a target is has to stay readable: of a group that nobody knows the values stay
+            telling = [name for name in telling if name in OF_TARGETS]
         seen: dict[tuple[Any, ...], Any] = {}
         names = zip(*(choices[name] for name in telling), strict=True)
         if all(seen.setdefault(of_run, value) == value for of_run, value in zip(names, values, strict=True)):

@@ -16,6 +16,7 @@ import pandas as pd
 from gfn_vi.analysis.pictures import style
 from gfn_vi.analysis.reading.groups import config_columns
 from gfn_vi.analysis.reading.table import require_columns
+from gfn_vi.analysis.reading.weights import carried
 from gfn_vi.analysis.statistics.estimates import Statistic, interval, with_worst
 from gfn_vi.runs.folders import TableError
 
@@ -35,12 +36,17 @@ REPLICA = ["run", "replica"]
 
 @dataclass(frozen=True)
 class Curve:
-    """Replicas of one setting by seed: x [N], values [R, N], the seed of each, and how many became non-finite."""
+    """Replicas of one setting by seed: x [N], values [R, N], the seed of each, and how many became non-finite.
+
+    is_carried: [R, N] False where a value rests on importance weights that do not carry it; None for one that rests on none, or
+    whose weights were not recorded.
+    """
 
     x: np.ndarray
     values: np.ndarray
     seeds: tuple[int, ...]
     n_failed: int
+    is_carried: np.ndarray | None = None
 
     @property
     def final(self) -> np.ndarray:
@@ -74,7 +80,10 @@ def curves(
     if worst is not None:
         done = done.assign(value=done["value"].where(done["trajectories"] < frozen_since(done, done)))
     groups = done.groupby(keys if len(keys) > 1 else keys[0], observed=True, dropna=False, sort=True)
-    return {label: _curve(group[group["metric"] == metric], label, metric, x, worst) for label, group in groups}
+    return {
+        label: _curve(group[group["metric"] == metric], label, metric, x, worst, carried(group, metric))
+        for label, group in groups
+    }
 
 
 def frozen_since(table: pd.DataFrame, rows: pd.DataFrame) -> np.ndarray:
@@ -102,7 +111,7 @@ def with_score_calls(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(**{SCORE_CALLS: calls})
 
 
-def _curve(rows: pd.DataFrame, label: object, metric: str, x: str, worst: float | None) -> Curve:
+def _curve(rows: pd.DataFrame, label: object, metric: str, x: str, worst: float | None, is_carried: pd.DataFrame | None) -> Curve:
     if rows.empty:
         raise TableError(f"the runs of {_words(label)} have not recorded {metric}")
     seeds = rows.drop_duplicates(REPLICA).set_index(REPLICA)["seed"].sort_values()
@@ -122,6 +131,8 @@ def _curve(rows: pd.DataFrame, label: object, metric: str, x: str, worst: float 
         )
     found, axis = values.to_numpy(dtype=np.float64), values.columns.to_numpy(dtype=np.float64)
     n_failed = int((~np.isfinite(found)).any(1).sum())
+    if is_carried is not None:
+        is_carried = is_carried.reindex(index=values.index, columns=values.columns, fill_value=False)
     if worst is not None:
         found = with_worst(found, worst)
     if x != "trajectories":
@@ -130,7 +141,7 @@ def _curve(rows: pd.DataFrame, label: object, metric: str, x: str, worst: float 
             raise TableError(f"{COLUMNS[x]} of {_words(label)} does not grow along all replicas: use x=trajectories")
         axis = np.linspace(own[:, 0].max(), own[:, -1].min(), own.shape[1])  # up to the end of the shortest replica
         found = np.stack([np.interp(axis, mine, heights) for mine, heights in zip(own, found, strict=True)])
-    return Curve(axis, found, tuple(map(int, seeds)), n_failed)
+    return Curve(axis, found, tuple(map(int, seeds)), n_failed, None if is_carried is None else is_carried.to_numpy(dtype=bool))
 
 
 def _words(label: object) -> str:
@@ -146,11 +157,16 @@ def draw_curve(
     linestyle: str = "-",
     band: bool = True,
 ) -> None:
-    """The statistic over replicas as a line, its 95% bootstrap interval as a band."""
+    """The statistic over replicas as a line, its 95% bootstrap interval as a band.
+
+    Where a replica's value is not carried by its weights, the line has hollow points and no band.
+    """
     low, estimate, high = interval(curve.values, statistic)
     axes.plot(curve.x, estimate, color=color, label=label, linestyle=linestyle)
+    weak = np.zeros(len(curve.x), dtype=bool) if curve.is_carried is None else ~curve.is_carried.all(0)
+    style.mark_weak(axes, curve.x[weak], estimate[weak], color)
     if band:
-        axes.fill_between(curve.x, low, high, color=color, alpha=style.BAND_ALPHA, linewidth=0)
+        axes.fill_between(curve.x, low, high, where=~weak, color=color, alpha=style.BAND_ALPHA, linewidth=0)
 
 
 def n_failed(found: Iterable[Curve]) -> str:

@@ -101,6 +101,12 @@ def in_words(values: np.ndarray, statistic: str = "median") -> str:
     return interval(values, statistic).in_words()
 
 
+def undecided(claims: Iterable[Claim], remark: str) -> list[Claim]:
+    """Return the claims without their verdicts, the reason before what was measured: runs of a preset that decides nothing."""
+    reason = remark.partition(":")[0]
+    return [Claim(claim.claim, f"{reason}; {claim.measured}", None) for claim in claims]
+
+
 def write_claims(claims: Sequence[Claim], folder: Path) -> Path:
     """<folder>/claims.csv: claim, measured, agrees (yes, no, undecided)."""
     path = folder / CLAIMS_FILE

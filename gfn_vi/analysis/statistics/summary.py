@@ -5,8 +5,8 @@ A group is an arm, or an arm with one value of what else its runs differ in, ove
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import combinations
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import combinations, product
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ import pandas as pd
 
 from gfn_vi.analysis.reading.curves import Curve, curves, frozen_since
 from gfn_vi.analysis.reading.groups import group_labels
+from gfn_vi.analysis.reading.targets import by_target
 from gfn_vi.analysis.statistics.estimates import Interval, area_under_curve, interval, probability_of_improvement, with_worst
 from gfn_vi.core.headline import Headline
 from gfn_vi.runs.folders import TableError
@@ -81,19 +82,21 @@ def improvements(groups: Mapping[str, np.ndarray], lower_is_better: bool) -> dic
     return {(a, b): found[a, b] for a in groups for b in groups if a != b}
 
 
-def write_summary(table: pd.DataFrame, folder: Path, headlines: Sequence[Headline]) -> list[Path]:
+def write_summary(table: pd.DataFrame, folder: Path, headlines: Sequence[Headline], blocks: Collection[str] = ()) -> list[Path]:
     """Write summary.csv and improvement.csv of the measures that finished runs have recorded to `folder`; return their paths.
 
-    summary.csv: a row per group and measure (final, area: mean height over training). improvement.csv: a row per ordered pair.
+    summary.csv: a row per group and measure (final, area: mean height over training). improvement.csv: a row per ordered pair of
+    groups with one target. Where there are several targets a column says which. blocks: as in reading/targets.py.
     """
-    present = set(table.loc[table["state"] == "done", "metric"])
+    targets = by_target(table[table["state"] == "done"], blocks)
     summary: list[dict[str, object]] = []
     improvement: list[dict[str, object]] = []
-    for measure in measures(headlines):
-        if measure.metric not in present:
+    for measure, (target, rows) in product(measures(headlines), targets.items()):
+        if measure.metric not in set(rows["metric"]):
             continue
-        found = grouped_curves(table, measure)
-        of_metric, finals = {"metric": measure.metric}, {group: curve.final for group, curve in found.items()}
+        found = grouped_curves(rows, measure)
+        of_metric: dict[str, object] = {"metric": measure.metric, **({"target": target} if target else {})}
+        finals = {group: curve.final for group, curve in found.items()}
         for group, curve in found.items():
             for name, values in {"final": finals, "area": areas(found)}.items():
                 if group in values:
@@ -108,6 +111,6 @@ def write_summary(table: pd.DataFrame, folder: Path, headlines: Sequence[Headlin
     if not summary:
         return []
     pd.DataFrame(summary).to_csv(folder / "summary.csv", index=False, float_format=DIGITS)
-    columns = ["metric", "group", "than", "probability", "low", "high"]
+    columns = ["metric", *(["target"] if len(targets) > 1 else []), "group", "than", "probability", "low", "high"]
     pd.DataFrame(improvement, columns=columns).to_csv(folder / "improvement.csv", index=False, float_format=DIGITS)
     return [folder / "summary.csv", folder / "improvement.csv"]

@@ -42,6 +42,7 @@ def sampled_graph_arrays(target: GraphTarget, states: Tensor, log_reward: Tensor
     names = ("top_graphs", "top_learned", "top_log_reward")
     return _true_graph(target) | {
         "edges_learned": frequency,
+        "n_drawn": torch.tensor(adjacency.shape[1]),
         "edges_learned_se": (frequency * (1 - frequency) / (adjacency.shape[1] - 1)).sqrt(),
         **{name: torch.stack(parts) for name, parts in zip(names, zip(*tops, strict=True), strict=True)},
     }

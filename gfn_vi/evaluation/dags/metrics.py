@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gfn_vi.core.log_probability import log_mean_exp
 from gfn_vi.core.protocols import Arrays, GraphTarget
+from gfn_vi.core.reliability import names_of
 from gfn_vi.core.replicas import ReplicaGenerators
 from gfn_vi.core.state_graph import StateGraph
 from gfn_vi.evaluation.base import BaseMetric
@@ -26,6 +27,7 @@ from gfn_vi.evaluation.dags.features import (
     structural_hamming_distance,
 )
 from gfn_vi.evaluation.measurement import Measurement
+from gfn_vi.evaluation.sampled.weights import worth
 
 # Of the area under the ROC curve: a standard error from so many is itself known to 1 / sqrt(2 * 200) = 5 %.
 RESAMPLES = 200
@@ -57,6 +59,7 @@ class GraphMetrics(BaseMetric):
         features = [f"{name}_{error}" for name in ("edge", "path", "markov_blanket") for error in ("rmse", "correlation")]
         beside_exact = [f"{name}{end}" for name in compared for end in ("", "_exact")]
         estimated = [f"sampled_{name}{end}" for name in ("n_edges", *compared) for end in ("", "_se")]
+        estimated += names_of("sampled_held_out") if target.n_held_out > 0 else []
         return [*([*features, "edge_max_error", *beside_exact] if exact else []), *(estimated if sampled else [])]
 
     def arrays(self, moment: Measurement) -> Arrays:
@@ -64,8 +67,9 @@ class GraphMetrics(BaseMetric):
         if moment.graph is not None:
             arrays = exact_graph_arrays(moment.target, moment.graph, moment.terminating.T)
         else:
-            drawn, _ = moment.samples
+            drawn, evaluation = moment.samples
             arrays = sampled_graph_arrays(moment.target, drawn.terminal_states(), drawn.log_reward)
+            arrays |= worth("sampled", -evaluation.log_ratio())
         return {**arrays, "names": list(moment.target.node_names)}
 
 
@@ -129,6 +133,7 @@ def sampled_graph_metrics(target: GraphTarget, states: Tensor, rng: ReplicaGener
         relative = mean("likelihood", (log_likelihood - log_likelihood.amax(-1, keepdim=True)).exp())
         error = relative["sampled_likelihood_se"] / relative["sampled_likelihood"]
         found["sampled_held_out_log_likelihood_se"] = error / target.n_held_out
+        found |= worth("sampled_held_out", log_likelihood)
     return found
 
 

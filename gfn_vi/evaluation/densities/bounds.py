@@ -15,9 +15,11 @@ from torch import Tensor
 from gfn_vi.core.errors import require
 from gfn_vi.core.headline import Headline
 from gfn_vi.core.log_probability import effective_sample_size, log_mean_exp
+from gfn_vi.core.reliability import names_of
 from gfn_vi.evaluation.base import BaseMetric
 from gfn_vi.evaluation.measurement import Measurement
 from gfn_vi.evaluation.references import recorded_facts
+from gfn_vi.evaluation.sampled.weights import worth
 
 
 class BoundsFromTheTarget(BaseMetric):
@@ -62,10 +64,12 @@ class BoundsFromTheTarget(BaseMetric):
             "target_log_Z": -log_mean_exp(-log_w),
             "target_log_Z_se": inflation * (1 / (n * ess) - 1 / n).clamp(min=0).sqrt(),
             "ess_forward": (-log_mean_exp(log_w) - log_mean_exp(-log_w)).exp(),
+            **worth("target", -log_w),
+            **worth("target_inverse", log_w),
             **moment.reference_facts(),
         }
 
     def records(self, target: object, exact: bool, sampled: bool) -> tuple[str, ...]:
         """Return the names of all of them, and of what is told of references where the target has no exact samples."""
         bounds = ("eubo", "eubo_se", "bound_gap", "bound_gap_se", "target_log_Z", "target_log_Z_se", "ess_forward")
-        return bounds + recorded_facts(target)
+        return (*bounds, *names_of("target"), *names_of("target_inverse"), *recorded_facts(target))

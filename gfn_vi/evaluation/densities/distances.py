@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from gfn_vi.core.errors import require
+from gfn_vi.core.median import median
 from gfn_vi.evaluation.base import BaseMetric
 from gfn_vi.evaluation.measurement import Measurement
 from gfn_vi.evaluation.references import recorded_facts
@@ -38,9 +39,13 @@ def squared_mmd(x: Tensor, y: Tensor, bandwidth: Tensor) -> Tensor:
 
 
 def median_distance(x: Tensor) -> Tensor:
-    """Return the median distance between different points of x [M, d]: []. Pairs that coincide say nothing of a scale."""
+    """Return the median distance between different points of x [M, d]: []; NaN where all are one.
+
+    Pairs that coincide say nothing of a scale. Of an even number of pairs it is the mean of the middle two, as in the code of
+    Gretton et al. (whose h^2 is half the median of squared distances).
+    """
     distances = torch.nn.functional.pdist(x)
-    return distances[distances > 0].median()
+    return median(distances[distances > 0], 0)
 
 
 Distance = Callable[[Tensor, Tensor, Tensor], Tensor]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gfn_vi.core.errors import ConfigError, require
+from gfn_vi.core.median import median
 from gfn_vi.core.protocols import DensityTarget
 from gfn_vi.core.replicas import derived_seed
 from gfn_vi.core.seeds import is_whole
@@ -95,7 +96,7 @@ def convergence(samples: Tensor) -> tuple[Tensor, Tensor]:
 
     half = samples.shape[1] // 2
     split = torch.cat([samples[:, :half], samples[:, -half:]])
-    folded = (split - split.flatten(0, 1).median(0).values).abs()
+    folded = (split - median(split.flatten(0, 1), 0)).abs()
     scores, distances = _normal_scores(split), _normal_scores(folded)
     return torch.maximum(gelman_rubin(scores), gelman_rubin(distances)), effective_sample_size(scores)
 

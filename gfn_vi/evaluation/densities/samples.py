@@ -12,6 +12,7 @@ from gfn_vi.core.protocols import Arrays
 from gfn_vi.core.replicas import ReplicaGenerators
 from gfn_vi.evaluation.base import BaseMetric
 from gfn_vi.evaluation.measurement import Measurement
+from gfn_vi.evaluation.sampled.weights import worth
 
 # Sets of exact samples whose mean error is the floor of an error.
 FLOOR_SETS = 16
@@ -65,6 +66,7 @@ class DensitySamples(BaseMetric):
         found: dict[str, Any] = {
             "samples": states,
             "log_weights": -evaluation.log_ratio(),
+            **worth("sampled", -evaluation.log_ratio()),
             "trajectories": trajectories.states[:, :PICTURED_TRAJECTORIES],
         }
         shown = states

@@ -15,9 +15,11 @@ from gfn_vi.core.errors import require
 from gfn_vi.core.headline import Headline
 from gfn_vi.core.log_probability import effective_sample_size, effective_sample_size_error, log_mean_exp
 from gfn_vi.core.protocols import Arrays
+from gfn_vi.core.reliability import names_of
 from gfn_vi.evaluation.base import BaseMetric
 from gfn_vi.evaluation.exact.metrics import distribution_arrays
 from gfn_vi.evaluation.measurement import Measurement
+from gfn_vi.evaluation.sampled.weights import worth
 
 ESTIMATED = ("elbo", "eubo", "log_Z", "ess", "log_reward", "length")  # each with its standard error
 
@@ -66,12 +68,14 @@ class SampledMetrics(BaseMetric):
             "sampled_length_se": length.std(-1) / root,
         }
         errors = self._errors_known(moment.target, moment.exact)
-        return found | {f"{name}_error": found[name] - moment.target.log_Z for name in errors}
+        # last, so that who reads the end of a file has the weights of every number that rests on them
+        return found | {f"{name}_error": found[name] - moment.target.log_Z for name in errors} | worth("sampled", log_w)
 
     def records(self, target: object, exact: bool, sampled: bool) -> tuple[str, ...]:
         """Return the names of all of them; errors of log Z are among them where the target knows its own."""
         estimated = (f"sampled_{name}{error}" for name in ESTIMATED for error in ("", "_se"))
-        return ("log_Z", *estimated, *(f"{name}_error" for name in self._errors_known(target, exact)))
+        errors = (f"{name}_error" for name in self._errors_known(target, exact))
+        return ("log_Z", *estimated, *errors, *names_of("sampled"))
 
     @staticmethod
     def _errors_known(target: object, exact: bool) -> tuple[str, ...]:

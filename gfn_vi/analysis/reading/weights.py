@@ -1,0 +1,30 @@
+"""Which recorded numbers rest on importance weights that do not carry them; the rule is in core/reliability.py."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from gfn_vi.core.reliability import WEIGHTS_OF, is_reliable, names_of
+
+MOMENT = ["run", "replica", "trajectories"]
+
+
+def carried(rows: pd.DataFrame, metric: str) -> pd.DataFrame | None:
+    """Return for each (run, replica), a row, and each number of trajectories, a column, whether the metric's weights carry it.
+
+    None for a metric that rests on no weights, and where none were recorded; of a moment that lacks them they do not.
+    """
+    pairs = [names_of(weights) for weights in WEIGHTS_OF.get(metric, ())]
+    names = [name for pair in pairs for name in pair]
+    found = rows[rows["metric"].isin(names)]
+    if found.empty:
+        return None
+    found = found.astype({"metric": str}).pivot_table("value", MOMENT, "metric", "last", observed=True).reindex(columns=names)
+    good = pd.concat([is_reliable(found[n_effective], found[k]) for n_effective, k in pairs], axis=1).all(axis=1)
+    return good.unstack("trajectories", fill_value=False)
+
+
+def carried_at_the_end(rows: pd.DataFrame, metric: str) -> pd.Series | None:
+    """Return for each (run, replica) whether the weights behind its last value of the metric carry it; None as above."""
+    found = carried(rows, metric)
+    return None if found is None else found.sort_index(axis=1).iloc[:, -1]
