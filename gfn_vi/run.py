@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # torch takes two seconds to import: a finished run does with
     from torch import Tensor
 
     from gfn_vi.runs.recorder import Recorder
+    from gfn_vi.training.threads import Threads
     from gfn_vi.training.trainer import Trainer
 
 log = logging.getLogger("gfn_vi")
@@ -48,16 +49,16 @@ def run(config: DictConfig) -> float | None:
 
     from gfn_vi.build import build_trainer
     from gfn_vi.runs.references import ReferenceFile
-    from gfn_vi.training.process import torch_threads
+    from gfn_vi.training.threads import remark_on_threads, torch_threads
 
-    with torch_threads(config.threads):
+    with torch_threads(config.threads, config.device) as threads:
         trainer, remarks = build_trainer(config, ReferenceFile(config))
         with directory, log_lines(directory.path):
             if directory.is_done():  # by another process, since we looked
                 return _already_done(config, directory.path)
-            for remark in remarks:
+            for remark in [*remark_on_threads(config.threads), *remarks]:
                 log.warning(remark)
-            return _Session(config, trainer, directory).run()
+            return _Session(config, trainer, directory, threads).run()
 
 
 def _already_done(config: DictConfig, path: Path) -> float | None:
@@ -75,7 +76,8 @@ def _print(line: str, path: Path) -> None:
 class _Session:
     """The part of a run that one process does, from its lock to its release."""
 
-    def __init__(self, config: DictConfig, trainer: Trainer, directory: RunDirectory) -> None:
+    def __init__(self, config: DictConfig, trainer: Trainer, directory: RunDirectory, threads: Threads) -> None:
+        self.threads = threads
         self.config, self.trainer, self.directory, self.path = config, trainer, directory, directory.path
         self.seed: int | list[int] = config.seed if isinstance(config.seed, int) else list(config.seed)
 
@@ -119,6 +121,7 @@ class _Session:
             recorder.rewind(0)
         else:
             trainer.load_state_dict(state["trainer"])
+            self.threads.start(state.get("threads", 1))
             recorder.rewind(state["metrics_bytes"])
             log.info("resuming at %d of %d trajectories", trainer.seen, trainer.budget.n_trajectories)
         judged_by = trainer.parts.headline
@@ -127,7 +130,8 @@ class _Session:
     def _save(self, recorder: Recorder) -> None:
         from gfn_vi.runs.checkpoint import save_checkpoint
 
-        save_checkpoint(self.path / CHECKPOINT, {"trainer": self.trainer.state_dict(), "metrics_bytes": recorder.position()})
+        state = {"trainer": self.trainer.state_dict(), "metrics_bytes": recorder.position(), "threads": self.threads.wanted}
+        save_checkpoint(self.path / CHECKPOINT, state)
         self._tell("running")
 
     def _train(self, recorder: Recorder) -> str:
@@ -145,6 +149,7 @@ class _Session:
 
         def after_update(loss: Tensor) -> bool:
             nonlocal saved
+            self.threads.after_update()
             if bar.due():
                 bar.update(trainer.seen, float(loss.nanmean()), trainer.headline())
             if received or (pause is not None and trainer.seen >= pause and trainer.step < budget.steps):
