@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from gfn_vi.core.errors import ConfigError, require
 from gfn_vi.fitting import (
     check_fit,
+    check_memory,
     check_moves,
     check_numbers,
     check_offers,
@@ -39,6 +40,8 @@ if TYPE_CHECKING:  # torch takes two seconds to import: `--help` and finished ru
 EVIDENCE = ("exact", "reference", "sampled", "any")
 # What a logger is told besides its configuration.
 LOGGER_SUPPLIED = ("directory", "name", "config")
+# Targets that were found to have too many states to be listed: the other runs of a sweep in this process know it at once.
+_too_large: set[str] = set()
 
 
 def _built(config: Any, key: str, supplied: Mapping[str, Any] | None = None) -> Any:
@@ -114,7 +117,16 @@ def build_target(config: DictConfig, device: torch.device, key: str = "target") 
     target = _built(config[key], key)
     require_members(target, DensityTarget if is_density(target) else DiscreteTarget, key, config[key]._target_)
     moved: Target = target.to(device)
+    if _digest(config[key]) in _too_large and hasattr(moved, "know_too_large"):
+        moved.know_too_large()
     return moved
+
+
+def _digest(node: DictConfig) -> str:
+    """Return what tells one configuration of a target from another."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_yaml(node, resolve=True)
 
 
 def build_quadrature(config: Any, key: str) -> Any:
@@ -168,6 +180,8 @@ def build_metrics(
         # asked for here and not above: listing takes a while
         if metric.kind == "exact" and obstacle is unknown:
             obstacle = why_not_exact(target, sampler, quadrature)
+            if obstacle is not None:
+                _too_large.add(_digest(config.target))
         if metric.kind == "exact" and obstacle is not None:
             if obstacle:
                 remarks.append(f"{key} is off: {obstacle}; using {config.evaluation.n_samples} samples per evaluation instead")
@@ -274,6 +288,7 @@ def build_parts(
         check_signatures(OmegaConf.to_container(config.logger), "logger", LOGGER_SUPPLIED)
     exact = any(metric.kind == "exact" for metric in metrics)
     sampled = [metric.n_samples for metric in metrics if metric.n_samples is not None]
+    check_memory(config, target, max(sampled, default=0))
 
     def moment(rng: ReplicaGenerators) -> Measurement:
         return Measurement(sampler, target, rng, exact, max(sampled, default=None), quadrature, references)

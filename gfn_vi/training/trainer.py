@@ -16,6 +16,7 @@ from torch import Tensor
 
 from gfn_vi.core.errors import require
 from gfn_vi.core.headline import Headline
+from gfn_vi.core.patience import told_if_slow
 from gfn_vi.core.protocols import Exploration, Metric, Moment, Objective, References, Sampler, Target
 from gfn_vi.core.replicas import ReplicaGenerators
 from gfn_vi.core.types import Evaluation, Trajectories
@@ -170,7 +171,9 @@ class Trainer:
         """
         budget = self.budget
         if self.step == 0:
-            self._record(record, self.measure())
+            names = ", ".join(type(metric).__name__ for metric in self.parts.metrics)
+            with told_if_slow(f"measuring {self.n_replicas} untrained replicas by {names}"):
+                self._record(record, self.measure())
         while self.step < budget.steps:
             loss, trajectories, evaluation = self.update()
             last = self.step == budget.steps
