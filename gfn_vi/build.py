@@ -16,6 +16,7 @@ from gfn_vi.core.errors import ConfigError, require
 from gfn_vi.core.families import is_density
 from gfn_vi.fitting import (
     check_fit,
+    check_memory,
     check_moves,
     check_numbers,
     check_offers,
@@ -44,6 +45,8 @@ EVIDENCE = ("exact", "reference", "sampled", "any")
 _CHECKED: set[str] = set()
 # What a logger is told besides its configuration.
 LOGGER_SUPPLIED = ("directory", "name", "config")
+# Targets that were found to have too many states to be listed: the other runs of a sweep in this process know it at once.
+_too_large: set[str] = set()
 
 
 def _built(config: Any, key: str, supplied: Mapping[str, Any] | None = None) -> Any:
@@ -121,7 +124,16 @@ def build_target(config: DictConfig, device: torch.device, key: str = "target") 
     moved: Target | None = target.to(device)
     if moved is None:
         raise ConfigError(key, config[key]._target_, "its to(device) returns None: return the target, as it is on that device")
+    if _digest(config[key]) in _too_large and hasattr(moved, "know_too_large"):
+        moved.know_too_large()
     return moved
+
+
+def _digest(node: DictConfig) -> str:
+    """Return what tells one configuration of a target from another."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_yaml(node, resolve=True)
 
 
 def check_own_target(config: DictConfig, target: Target) -> list[str]:
@@ -205,6 +217,8 @@ def build_metrics(
         # asked for here and not above: listing takes a while
         if metric.kind == "exact" and obstacle is unknown:
             obstacle = why_not_exact(target, sampler, quadrature)
+            if obstacle is not None:
+                _too_large.add(_digest(config.target))
         if metric.kind == "exact" and obstacle is not None:
             if obstacle:
                 remarks.append(f"{key} is off: {obstacle}; using {config.evaluation.n_samples} samples per evaluation instead")
@@ -312,6 +326,7 @@ def build_parts(
         check_signatures(OmegaConf.to_container(config.logger), "logger", LOGGER_SUPPLIED)
     exact = any(metric.kind == "exact" for metric in metrics)
     sampled = [metric.n_samples for metric in metrics if metric.n_samples is not None]
+    check_memory(config, target, max(sampled, default=0))
 
     def moment(rng: ReplicaGenerators) -> Measurement:
         return Measurement(sampler, target, rng, exact, max(sampled, default=None), quadrature, references)

@@ -6,6 +6,7 @@ Whatever concerns one part alone is refused by its constructor.
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gfn_vi.core.errors import ConfigError, as_number, require
@@ -91,6 +92,29 @@ def check_fit(config: DictConfig, exploration: Exploration, objective: Objective
     if share is not None:
         n_old = round(batch * share)
         require(0 < n_old < batch, "exploration.fraction", share, f"means {n_old} of a batch of {batch}: expected some of both")
+
+
+def check_memory(config: DictConfig, target: Target, n_samples: int) -> None:
+    """Refuse a batch, or n_samples trajectories of a measurement, whose states alone need more memory than is free."""
+    free = _free_bytes()
+    if free is None or config.device != "cpu" or not hasattr(target, "shortest"):
+        return
+    state: Any = target.initial(1)  # type: ignore[attr-defined]
+    # twice: while they are drawn as a state per step, and then in one tensor
+    each = 2 * config.replicas * (target.shortest + 1) * state.numel() * state.element_size()
+    for key, n in (("trainer.batch_size", config.trainer.batch_size), ("evaluation.n_samples", n_samples)):
+        if n * each > free:  # not how much is free: jobs of a sweep say the same, which is shown once
+            many = f"trajectories of {target.shortest:,} steps through states of {state.numel():,} numbers, of each replica,"
+            raise ConfigError(key, n, f"so many {many} need {n * each / 1e9:.0f} GB, more than is free; use a smaller number")
+
+
+def _free_bytes() -> int | None:
+    """Return the free memory of this machine; None where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        return None
 
 
 def check_moves(config: DictConfig, target: Target) -> None:

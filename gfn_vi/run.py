@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # torch takes two seconds to import: a finished run does with
     from torch import Tensor
 
     from gfn_vi.runs.recorder import Recorder
+    from gfn_vi.training.threads import Threads
     from gfn_vi.training.trainer import Trainer
 
 log = logging.getLogger("gfn_vi")
@@ -53,9 +54,9 @@ def run(config: DictConfig, is_of_sweep: bool = False) -> float | None:
 
     from gfn_vi.build import build_trainer
     from gfn_vi.runs.references import ReferenceFile
-    from gfn_vi.training.process import torch_threads
+    from gfn_vi.training.threads import remark_on_threads, torch_threads
 
-    with torch_threads(config.threads):
+    with torch_threads(config.threads, config.device) as threads:
         sources = sources_of(config)
         trainer, remarks = build_trainer(config, ReferenceFile(config))
         require_unchanged(sources, "this command began to read it")  # what was imported is what is recorded
@@ -63,10 +64,10 @@ def run(config: DictConfig, is_of_sweep: bool = False) -> float | None:
             if directory.is_done():  # by another process, since we looked
                 return _already_done(config, directory.path)
             doubt = None if is_of_sweep else doubt_about_table(directory.path.parent, sources)
-            for remark in [*remarks, *([] if doubt is None else [doubt])]:
+            for remark in [*remark_on_threads(config.threads), *remarks, *([] if doubt is None else [doubt])]:
                 log.warning(remark)
             directory.set_sources(sources)
-            return _Session(config, trainer, directory).run()
+            return _Session(config, trainer, directory, threads).run()
 
 
 def _already_done(config: DictConfig, path: Path) -> float | None:
@@ -90,7 +91,8 @@ def _print(line: str, path: Path) -> None:
 class _Session:
     """The part of a run that one process does, from its lock to its release."""
 
-    def __init__(self, config: DictConfig, trainer: Trainer, directory: RunDirectory) -> None:
+    def __init__(self, config: DictConfig, trainer: Trainer, directory: RunDirectory, threads: Threads) -> None:
+        self.threads = threads
         self.config, self.trainer, self.directory, self.path = config, trainer, directory, directory.path
         self.seed: int | list[int] = config.seed if isinstance(config.seed, int) else list(config.seed)
 
@@ -137,6 +139,7 @@ class _Session:
             recorder.rewind(0)
         else:
             trainer.load_state_dict(state["trainer"])
+            self.threads.start(state.get("threads", 1))
             recorder.rewind(state["metrics_bytes"])
             log.info("resuming at %d of %d trajectories", trainer.seen, trainer.budget.n_trajectories)
             for line in trainer.divergences.values():  # who resumes may not have seen what was said then
@@ -147,7 +150,8 @@ class _Session:
     def _save(self, recorder: Recorder) -> None:
         from gfn_vi.runs.checkpoint import save_checkpoint
 
-        save_checkpoint(self.path / CHECKPOINT, {"trainer": self.trainer.state_dict(), "metrics_bytes": recorder.position()})
+        state = {"trainer": self.trainer.state_dict(), "metrics_bytes": recorder.position(), "threads": self.threads.wanted}
+        save_checkpoint(self.path / CHECKPOINT, state)
         self._tell("running")
 
     def _train(self, recorder: Recorder) -> str:
@@ -166,6 +170,7 @@ class _Session:
 
         def after_update(loss: Tensor) -> bool:
             nonlocal saved
+            self.threads.after_update()
             if bar.due():
                 bar.update(
                     trainer.seen, float(loss.mean()), trainer.headline(), trainer.headline_mark(), frozen_words(trainer)

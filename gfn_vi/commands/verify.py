@@ -88,8 +88,7 @@ def verify(config: DictConfig) -> tuple[int, bool]:
     from gfn_vi.core.replicas import ReplicaGenerators
     from gfn_vi.fitting import check_moves
 
-    if config.threads > 0:
-        torch.set_num_threads(config.threads)
+    torch.set_num_threads(config.threads or 1)
     device, dtype = resolve_device(config.device), resolve_dtype(config.dtype)
     saved = None if config.run is None else config_of_run(str(config.run))
     if saved is not None:

@@ -26,6 +26,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from gfn_vi.core.errors import ConfigError, RunError
+from gfn_vi.core.patience import told_if_slow
 from gfn_vi.runs.directory import identity_of, run_directory
 from gfn_vi.runs.label import labelled
 from gfn_vi.signatures import check_arguments
@@ -120,7 +121,8 @@ def jobs_of(
     combinations = [product(overrides) for overrides in products]
     everything = list(dict.fromkeys(itertools.chain(*combinations)))
     labels = differences(everything)
-    composed = {o: known(o) or identify(loader, config, o, label) for o, label in zip(everything, labels, strict=True)}
+    with told_if_slow(f"composing {len(everything):,} runs"):
+        composed = {o: known(o) or identify(loader, config, o, label) for o, label in zip(everything, labels, strict=True)}
     for combination in combinations:
         _refuse_collisions([composed[overrides] for overrides in combination])
     jobs: dict[Path, Job] = {}

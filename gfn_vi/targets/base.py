@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from gfn_vi.core.errors import require
+from gfn_vi.core.patience import told_if_slow
 from gfn_vi.core.state_graph import StateGraph, build_state_graph
 
 
@@ -32,6 +33,8 @@ class BaseTarget(ABC):
     n_features: int
     every_state_stops: bool
 
+    # Steps of every trajectory at least, the stop action included: what memory is asked for at least.
+    shortest: int = 1
     max_enumerated_states: int = 1_000_000
     # Pairs of a state and an action that are followed at once when states are listed.
     largest_front: ClassVar[int] = 2**22
@@ -121,9 +124,25 @@ class BaseTarget(ABC):
         moved.device = torch.device(device)
         return moved
 
+    def know_too_large(self) -> None:
+        """Take somebody's word that there are more than max_enumerated_states states: none is listed to find that out."""
+        vars(self)["_found"] = None
+
+    @property
+    def _listing(self) -> str:
+        """What listing says of itself to who waits for it."""
+        n_states = getattr(self, "n_states", None)
+        if isinstance(n_states, int):
+            return f"listing {n_states:,} states of {type(self).__name__}"
+        return f"listing the states of {type(self).__name__}, up to {self.max_enumerated_states:,}"
+
     @cached_property
     def _found(self) -> Tensor | None:
         """All states, the source first: [S, *state]; None if there are more than the limit."""
+        with told_if_slow(self._listing):
+            return self._followed()
+
+    def _followed(self) -> Tensor | None:
         known = front = self.initial(1)
         while len(front) > 0:
             fresh = []
@@ -161,6 +180,10 @@ class BaseTarget(ABC):
         limit = "max_enumerated_states"
         require(states is not None, f"target.{limit}", self.max_enumerated_states, "there are more states than that")
         assert states is not None
+        with told_if_slow(self._listing):
+            return self._sorted(states)
+
+    def _sorted(self, states: Tensor) -> tuple[StateGraph, Tensor, Tensor, Tensor]:
         keys, order = self._keys(states).sort()
         forward = self.forward_mask(states)
         source, action = forward[:, :-1].nonzero(as_tuple=True)

@@ -36,7 +36,8 @@ class CellsTarget(BaseTarget):
         self.max_enumerated_states = max_enumerated_states
         self.n_actions = (n_cells if any_order else 1) * n_symbols + 1
         self.n_backward_actions = n_cells if any_order else 1
-        self.horizon, self.state_shape = n_cells + 1, (n_cells,)
+        self.horizon = self.shortest = n_cells + 1
+        self.state_shape = (n_cells,)
         self.n_features = n_cells * (n_symbols + 1)
         self._offsets = torch.arange(n_cells) * (n_symbols + 1)
 

@@ -1,4 +1,4 @@
-"""What training asks of its process: an answer to Ctrl-C that lets an update end in good order, and a number of threads."""
+"""What training asks of its process: an answer to Ctrl-C that lets an update end in good order."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-
-from gfn_vi.core.errors import require
-from gfn_vi.core.seeds import is_whole
 
 
 @contextmanager
@@ -34,23 +31,3 @@ def stop_signals() -> Iterator[list[int]]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def torch_threads(threads: int) -> Iterator[None]:
-    """Set torch's threads, and restore them afterwards, since one process may run several jobs; 0 leaves them as they are.
-
-    Raises ConfigError for what is no number of threads.
-    """
-    require(is_whole(threads) and threads >= 0, "threads", threads, "expected a whole number >= 0")
-    if threads == 0:
-        yield
-        return
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

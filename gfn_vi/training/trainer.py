@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from gfn_vi.core.errors import require
+from gfn_vi.core.patience import told_if_slow
 from gfn_vi.core.protocols import Metric
 from gfn_vi.core.reliability import MARK, WEIGHTS_OF, Weights, weights_behind
 from gfn_vi.core.replicas import ReplicaGenerators
@@ -159,7 +160,9 @@ class Trainer:
         """
         budget = self.budget
         if self.step == 0:
-            self._record(record, self.measure())
+            names = ", ".join(type(metric).__name__ for metric in self.parts.metrics)
+            with told_if_slow(f"measuring {self.n_replicas} untrained replicas by {names}"):
+                self._record(record, self.measure())
         while self.step < budget.steps:
             loss, trajectories, evaluation = self.update()
             last = self.step == budget.steps

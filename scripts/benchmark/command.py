@@ -6,6 +6,7 @@
     python scripts/benchmark.py case=dag5x64-mlp --peers         one of these, beside gfnx; any number of nodes and batch
     python scripts/benchmark.py case=density replicas=1,5 threads=1 --peers   beside gfn-diffusion, 2 minutes
     python scripts/benchmark.py case=molecules replicas=1,3 threads=1         batch 4 and 64, attention and message passing
+    python scripts/benchmark.py case=threads                     threads=0 beside fixed numbers, idle and busy, 6 minutes
     python scripts/benchmark.py case=collect replicas=1          10,000 runs in a temporary folder to one table
     python scripts/benchmark.py --peers --json benchmark.json    beside torchgfn and gfnx, interleaved
 
@@ -45,13 +46,14 @@ from benchmark.cases import (
 from benchmark.machine import describe
 from benchmark.report import compared, comparison_lines, result_lines, summarized
 from benchmark.runner import OURS, Result, ensure_installed, peers_of, run
+from benchmark.threads import compare
 
 # Key -> (default, meaning); numbers are >= 1 but for warmup.
 KEYS = {
     "case": (
         "all",
         "all (hypergrids and measurements but collect), dag, density, molecules, exact, exact_gradients,\n"
-        f"{'':<17}gradient_statistics, collect,\n"
+        f"{'':<17}gradient_statistics, collect, threads (alone),\n"
         f"{'':<17}<dims>x<side>x<batch>, {DAG_FORM},\n"
         f"{'':<17}{DENSITY_FORM},\n"
         f"{'':<17}{MOLECULE_FORM}; or some, with commas",
@@ -79,6 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured to it, after every case")
     given = parser.parse_intermixed_args(arguments)
     try:
+        if given.keys == ["case=threads"]:
+            compare()
+            return
         jobs, rounds = plan(given.keys, given.peers)
         measure_all(jobs, rounds, given.peers, given.json)
     except UsageError as error:

@@ -14,6 +14,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from gfn_vi.core.patience import told_if_slow
 from gfn_vi.targets.dags.priors import GraphPrior
 from gfn_vi.targets.dags.scores import LocalScore
 
@@ -54,7 +55,8 @@ class LocalScores:
         if self._is_complete:
             masks, nodes = torch.arange(2**n_nodes).expand(n_nodes, -1), self._nodes[:, None].expand(-1, 2**n_nodes)
             self._keys = self._nodes.new_empty(0)
-            self._values = self._evaluate(nodes.flatten(), self._parents(masks.flatten()))
+            with told_if_slow(f"scoring {n_nodes * 2 ** (n_nodes - 1):,} sets of parents of {n_nodes} nodes"):
+                self._values = self._evaluate(nodes.flatten(), self._parents(masks.flatten()))
         else:
             self._allocate(FIRST_SLOTS)
 

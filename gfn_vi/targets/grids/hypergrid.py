@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from gfn_vi.core.errors import require
+from gfn_vi.core.patience import told_if_slow
 from gfn_vi.core.state_graph import StateGraph, build_state_graph
 from gfn_vi.targets.base import BaseTarget
 
@@ -128,6 +129,10 @@ class Hypergrid(BaseTarget):
     @cached_property
     def _listed(self) -> tuple[StateGraph, Tensor]:
         """The graph of all states, and the row in it [S] of the state that coordinates with these strides number."""
+        with told_if_slow(self._listing):
+            return self._listed_now()
+
+    def _listed_now(self) -> tuple[StateGraph, Tensor]:
         axes = [torch.arange(self.side, device=self.device)] * self.n_dims
         states = torch.cartesian_prod(*axes).reshape(-1, self.n_dims)
         source, action = (states < self.side - 1).nonzero(as_tuple=True)
