@@ -8,8 +8,10 @@ from collections.abc import Callable
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from gfn_vi.core.errors import ConfigError, RunError
+from gfn_vi.terminal.config_folder import check_config_folder
 from gfn_vi.terminal.exit_status import EXIT_BAD_INPUT, EXIT_INTERRUPTED
 from gfn_vi.terminal.hydra_errors import in_one_line
 
@@ -30,11 +32,12 @@ def guarded(task: Callable[[], object]) -> None:
     # Hydra then raises what it would print, traceback included, and the handlers below say it in one line.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
+        check_config_folder(sys.argv[1:])
         task()
     except Exception as error:
         if verbose:
             raise
-        if isinstance(error, (HydraException, OmegaConfBaseException, ConfigError, RunError)):
+        if isinstance(error, (HydraException, OmegaConfBaseException, YAMLError, ConfigError, RunError)):
             is_sweep = not {"-m", "--multirun"}.isdisjoint(sys.argv[1:])
             print(f"error: {in_one_line(error, of_a_sweep=is_sweep)}", file=sys.stderr)
         elif isinstance(error, BrokenPipeError):  # whoever read the output has seen enough
@@ -43,6 +46,9 @@ def guarded(task: Callable[[], object]) -> None:
         elif isinstance(error, OSError):  # of the folder of a sweep: what a job raises is reported by its task
             found = f"{error.strerror}: {error.filename}"
             print(f"error: cannot write: {found}; set output_root to a folder that can be written", file=sys.stderr)
+        elif isinstance(error, UnicodeDecodeError):  # of Hydra, which does not say of what file
+            behind = bytes(error.object[: error.start]).decode("utf-8", "replace")[-30:]
+            print(f"error: a YAML file is no text in UTF-8, behind {behind!r}: save it as UTF-8", file=sys.stderr)
         elif isinstance(error, ValueError):  # of Hydra: tasks report their own
             print(f"error: {in_one_line(error)}; a group=null needs a choice instead, see --help", file=sys.stderr)
         else:

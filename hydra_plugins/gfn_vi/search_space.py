@@ -50,6 +50,10 @@ def space_of(overrides: Sequence[Override]) -> Space:
     searched = {o.get_key_element(): distribution(o) for o in by_key.values() if o.is_sweep_override()}
     for key in NOT_SEARCHED:
         require(key not in searched, key, "several values", "every trial of a search has the same; give one value")
+    for key in searched:
+        is_target = (key.partition("@")[2] or key).partition(".")[0] == "target"
+        advice = "every trial of a search has the same, as numbers of two targets do not compare; a sweep takes several"
+        require(not is_target, key, "several values", advice)
     require(len(searched) > 0, "hydra.sweeper.params", "{}", "nothing to search; give a key an interval(a,b) or values a,b")
     return Space(searched, [str(o.input_line) for o in by_key.values() if not o.is_sweep_override()])
 
@@ -75,7 +79,9 @@ def distribution(override: Override) -> BaseDistribution:
             return _interval(value)
         if isinstance(value, RangeSweep) and not value.shuffle:
             return _range(value)
-        return CategoricalDistribution(list(override.sweep_string_iterator()))
+        values = list(override.sweep_string_iterator())
+        require(len(set(values)) == len(values), key, found, "a value comes up twice; write each once")
+        return CategoricalDistribution(values)
     except ValueError as error:
         raise ConfigError(key, found, f"cannot be searched: {error}") from error
 

@@ -45,7 +45,11 @@ def test_the_last_word_on_a_key_counts() -> None:
     assert found.fixed == ["a=0.5", "+c=1"]
 
 
-@pytest.mark.parametrize("line", ["x=tag(log,interval(0.0,1.0))", "x=interval(2,1)", "seed=1,2", "replicas=interval(1,3)"])
+# Of other targets no number can be compared, and of one value written twice there is one.
+SAME = ["target=gmm9,gmm25", "target.side=4,8", "reward@target.reward=corners,cosine", "x=1e-3,0.001"]
+
+
+@pytest.mark.parametrize("line", ["x=tag(log,interval(0.0,1.0))", "x=interval(2,1)", "seed=1,2", "replicas=interval(1,3)", *SAME])
 def test_what_is_no_space_is_refused_by_its_key(line: str) -> None:
     with pytest.raises(ConfigError, match=rf"^{line.partition('=')[0]}="):
         space(line)
