@@ -122,7 +122,7 @@ def _check_unread(of_all: DictConfig, of_job: DictConfig) -> None:
         changed = [name for name in own if own[name] != whole.get(name)]
         if changed:
             value = own[changed[0]]
-            found = f"{{{', '.join(map(str, value))}}}" if isinstance(value, dict) else value
+            found = "{" + ", ".join(map(str, value)) + "}" if isinstance(value, dict) else value
             advice = "comes too late for a sweep over several choices: sweep over this one alone"
             raise ConfigError(f"hydra.{key}.{changed[0]}", found, advice)
 
