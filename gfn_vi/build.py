@@ -24,6 +24,7 @@ from gfn_vi.fitting import (
     check_watched,
     require_family,
     require_members,
+    unreached_milestones,
 )
 from gfn_vi.signatures import check_arguments, check_signatures, nearest
 
@@ -320,6 +321,7 @@ def build_parts(
     metrics, remarks = build_metrics(config, target, sampler, quadrature, references)
     remarks = [*getattr(target, "remarks", ()), *remarks_on_target, *remarks]
     check_watched(config, optimizer, metrics)
+    remarks += unreached_milestones(config, optimizer)
     watching = {"target": target, "n_replicas": config.replicas, "device": device}
     observers = [_built(o, f"evaluation.observers.{name}", watching) for name, o in config.evaluation.observers.items() if o]
     if config.logger.get("_target_") is not None:

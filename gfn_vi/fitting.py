@@ -88,10 +88,23 @@ def check_fit(config: DictConfig, exploration: Exploration, objective: Objective
     least = max(baseline_batch, getattr(objective, "smallest_batch", 1))
     batch = config.trainer.batch_size
     require(batch >= least, "trainer.batch_size", batch, f"objective {name} compares trajectories: expected at least {least}")
+    check_shares(exploration, batch, "exploration")
+
+
+def check_shares(exploration: Any, batch: int, key: str) -> None:
+    """Refuse a batch of which an exploration, or one inside of it, would draw none in any update."""
     share = getattr(exploration, "fraction", None)
+    n_old = 0 if share is None else round(batch * share)
     if share is not None:
-        n_old = round(batch * share)
-        require(0 < n_old < batch, "exploration.fraction", share, f"means {n_old} of a batch of {batch}: expected some of both")
+        require(0 < n_old < batch, f"{key}.fraction", share, f"means {n_old} of a batch of {batch}: expected some of both")
+    if hasattr(exploration, "counts") and hasattr(exploration, "components"):  # a mixture
+        counts = exploration.counts(batch)
+        found = f"leaves component {counts.index(min(counts))} none of a batch of {batch}"
+        require(min(counts) > 0, f"{key}.weights", exploration.weights, f"{found}: raise its weight, or trainer.batch_size")
+        for number, (component, n) in enumerate(zip(exploration.components, counts, strict=True)):
+            check_shares(component, n, f"{key}.components[{number}]")
+    if getattr(exploration, "source", None) is not None:
+        check_shares(exploration.source, batch - n_old, f"{key}.source")
 
 
 def check_memory(config: DictConfig, target: Target, n_samples: int) -> None:
@@ -199,6 +212,16 @@ def check_offers(key: str, needs: frozenset[Need], sampler: Any, instead: str) -
         raise ConfigError(where, "pathwise", f"{found}; use estimator@objective.estimator=score")
     for need in lacking:
         raise ConfigError(key, "a choice", f"needs {need.value}, which {type(sampler).__name__} does not offer; use {instead}")
+
+
+def unreached_milestones(config: DictConfig, optimizer: Any) -> list[str]:
+    """Return a sentence where the rates would change at trajectories that the run does not have."""
+    last = config.trainer.n_trajectories
+    late = [milestone for milestone in getattr(optimizer.schedule, "milestones", ()) if milestone >= last]
+    if not late:
+        return []
+    found = f"optimizer.schedule.milestones: {late[0]:g} is never reached, with trainer.n_trajectories={last}"
+    return [f"{found}: milestones count trajectories per replica, and rates stay as they are without them"]
 
 
 def check_watched(config: DictConfig, optimizer: Any, metrics: list[BaseMetric]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from gfn_vi.core.errors import require
 
+END_OF_SEEDS = 2**53
 RATES = ("lr_forward", "lr_backward", "lr_flow", "lr_log_Z")
 
 
@@ -19,9 +20,12 @@ def replica_seeds(seed: int | Sequence[int], replicas: int) -> list[int]:
     if isinstance(seed, Sequence) and not isinstance(seed, str):
         expected = f"expected one whole number >= 0 or a list of replicas={replicas} of them, one each"
         require(len(seed) == replicas and all(is_whole(s) and s >= 0 for s in seed), "seed", seed, expected)
-        return list(seed)
-    require(is_whole(seed) and seed >= 0, "seed", seed, "expected a whole number >= 0, or a list of them, one per replica")
-    return [seed + r for r in range(replicas)]
+        seeds = list(seed)
+    else:
+        require(is_whole(seed) and seed >= 0, "seed", seed, "expected a whole number >= 0, or a list of them, one per replica")
+        seeds = [seed + r for r in range(replicas)]
+    require(max(seeds) < END_OF_SEEDS, "seed", seed, "expected seeds below 2^53: tables hold these to the last digit")
+    return seeds
 
 
 def check_seeds(seed: int | Sequence[int], replicas: int, optimizer: Mapping[str, object]) -> None:

@@ -65,9 +65,13 @@ class Mixture(BaseExploration):
             flat += [(c, weight * w / total) for c, w in inner]
         self.components, self.weights = [c for c, _ in flat], [w for _, w in flat]
 
+    def counts(self, batch: int) -> list[int]:
+        """Return how many trajectories of a batch each component draws."""
+        return shares(self.weights, batch)
+
     def collect(self, sampler: Sampler, batch: int, rng: ReplicaGenerators, seen: int) -> Trajectories:
         """Return `batch` trajectories per replica, of which each component draws its share: [R, batch]."""
-        counts = shares(self.weights, batch)
+        counts = self.counts(batch)
         parts = [component.collect(sampler, n, rng, seen) for component, n in zip(self.components, counts, strict=True) if n > 0]
         together = concatenate(parts)
         density = self.log_density(sampler, together, seen) if self.has_density else None
@@ -76,7 +80,7 @@ class Mixture(BaseExploration):
     def log_density(self, sampler: Sampler, trajectories: Trajectories, seen: int) -> Tensor | None:
         """Return the log of the weighted sum of the components' densities: [R, B]; None where one of them is unknown."""
         batch, terms = trajectories.batch, []
-        for component, n in zip(self.components, shares(self.weights, trajectories.batch), strict=True):
+        for component, n in zip(self.components, self.counts(batch), strict=True):
             if n == 0:
                 continue
             density = component.log_density(sampler, trajectories, seen)

@@ -5,6 +5,7 @@ Names are no part of what a run is: equal configurations under two names are one
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -19,9 +20,11 @@ def labelled(config: DictConfig, choices: Mapping[str, Any], overrides: Iterable
     """Return the resolved config with `choices` and `run_label`, the readable part of the run's name.
 
     choices: group -> choice, as in HydraConfig's runtime.choices; overrides: those of the command line. Raises OmegaConf's
-    errors for what cannot be resolved, ConfigError for a preset that the experiment does not have and for the home of nobody.
+    errors for what cannot be resolved, ConfigError for a preset that the experiment does not have, for the home of nobody and for
+    ${now:...}.
     """
     _check_preset(config, choices)
+    _check_time(OmegaConf.to_container(config), "")
     what = config.arm_name or f"{choices['objective']}-{choices['exploration']}"
     parts = [what, *([config.deviation_name] if config.deviation_name else []), choices["target"], choices["sampler"]]
     resolved = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
@@ -68,6 +71,20 @@ def _check_preset(config: DictConfig, choices: Mapping[str, Any]) -> None:
             raise ConfigError("preset", preset, "a preset is the size of an experiment: choose one with experiment=...")
         missing = f"configs/experiment_preset/{experiment}/{preset}.yaml"
         raise ConfigError("preset", preset, f"experiment={experiment} has no such size: there is no {missing}")
+
+
+def _check_time(node: object, key: str) -> None:
+    """Refuse what the clock is asked for, anywhere below a key: no second command, and no job of a sweep, finds such a run."""
+    if isinstance(node, Mapping):
+        for name, value in node.items():
+            _check_time(value, f"{key}.{name}".lstrip("."))
+    elif isinstance(node, list):
+        for i, value in enumerate(node):
+            _check_time(value, f"{key}[{i}]")
+    elif isinstance(node, str) and "${now:" in node:
+        by_shell = re.sub(r"\$\{now:([^}]*)\}", r"$(date +\1)", node)
+        advice = f"the time makes another run of the same command; write it out, or let the shell do it: {key}={by_shell}"
+        raise ConfigError(key, node, advice)
 
 
 def _seeds_in_words(seed: object) -> str:

@@ -46,7 +46,8 @@ def read_run(path: Path) -> Run:
     """Return what can be read of a run directory, whatever its state."""
     parts: dict[str, Any] = {}
     problems: dict[str, str] = {}
-    for name, read in ((CONFIG, _config), (METRICS, _metrics)):
+    found = look_tolerantly(path)  # first: a run that is done has written all
+    for name, read in ((CONFIG, _config), (METRICS, _metrics_of_a_done_run if found.is_finished else _metrics)):
         try:
             parts[name] = read((path / name).read_bytes())
         except FileNotFoundError:
@@ -56,7 +57,6 @@ def read_run(path: Path) -> Run:
     metrics, config = parts.get(METRICS), parts.get(CONFIG, {})
     if metrics is None:
         problems.setdefault(METRICS, "missing")
-    found = look_tolerantly(path)
     return Run(
         path.name,
         "done" if found.is_finished else found.state,
@@ -82,16 +82,33 @@ def _config(data: bytes) -> dict[str, Any]:
     return flatten(parsed_config(data))
 
 
+def _metrics_of_a_done_run(data: bytes) -> pa.Table | None:
+    """Return the rows, of which none may be cut off. Raises ValueError."""
+    if data and not data.endswith(b"\n"):
+        raise ValueError("the last line has no end")
+    return _metrics(data)
+
+
 def _metrics(data: bytes) -> pa.Table | None:
-    """Return the rows; None without one. A line that is still being written has no newline yet: it is left out."""
+    """Return the rows; None without one. A line that is still being written has no newline yet: it is left out.
+
+    Raises ValueError where a replica has a metric twice at one step, as where two files were put together.
+    """
     whole = data[: data.rfind(b"\n") + 1]
     if whole.count(b"\n") < 2:
         return None
-    return pyarrow.csv.read_csv(
+    table = pyarrow.csv.read_csv(
         pa.BufferReader(whole),
         read_options=pyarrow.csv.ReadOptions(use_threads=False),
         convert_options=pyarrow.csv.ConvertOptions(column_types=METRIC_TYPES, include_columns=list(METRIC_TYPES)),
     )
+    names = table["metric"].combine_chunks()
+    places = np.stack([table["step"].to_numpy(), table["replica"].to_numpy(), names.indices.to_numpy()])
+    _, rank = np.unique(places[0], return_inverse=True)
+    number = (rank * (places[1].max() + 1) + places[1]) * len(names.dictionary) + places[2]
+    if len(np.unique(number)) < len(number):
+        raise ValueError("rows are there twice")
+    return table
 
 
 def read_arrays(directory: Path) -> tuple[dict[str, np.ndarray], str]:

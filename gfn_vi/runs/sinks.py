@@ -84,6 +84,7 @@ class WandbSink:
             raise _missing("wandb", error) from error
         self._directory, self._name, self._config = Path(directory), name, dict(config)
         self._project, self._entity = project, entity
+        self._id = hashlib.sha256(name.encode()).hexdigest()[:16]
         self._run: Any = None
         if mode == "online":
             self._start_online()
@@ -113,7 +114,7 @@ class WandbSink:
             project=self._project,
             entity=self._entity,
             dir=self._directory,
-            id=hashlib.sha256(self._name.encode()).hexdigest()[:16],
+            id=self._id,
             name=self._name,
             mode=mode,
             resume="allow" if mode == "online" else None,
@@ -145,10 +146,15 @@ class WandbSink:
         import wandb
 
         try:
+            n_before = len(list((self._directory / "wandb").glob(f"offline-run-*-{self._id}")))
             wandb.setup(settings=self._settings(mode))
             self._run = self._init(mode)
         except Exception as error:  # noqa: BLE001 - a mirror never stops a run, whatever it raises
             logger.warning("wandb is left out of this run (%s: %s)", type(error).__name__, error)
+            return
+        if n_before > 0 and mode == "offline":
+            how = "upload them in order, all but the first with wandb sync --append, else the last takes the place of the others"
+            logger.warning("this run now has %d folders in %s/wandb: %s", n_before + 1, self._directory, how)
 
     def write(self, step: int, trajectories: int, metrics: dict[str, list[float]]) -> None:
         """Log at wandb's own `step`: what a resumed run repeats is recognized and not logged twice."""

@@ -14,13 +14,14 @@ import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, RangeSweep
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
@@ -47,7 +48,17 @@ class Job:
 def parsed(loader: ConfigLoader | None, lines: Iterable[str]) -> list[Override]:
     """Overrides as they stand on a command line. Raises HydraException for what is none."""
     overrides: list[Override] = OverridesParser.create(config_loader=loader).parse_overrides(list(lines))
+    for override in overrides:
+        _count_in_tenths(override.value())
     return overrides
+
+
+def _count_in_tenths(value: object) -> None:
+    """Make the steps of a range those of its decimal digits: in binary ones, range(0.1,0.4,0.1) ends with 0.4, its end."""
+    parts = ("start", "stop", "step")
+    if isinstance(value, RangeSweep) and any(isinstance(getattr(value, part), float) for part in parts):
+        for part in parts:
+            setattr(value, part, Decimal(repr(getattr(value, part))))
 
 
 def written(axes: Mapping[str, Any]) -> list[str]:
@@ -93,6 +104,7 @@ def identify(loader: ConfigLoader, config: DictConfig, overrides: Sequence[str],
     before = HydraConfig.instance().cfg
     try:
         composed = loader.load_sweep_config(config, list(overrides))
+        _check_unread(config.hydra, composed.hydra)
         HydraConfig.instance().set_config(composed)  # what a config asks of ${hydra:...} is answered as in the job
         choices = composed.hydra.runtime.choices
         check_keys(composed, composed.hydra)
@@ -105,6 +117,19 @@ def identify(loader: ConfigLoader, config: DictConfig, overrides: Sequence[str],
         raise RunError(message if message.startswith(f"{name.lstrip('+')}: ") else f"{name}: {message}") from error
     finally:
         HydraConfig.instance().cfg = before
+
+
+def _check_unread(of_all: DictConfig, of_job: DictConfig) -> None:
+    """Raise ConfigError for axes or a launcher that a choice of the job brings along: the sweep has been made without them."""
+    for key in ("sweeper", "launcher"):
+        whole, own = (OmegaConf.to_container(node[key], resolve=False) for node in (of_all, of_job))
+        assert isinstance(whole, dict) and isinstance(own, dict)
+        changed = [name for name in own if own[name] != whole.get(name)]
+        if changed:
+            value = own[changed[0]]
+            found = "{" + ", ".join(map(str, value)) + "}" if isinstance(value, dict) else value
+            advice = "comes too late for a sweep over several choices: sweep over this one alone"
+            raise ConfigError(f"hydra.{key}.{changed[0]}", found, advice)
 
 
 def jobs_of(

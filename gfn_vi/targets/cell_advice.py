@@ -17,6 +17,7 @@ BY_PATTERN = (
     (r"[-+]?\d{1,3}([ \xa0\u202f]\d{3})+([.,]\d*)?", "is it written with \"target.data.thousands=' '\"?"),
     (r"[-+]?\d{1,3}('\d{3})+([.,]\d*)?", 'is it written with "target.data.thousands=\\"\'\\""?'),
     (MISSING, "if it means a missing value, say \"target.data.missing=['{cell}']\""),
+    (r"[\u2010-\u2015\u2212][\d.,]+", "write the minus sign as -"),
     (r"#.*", "drop the lines of comments"),
     (r"[-+]?[\d.,]+ ?%", "drop the percent signs"),
 )

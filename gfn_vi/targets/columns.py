@@ -15,6 +15,8 @@ LEAST_SPREAD = 1e-12
 # Standard deviation, over that of the column, of what other columns leave unexplained: files of seven digits leave less.
 LEAST_RESIDUAL = 1e-6
 LEAST_COEFFICIENT = 1e-4
+# Distance of a single value from all others, in units of their spread, beyond which they are hardly told apart.
+LEAST_OUTLYING = 1e6
 MOST_SAID = 5
 
 
@@ -47,6 +49,8 @@ def doubts(names: Sequence[str], rows: Tensor, training: Tensor, leave_out: str)
     columns = list(zip(names, rows.T, strict=True))
     found = [
         *(doubt for name, column in columns if (doubt := _marker(name, column)) is not None),
+        *(doubt for name, column in columns if (doubt := _code_of_missing(name, column)) is not None),
+        *_repeated(rows),
         *(f"column {name} counts the rows: {leave_out}" for name, column in columns if _counts_rows(column)),
         *(f"{doubt}, so rows cannot tell their effects apart: {leave_out}" for doubt in _combinations(names, training)),
     ]
@@ -57,21 +61,45 @@ def doubts(names: Sequence[str], rows: Tensor, training: Tensor, leave_out: str)
 def _marker(name: str, column: Tensor) -> str | None:
     """Return a sentence on a value at an end of the column that may stand for a missing one, None where there is none.
 
-    It is as far from the other values as those are from each other; and it is repeated, or written in nines (-999, 9999).
+    It is as far from the other values as those are from each other; and it is repeated, or written in nines (-999, 9999), or
+    a million times as far. Among whole numbers a repeated 9 counts as nines: surveys (1, 2, 9) and genotypes (0, 1, 2, -9).
     """
     for value in (column.min(), column.max()):
         others = column[column.abs() != value.abs()]  # -999 and 999 may both be markers
         count = int((column == value).sum())
         digits = f"{abs(value.item()):.0f}"
-        in_nines = set(digits) == {"9"} and len(digits) > 1 and bool(value == value.round())
-        if len(others.unique()) < (2 if in_nines else 3) or (count == 1 and not in_nines):
+        is_code = count > 1 and bool((column == column.round()).all())
+        in_nines = set(digits) == {"9"} and (len(digits) > 1 or is_code) and bool(value == value.round())
+        if len(others.unique()) < (2 if in_nines else 3):
             continue
         gap = torch.minimum((others - value).abs().min(), value.abs() if in_nines else value.new_tensor(torch.inf))
-        if gap > others.max() - others.min():
+        times = 1.0 if in_nines or count > 1 else LEAST_OUTLYING
+        if gap > times * (others.max() - others.min()):
             said = f"{value.item():g}"
             meant = f"if that means a missing value, say target.data.missing=[{said}]"
             return f"column {name} has {said} in {count} of {len(column)} rows, far from all other values: {meant}"
     return None
+
+
+def _code_of_missing(name: str, column: Tensor) -> str | None:
+    """Return a sentence on a column of the codes -1, 0, 1, 2, ..., in which pandas numbers categories and writes -1 for none."""
+    found, counts = column.unique(return_counts=True)
+    codes = torch.arange(-1, len(found) - 1, dtype=column.dtype, device=column.device)
+    if len(found) < 4 or not torch.equal(found, codes):
+        return None
+    beside = f"-1 in {counts[0].item()} of {len(column)} rows beside 0 to {len(found) - 2}"
+    return f"column {name} has {beside}: if -1 means a missing value, say target.data.missing=[-1]"
+
+
+def _repeated(rows: Tensor) -> list[str]:
+    """Return a sentence on rows [N, d] that are there twice, where two columns or more have too many values for chance."""
+    n_rows = len(rows)
+    n_repeated = n_rows - len(rows.unique(dim=0))
+    n_fine = sum(3 * len(column.unique()) >= n_rows for column in rows.T)
+    if n_repeated == 0 or n_fine < 2:
+        return []
+    advice = "each is an observation of its own; drop them if they are copies"
+    return [f"{n_repeated} of {n_rows} rows are equal to an earlier one in every column: {advice}"]
 
 
 def _counts_rows(column: Tensor) -> bool:

@@ -177,7 +177,8 @@ class _Reader:
             self.check_names(names)
         else:
             self.check_columns(columns, names)
-        cells = self.frame().iloc[1:]
+        cells = self.frame().iloc[1:].apply(lambda column: column.str.strip())
+        cells = cells.mask(cells.isin(list(map(str, self.form.missing))))  # pandas compares them with their trailing spaces
         if len(cells) == 0:
             self.refuse("there are names but no rows below them")
         if columns is None:
@@ -251,7 +252,9 @@ class _Reader:
         """Return the cells of a column as float64, NaN where one is missing."""
         import pandas as pd
 
-        numbers = pd.to_numeric(self.plain(cells), errors="coerce").astype("float64")
+        plain = self.plain(cells)
+        # float reads to the last bit what pandas takes for a number, as pandas does not behind a plus sign (+0.0000000012)
+        numbers = plain.where(pd.to_numeric(plain, errors="coerce").notna()).astype("float64")
         texts = (numbers.isna() & cells.notna()).to_numpy()
         if texts.any():
             row = int(texts.argmax())
@@ -260,6 +263,10 @@ class _Reader:
             also = f" (one of {n} such cells)" if n > 1 else ""
             to_do = advice(cell, self.form.decimal, self.form.thousands)
             self.refuse(f"column {name} is not numeric: {cell!r} in line {self.line(row)}{also}; {to_do}")
+        long = plain[plain.str.fullmatch(r"[-+]?\d{16,}", na=False)]  # 2^53 has 16 digits
+        if long.map(int).nunique() > numbers[long.index].nunique():
+            alike = f"different whole numbers that are one in float64, such as {long.iloc[0]}"
+            self.refuse(f"column {name} has {alike}: subtract what they share, or drop the column")
         if self.may_be_thousands(cells):
             meant = f"if that is a thousand and more: {COMMA} \"target.data.thousands='.'\""
             example = cells[cells.str.contains(".", regex=False)].iloc[0].strip()
@@ -308,6 +315,12 @@ class _Reader:
         numbers = [float(name) for name in classes if _is_number(name)]
         if len(set(numbers)) < len(numbers):
             self.refuse(f"column {label} writes one number in several ways, {_listed(classes)}: write each class in one way")
+        by_letters = Counter(name.casefold() for name in classes)
+        alike = [name for name in classes if by_letters[name.casefold()] > 1]
+        if alike:
+            self.refuse(
+                f"column {label} has classes that differ in capital letters only, {_listed(alike)}: write each in one way"
+            )
         for name in classes:
             if re.fullmatch(MISSING, name):
                 meant = f"if it means a missing value, say \"target.data.missing=['{name}']\""

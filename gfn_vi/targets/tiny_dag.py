@@ -33,7 +33,7 @@ class TinyDag(BaseTarget):
         require(min(min(p) for p in pairs) >= 0, "target.edges", pairs, "nodes are numbered from 0")
         for node, reward in rewards.items():
             require(0 <= node < n, "target.rewards", node, f"no such node: nodes are 0..{n - 1}")
-            require(reward > 0, "target.rewards", {node: reward}, "expected a positive reward")
+            require(0 < reward < math.inf, "target.rewards", {node: reward}, "expected a positive, finite reward")
         children = [[b for a, b in pairs if a == node] for node in range(n)]
         parents = [[a for a, b in pairs if b == node] for node in range(n)]
         self._check_reach(children, parents, set(rewards))

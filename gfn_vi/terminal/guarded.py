@@ -9,9 +9,11 @@ from collections.abc import Callable
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from gfn_vi.core.errors import ConfigError, RunError
 from gfn_vi.terminal.choices import keys_of_file
+from gfn_vi.terminal.config_folder import check_config_folder
 from gfn_vi.terminal.exit_status import EXIT_BAD_INPUT, EXIT_INTERRUPTED
 from gfn_vi.terminal.grammar import braces_taken_apart, dashed_key
 from gfn_vi.terminal.hydra_errors import in_one_line
@@ -50,12 +52,13 @@ def guarded(task: Callable[[], object]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         check_words(sys.argv[1:])
+        check_config_folder(sys.argv[1:])
         task()
     except Exception as error:
         if verbose:
             raise
         sys.argv[1:] = typed  # messages name neighbors of a word
-        if isinstance(error, (HydraException, OmegaConfBaseException, ConfigError, RunError)):
+        if isinstance(error, (HydraException, OmegaConfBaseException, YAMLError, ConfigError, RunError)):
             is_sweep = not {"-m", "--multirun"}.isdisjoint(sys.argv[1:])
             print(f"error: {in_one_line(error, of_a_sweep=is_sweep)}", file=sys.stderr)
         elif isinstance(error, BrokenPipeError):  # whoever read the output has seen enough

@@ -6,6 +6,7 @@ frozen (parameters and moments stay as they were before) while the others go on.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -48,7 +49,7 @@ class ReplicaOptimizer(ABC):
         for role in self.groups:
             key = f"optimizer.lr_{role.value}"
             values = per_replica(rates[role], n_replicas, key)
-            require(min(values) >= 0, key, rates[role], "expected rates >= 0")
+            require(min(values) >= 0 and max(values) < math.inf, key, rates[role], "expected finite rates >= 0")
             self.rates[role] = torch.tensor(values, dtype=torch.float64, device=device)
         self.frozen = torch.zeros(n_replicas, dtype=torch.bool, device=device)
         self.grad_norm = torch.zeros(n_replicas, dtype=torch.float64, device=device)

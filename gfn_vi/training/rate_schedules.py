@@ -53,6 +53,7 @@ class Cosine(RateSchedule):
 
     def __init__(self, duration: float, end_factor: float) -> None:
         require(duration > 0, "optimizer.schedule.duration", duration, "expected a positive number of trajectories")
+        require(0 <= end_factor < math.inf, "optimizer.schedule.end_factor", end_factor, "expected a finite number >= 0")
         self.duration, self.end_factor = duration, end_factor
 
     def factor(self, seen: int) -> float:
@@ -71,6 +72,7 @@ class MultiStep(RateSchedule):
             list(milestones),
             "expected rising numbers",
         )
+        require(0 < gamma < math.inf, "optimizer.schedule.gamma", gamma, "expected a finite number > 0")
         self.milestones, self.gamma = list(milestones), gamma
 
     def factor(self, seen: int) -> float:

@@ -108,7 +108,9 @@ def distribution(override: Override) -> BaseDistribution:
             return _interval(value)
         if isinstance(value, RangeSweep) and not value.shuffle:
             return _range(value)
-        return CategoricalDistribution(list(override.sweep_string_iterator()))
+        values = list(override.sweep_string_iterator())
+        require(len(set(values)) == len(values), key, found, "a value comes up twice; write each once")
+        return CategoricalDistribution(values)
     except ValueError as error:
         raise ConfigError(key, found, f"cannot be searched: {error}") from error
 

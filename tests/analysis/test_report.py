@@ -206,6 +206,7 @@ def test_configuration_keys_that_a_figure_computes_are_columns(make_run: MakeRun
 
 def test_values_in_words() -> None:
     assert in_words(pd.Series([0.1, 0.01, np.nan, 0.1])) == "0.01, 0.1, \N{EN DASH}"
+    assert in_words(pd.Series([0.1, 0.1 + 1e-9])) == "0.1, 0.100000001", "two settings are two groups"
     assert in_words(pd.Series(["gfn_vi.objectives.variational.Variational"])) == "Variational"
     assert in_words(pd.Series(['[{"_target_": "gfn_vi.objectives.divergences.ReverseKL"}]'])) == '["ReverseKL"]'
     assert in_words(pd.Series(range(20))) == "20 values, 0 to 19"

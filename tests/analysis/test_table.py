@@ -124,6 +124,28 @@ def test_broken_runs_are_counted_and_do_no_harm(make_run: MakeRun) -> None:
     assert 999 not in set(table["step"])
 
 
+def test_rows_that_are_lost_or_there_twice_are_damage(make_run: MakeRun) -> None:
+    """A done run has written its last line whole; of one that runs, a line may not be finished. Nobody writes a row twice."""
+    done = make_run("reverse_kl", n_points=2, replicas=2)
+    text = (done / "metrics.csv").read_text()
+    head, rows = text.split("\n", 1)
+    labels = {}
+    for name, content in {
+        "whole": text,
+        "cut": text[:-9],
+        "cut at a line": f"{head}\n{rows.split(chr(10))[0]}",
+        "twice": text + rows,
+        "one row twice": text + rows.split("\n")[-2] + "\n",
+    }.items():
+        (done / "metrics.csv").write_text(content)
+        labels[name] = read_run(done).label
+    assert labels.pop("whole") == "done"
+    assert set(labels.values()) == {"with damaged metrics.csv"}
+    killed = make_run("reverse_kl", seed=2, state="running", n_points=2, replicas=2)
+    (killed / "metrics.csv").write_text(text[:-9])
+    assert read_run(killed).label == "killed"
+
+
 def test_a_run_whose_lock_cannot_be_looked_at_is_counted(make_run: MakeRun) -> None:
     """Whether it runs or was killed, nobody can tell; its rows are read."""
     path = make_run("reverse_kl", state="running", n_points=2)

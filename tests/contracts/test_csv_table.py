@@ -82,6 +82,13 @@ def test_numbers_are_read_to_the_last_bit(tmp_path: Path) -> None:
     assert torch.equal(table(written(tmp_path, "\n".join(lines))).values, values)
 
 
+def test_numbers_behind_a_sign_and_zeros_are_read_to_the_last_bit(tmp_path: Path) -> None:
+    """pandas counts leading zeros among the digits that it keeps where a plus sign stands in front."""
+    cells = ["+0.0000000000000000000000123456789012345678", "000000000000000000010084566", "-0.00000000000000000001366", "+1e-30"]
+    path = written(tmp_path, "\n".join(["a,b", *(f"{cell},{i * i}" for i, cell in enumerate(cells))]))
+    assert table(path).values[:, 0].tolist() == [float(cell) for cell in cells]
+
+
 def test_without_a_path_it_is_the_other_table() -> None:
     found, expected = table(None), OTHERWISE.table()
     assert found.names == expected.names
@@ -167,6 +174,11 @@ REFUSED = {
         "\"target.data.thousands='.'\"?"
     ),
     "a,b\n1,2 345\n": "column b is not numeric: '2 345' in line 2; is it written with \"target.data.thousands=' '\"?",
+    "a,b\n1,2\n3,\u22124\n": "column b is not numeric: '\u22124' in line 3; write the minus sign as -",
+    "a,b\n1,9007199254740992\n2,9007199254740993\n3,5\n": (
+        "column b has different whole numbers that are one in float64, such as 9007199254740992: subtract what they share, or "
+        "drop the column"
+    ),
     'a,b\n1,"2"3\n': "a quotation mark within a number, '2\"3' in line 2: every mark stands at an end of a cell",
     "a,b\0\n1,2\n": "this is no text in UTF-8, it has zero bytes: a spreadsheet is saved as 'CSV UTF-8'",
     "a,b\n1,0.1\n2,0.10000000000000002\n3,0.1\n": "column b is constant up to rounding, 0.1 in the 3 rows: drop it",
@@ -299,7 +311,7 @@ def test_markers_of_missing_values_are_refused_with_count_and_line(missing: Any,
 
 def test_texts_that_mean_a_missing_value_are_refused_with_count_and_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
-        table(written(tmp_path, "a,b\n1,?\n2,3\nunclear,5\n4,?\n"), missing=["?", "unclear"])
+        table(written(tmp_path, "a,b\n1,? \n2,3\nunclear ,5\n4,?\n"), missing=["?", "unclear"])
     said = "missing values: a in 1 of 4 rows, b in 2 of 4 rows (the first in line 2, with target.data.missing=['?', 'unclear']); "
     assert said in str(caught.value)
 

@@ -113,11 +113,17 @@ def test_columns_behind_a_combination_are_judged_by_themselves() -> None:
         ([-99, 1, 99, 0, -99], "-99 in 2 of 5 rows"),
         ([1e30, 1, 2.5, 3, 1e30], "1e+30 in 2 of 5 rows"),
         ([0, 100, 101, 102, 0], "0 in 2 of 5 rows"),
+        ([9, 0, 1, 0, 9, 1], "9 in 2 of 6 rows"),  # a survey's
+        ([-9, 0, 1, 2, -9, 1], "-9 in 2 of 6 rows"),  # a genotype's
+        ([1e308, 1, 2.5, 3, 4], "1e+308 in 1 of 5 rows"),
         ([-100, 1, 2, 3, 4], None),  # one outlier may be one
         ([0, 0, 1, 1, 0], None),
         ([0, 0, 0, 1, 2, 7], None),
         ([97, 98, 99, 100, 99], None),
         ([9, 1, 2, 1, 2], None),
+        ([9, 0.5, 1, 0.5, 9, 1], None),
+        ([4, 5, 9, 8, 9, 7], None),
+        ([1e6, 1, 2.5, 3, 4], None),
     ],
 )
 def test_values_that_may_mark_missing_ones(values: Sequence[float], marked: str | None) -> None:
@@ -128,6 +134,30 @@ def test_values_that_may_mark_missing_ones(values: Sequence[float], marked: str 
         value = marked.split()[0]
         advice = f"far from all other values: if that means a missing value, say target.data.missing=[{value}]"
         assert said == [f"column a has {marked}, {advice}"]
+
+
+@pytest.mark.parametrize(
+    ("values", "n_marked"),
+    [([-1, 0, 1, 2, -1, 0], 2), ([2, 0, 1, -1], 1), ([-1, 0, 1, 0], 0), ([-1, 0, 1, 3], 0), ([-2, -1, 0, 1], 0)],
+)
+def test_codes_of_categories_with_one_for_none(values: Sequence[float], n_marked: int) -> None:
+    """pandas numbers categories from 0 and writes -1 for a missing one; -1, 0, 1 may be three signs."""
+    said = f"column a has -1 in {n_marked} of {len(values)} rows beside 0 to 2: if -1 means a missing value, "
+    expected = [f"{said}say target.data.missing=[-1]"] if n_marked else []
+    assert said_of(torch.tensor(values, dtype=torch.float64)) == expected
+
+
+def test_rows_that_are_there_twice() -> None:
+    """Copies sharpen a posterior; rows of few values are equal by chance."""
+    a, b = NUMBERS[:, 0], NUMBERS[:, 1]
+    advice = "each is an observation of its own; drop them if they are copies"
+    twice = f"40 of 80 rows are equal to an earlier one in every column: {advice}"
+    assert said_of(torch.cat([a, a]), torch.cat([b, b])) == [twice]
+    assert said_of(torch.cat([a, a]), torch.cat([b, b.flip(0)])) == []
+    (one,) = said_of(torch.cat([a, a[:1]]), torch.cat([b, b[:1]]))
+    assert one.startswith("1 of 41 rows are equal to an earlier one")
+    assert said_of(torch.cat([a, a]), (torch.arange(80) % 3).double()) == []
+    assert said_of(torch.cat([a, a]), (torch.arange(80) % 3).double(), torch.cat([b, b])) == [], "one column tells them apart"
 
 
 def test_numbers_of_rows() -> None:
@@ -181,6 +211,15 @@ def test_a_class_that_may_mean_a_missing_value(tmp_path: Path) -> None:
         labeled(tmp_path, "yes", "?", "no", missing=["?"]).table()
 
 
+def test_a_column_that_says_what_the_label_says(tmp_path: Path) -> None:
+    path = tmp_path / "my.csv"
+    path.write_text("a,b,c,y\n1,3,0,no\n2,7,1,yes\n5,7,0,yes\n7,3,1,no\n")
+    (said,) = BinaryTable(str(path), None, [], ",", True, None, ".", None, []).table().doubts
+    assert said == f"target.data.path={path}: column b says the same as the label y: target.data.leave_out=[b] if it is a copy"
+
+
 def test_a_class_written_in_two_ways(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"column y has classes that differ in capital letters only, Yes, yes: write each in"):
+        labeled(tmp_path, "Yes", "yes", "Yes").table()
     with pytest.raises(ConfigError, match=r"column y writes one number in several ways, 1, 1.0: write each class in one way"):
         labeled(tmp_path, "1", "1.0", "1").table()

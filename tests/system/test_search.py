@@ -269,7 +269,7 @@ REFUSED = {
     "hydra.sweeper.direction=up": ("error: hydra.sweeper.direction=up", "minimize, maximize"),
     "hydra.sweeper.direction=maximize": ("error: hydra.sweeper.direction=maximize", "a lower jsd is better"),
     "hydra.sweeper.direction=maximize hydra.sweeper.metric=null": ("error: hydra.sweeper.direction=maximize", "a lower jsd"),
-    "+target.foo=1,2": ("target.foo", "no such key"),
+    "+sampler.foo=1,2": ("sampler.foo", "no such key"),
 }
 
 

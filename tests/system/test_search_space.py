@@ -45,7 +45,7 @@ def test_the_last_word_on_a_key_counts() -> None:
     assert found.fixed == ["a=0.5", "+c=1"]
 
 
-NO_SPACE = ("x=tag(log,interval(0.0,1.0))", "x=interval(2,1)", "seed=1,2", "replicas=interval(1,3)")
+NO_SPACE = ("x=tag(log,interval(0.0,1.0))", "x=interval(2,1)", "seed=1,2", "replicas=interval(1,3)", "x=1e-3,0.001")
 OF_TARGETS = ("target=hypergrid,ising", "target.side=int(interval(4,8))", "reward@target.reward=cosine,corners")
 
 

@@ -157,9 +157,14 @@ def test_wandb_offline_mirrors_what_was_recorded_and_says_nothing(tmp_path):
 
 
 def test_a_resumed_run_has_the_same_wandb_id(tmp_path):
-    run_wandb(tmp_path, steps=(1,), failed=True)
+    _, quiet, _ = run_wandb(tmp_path, steps=(1,), failed=True)
     time.sleep(1.1)  # wandb names folders by the second
-    run_wandb(tmp_path, steps=(2,))
+    _, stderr, _ = run_wandb(tmp_path, steps=(2,))
+    assert quiet == ""
+    (line,) = stderr.splitlines()
+    assert (
+        f"this run now has 2 folders in {tmp_path}/wandb: upload them in order, all but the first with wandb sync --app" in line
+    )
     first, second = offline_runs(tmp_path)
     assert first["id"] == second["id"]
     assert (first["exit_code"], second["exit_code"]) == (1, 0)

@@ -153,6 +153,7 @@ REFUSED = [
     ([entry("C", True)], "attach counts atoms of the SMILES from 0"),
     ([{"smiles": "CO", "attach": [], "name": "methanol"}], r"block 0, methanol \(CO\): it has no attachment atoms"),
     ([entry("C", 0), entry("CO", 0, 2)], r"block 1 \(CO\): attachment atoms are numbers from 0 to 1, .* not \[2\]"),
+    ('[{"smiles": "CO", "smiles": "CN", "attach": [0]}]', "its key smiles is there twice: write one"),
     ([entry("CO", -1)], r"not \[-1\]"),
     ([entry("c1cccc1", 0)], r"block 0 \(c1cccc1\): RDKit reads no molecule here"),
     ([entry("", 0)], "RDKit reads no molecule here"),

@@ -236,6 +236,9 @@ def test_objects_of_a_file_keep_their_order_and_repetitions(tmp_path: Path) -> N
         HeldOutObjects(str(tmp_path / "none"), None, 10, 0).of(target)
     with pytest.raises(ConfigError, match=r"Hypergrid reads no objects from files; use .*held_out\.path=null"):
         HeldOutObjects(str(file), None, 10, 0).of(GRID)
+    file.write_text("0 0\n1 0\n" * 6)
+    with pytest.raises(ConfigError, match="2 objects that differ, among 12, are too few for a correlation, expected 10"):
+        HeldOutObjects(str(file), None, 10, 0).of(target)
     file.write_text("0 0\n1 0\n")
     with pytest.raises(ConfigError, match="2 objects are too few for a correlation, expected 10"):
         HeldOutObjects(str(file), None, 10, 0).of(target)

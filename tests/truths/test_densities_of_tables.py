@@ -127,6 +127,18 @@ def test_points_of_a_file_are_counted_in_cells(tmp_path: Path) -> None:
         assert torch.equal(cox(4, written(tmp_path, text)).counts, expected.flatten())
 
 
+def test_more_or_fewer_points_than_the_prior_expects_are_told(tmp_path: Path) -> None:
+    """126 of them, which is a constant of the model."""
+
+    def remarks(n: int) -> list[str]:
+        return cox(2, written(tmp_path, "\n".join(["x,y", *(f"{i / 300},0.5" for i in range(n))]))).remarks
+
+    (many,), (few,) = remarks(253), remarks(62)
+    assert many.endswith("has 253 points: the prior expects 126, whatever the file has, and draws intensities towards that")
+    assert "has 62 points" in few
+    assert remarks(252) == remarks(63) == cox(2).remarks == []
+
+
 def test_points_of_two_columns_among_others(tmp_path: Path) -> None:
     path = written(tmp_path, "species;y;x\nfir;0,1;0,9\noak;0,6;0,2\n")
     points = Points(path, ";", 0, None, ["x", "y"], ",", None, [])

@@ -264,6 +264,19 @@ def test_so_few_rows_that_a_column_is_constant() -> None:
         PgmpyNetwork("asia", 3, 0, 0).table()
 
 
+@needs_pgmpy
+def test_states_that_no_row_has_are_told() -> None:
+    """BDe counts the categories that it sees: with a state more, the prior of each is another."""
+    assert PgmpyNetwork("sachs", 3000, 0, 0).table().doubts == ()
+    found = PgmpyNetwork("sachs", 12, 0, 0).table()
+    (said,) = found.doubts
+    seen = {name: len(column.unique()) for name, column in zip(found.names, found.values.T, strict=True)}
+    lacking = [f"{n} of 3 of {name}" for name, n in seen.items() if n < 3]
+    assert lacking
+    assert said.startswith(f"target.data.n_samples=12: states in the rows are {', '.join(lacking[:5])}")
+    assert "raise it where they should count" in said
+
+
 def test_without_pgmpy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pgmpy", None)
     said = r"target.data=pgmpy_network: its package is not installed: pip install 'gfn_vi\[networks\]'"

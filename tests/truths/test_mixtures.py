@@ -46,6 +46,13 @@ def mixture_by_scipy(target: GaussianMixture, log_weights: np.ndarray, x: Tensor
     return special.logsumexp(parts, axis=0)
 
 
+def test_weights_in_the_place_of_their_logarithms_are_told() -> None:
+    (said,) = GaussianMixture(2, MEANS, 0.7, [0.5, 0.3, 0.2]).remarks
+    assert said.startswith("target.log_weights=[0.5, 0.3, 0.2] are positive and sum to 1: if they are weights, give their log")
+    for others in (LOG_WEIGHTS, [0.5, 0.3, 0.3], None):
+        assert GaussianMixture(2, MEANS, 0.7, others).remarks == []
+
+
 MIXTURES: dict[str, Any] = {
     "one variance": 0.7,
     "a variance each": [0.7, 1.5, 0.2],

@@ -20,6 +20,7 @@ TRIALS = {TRIALS!r}
 def n_atoms(molecules): return [m.GetNumAtoms() for m in molecules]
 def array(smiles): return numpy.array([len(s) for s in smiles], dtype="float32")
 def tensor(smiles): return torch.tensor([len(s) for s in smiles])
+def negative(smiles): return [-7.0 - TRIALS.index(s) / 2 for s in smiles]
 def number(smiles): return 1.0
 def scalar(smiles): return numpy.float64(1.0)
 def short(smiles): return [1.0] * (len(smiles) - 1)
@@ -97,6 +98,29 @@ def test_what_fails_later_is_named_with_its_smiles() -> None:
         proxy([Chem.MolFromSmiles(TRIALS[0]), Chem.MolFromSmiles("CCBr")])
     with pytest.raises(RunError, match="is inf for CCO: expected finite values"):
         proxy([Chem.MolFromSmiles("CCO")])
+
+
+@pytest.mark.usefixtures("my_values")
+def test_values_that_all_count_as_one_are_told() -> None:
+    """Binding energies are negative, and the reward has a logarithm."""
+    (low,) = of_function("negative").remarks
+    assert low.startswith("target.proxy.function=my_values.negative is from -9 to -7 for the 5 molecules it was tried on, ")
+    assert "which all count as target.proxy.floor=0.1: if others are like these, all have one reward (where lower is" in low
+    proxy = of_function("array")
+    assert proxy.remarks == ()
+    proxy.ceiling = 2.0
+    (high,) = proxy._doubts([3.0, 2.0])
+    assert "which all count as target.proxy.ceiling=2: if others" in high
+    assert proxy._doubts([3.0, 1.9]) == proxy._doubts([0.2, 0.1]) == ()
+
+
+def test_a_changed_function_is_another_run(my_values: Path) -> None:
+    digest = resolvers.source_digest("my_values.array")
+    assert digest == user_files.digest(my_values.read_bytes())
+    of_function("array", digest=digest)
+    my_values.write_text(FUNCTIONS + "# changed\n")
+    with pytest.raises(ConfigError, match=r"target.proxy.function=my_values.array: its module has changed: its digest was"):
+        of_function("array", digest=digest)
 
 
 @pytest.mark.usefixtures("my_values")

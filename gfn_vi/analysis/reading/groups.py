@@ -89,6 +89,7 @@ def in_words(column: pd.Series) -> str:
 def short(value: object) -> str:
     """Return classes without their modules: "gfn_vi.objectives.variational.Variational" becomes "Variational"."""
     if isinstance(value, float):
-        return f"{value:g}"
+        rounded = f"{value:g}"
+        return rounded if float(rounded) == value else repr(value)  # else two settings would be one group
     text = re.sub(r"\{\"_target_\": (\"[^\"]*\")\}", r"\1", str(value))
     return re.sub(r"\b(?:[a-z_]\w*\.)+([A-Z]\w*)\b", r"\1", text)

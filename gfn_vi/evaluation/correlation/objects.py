@@ -34,11 +34,13 @@ class HeldOutObjects:
         objects = self._drawn(target) if self.path is None else self._read(target, self.path)
         objects = objects.to(target.initial(1).device)
         key, found = ("n_objects", self.n_objects) if self.path is None else ("path", self.path)
-        few = f"{len(objects)} objects are too few for a correlation, expected {FEWEST} or more"
-        require(len(objects) >= FEWEST, f"{KEY}.{key}", found, f"{few}; use more, or an evaluation without this metric")
         unable = (~target.forward_mask(objects)[..., -1]).nonzero()[:, 0].tolist()
         expected = f"object number {unable[0] if unable else 0} cannot be an end of a trajectory: leave it out"
         require(not unable, f"{KEY}.{key}", found, expected)
+        differ = len(distinct_states(objects)[0])
+        among = "" if differ == len(objects) else f" that differ, among {len(objects)},"
+        few = f"{differ} objects{among} are too few for a correlation, expected {FEWEST} or more"
+        require(differ >= FEWEST, f"{KEY}.{key}", found, f"{few}; use more, or an evaluation without this metric")
         return objects
 
     def _read(self, target: DiscreteTarget, path: str) -> Tensor:

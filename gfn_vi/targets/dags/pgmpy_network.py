@@ -18,6 +18,7 @@ from gfn_vi.core.errors import ConfigError, require
 from gfn_vi.targets.dags.data import Table, check_sizes, generator
 
 SUFFIX = ".bif.gz"
+MOST_NAMED = 5
 # The networks of a size for this package, with their numbers of nodes; pgmpy's larger ones are accepted, too.
 KNOWN = (
     "cancer (5 nodes), earthquake (5), survey (6), asia (8), sachs (11), child (20), insurance (27), water (32), alarm (37), "
@@ -55,7 +56,18 @@ class PgmpyNetwork:
         for name, column in zip(names, values.T, strict=True):
             expected = f"column {name} of {self.name} is constant in so few rows: raise it, or try another target.data.seed"
             require(not bool((column == column[0]).all()), "target.data.n_samples", self.n_samples, expected)
-        return Table(names, values, held_out, graph, kind="categories")
+        return Table(names, values, held_out, graph, kind="categories", doubts=self._unseen(names, nodes, values))
+
+    def _unseen(self, names: tuple[str, ...], nodes: list[Node], values: Tensor) -> tuple[str, ...]:
+        """Return a sentence on the nodes some of whose states are in no row of values [N, d]; none where there are none."""
+        n_states = {node.place: node.cumulative.shape[-1] for node in nodes}
+        n_seen = {place: len(values[:, place].unique()) for place in n_states}
+        lacking = [f"{n_seen[j]} of {n_states[j]} of {name}" for j, name in enumerate(names) if n_seen[j] < n_states[j]]
+        if not lacking:
+            return ()
+        shown = ", ".join(lacking[:MOST_NAMED]) + (f" and {len(lacking) - MOST_NAMED} more columns" * (len(lacking) > MOST_NAMED))
+        advice = "the score has no category for the others; raise it where they should count"
+        return (f"target.data.n_samples={self.n_samples}: states in the rows are {shown}: {advice}",)
 
     def network(self) -> tuple[tuple[str, ...], list[Node]]:
         """Return the names in the order of the file, and the nodes in a topological order. Raises ConfigError."""

@@ -50,7 +50,7 @@ class BinaryTable:
             table = read_labeled_table(self.path, content, self.format, self.label, self.leave_out)
             self._check(table)
             found = doubts(table.names, table.values, table.values, "target.data.leave_out leaves it out")
-            said = [*table.doubts, *found]
+            said = [*table.doubts, *found, *_copies(table)]
             table = replace(table, doubts=tuple(f"{KEY}={self.path}: {doubt}" for doubt in said))
         if not self.standardize:
             return table
@@ -65,6 +65,18 @@ class BinaryTable:
             if is_constant(column):
                 why = f"column {name} is constant, {column[0].item():g} in the {len(column)} rows: target.data.leave_out=[{name}]"
                 raise ConfigError(KEY, self.path, why)
+
+
+def _copies(table: LabeledTable) -> list[str]:
+    """Return a sentence on each column that says what the label says, in two values of its own."""
+    found = []
+    for name, column in zip(table.names, table.values.T, strict=True):
+        of_class = column.new_tensor([float(column[table.class_of == c].min()) for c in (0, 1)])
+        if of_class[0] != of_class[1] and torch.equal(of_class[table.class_of], column):
+            found.append(
+                f"column {name} says the same as the label {table.label}: target.data.leave_out=[{name}] if it is a copy"
+            )
+    return found
 
 
 def breast_cancer() -> LabeledTable:

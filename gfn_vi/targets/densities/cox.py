@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from gfn_vi.targets.checks import check_positive, check_whole
+from gfn_vi.targets.csv_reading import KEY
 from gfn_vi.targets.densities.base import BaseDensity
 from gfn_vi.targets.densities.points import Points
 
@@ -40,8 +41,18 @@ class LogGaussianCox(BaseDensity):
         self.precision = torch.cholesky_inverse(factor)
         self.log_top = -float(factor.diagonal().log().sum()) - self.dim / 2 * math.log(2 * math.pi)
         self.counts = data.counts(n, self.mean, factor)
+        self.path = data.path
         names = [f"{i},{j}" for i in range(n) for j in range(n)]
         self.coordinate_names = tuple(names)
+
+    @property
+    def remarks(self) -> list[str]:
+        """Return a sentence where the file has fewer or more points than half or twice as many as the prior expects."""
+        found = int(self.counts.sum())
+        if self.path is None or EXPECTED_POINTS / 2 <= found <= EXPECTED_POINTS * 2:
+            return []
+        always = f"the prior expects {EXPECTED_POINTS}, whatever the file has, and draws intensities towards that"
+        return [f"{KEY}={self.path} has {found} points: {always}"]
 
     def log_density(self, states: Tensor) -> Tensor:
         """Return log N(x; mean, covariance) + the sum over cells of x y - exp(x) / n^2: [..., d] -> [...]."""

@@ -53,6 +53,7 @@ class GaussianMixture(BaseDensity):
         weights = finite_tensor([-math.log(n)] * n if log_weights is None else log_weights, "target.log_weights", expected)
         require(weights.shape == (n,), "target.log_weights", log_weights, expected)
         self.log_Z = 0.0 if log_weights is None else float(weights.logsumexp(0))
+        self.log_weights = log_weights or []
         self.mode_mass = weights.softmax(0)
         self.factors = _factors(covariance, n, dim)
         identity = torch.eye(dim, dtype=torch.float64)
@@ -66,6 +67,14 @@ class GaussianMixture(BaseDensity):
         self.slope = (self.precision[:, None] * self.means).mT.contiguous()  # [d, K]
         self.coefficients = torch.cat([self.slope, -self.precision[None] / 2, offset[None]])  # of x, |x|^2 and 1: [d + 2, K]
         self.largest_square = _chi_square_quantile(MASS_OF_A_MODE, dim)
+
+    @property
+    def remarks(self) -> list[str]:
+        """Return a sentence where what is given as logarithms of weights are weights: positive numbers whose sum is 1."""
+        given = self.log_weights
+        if len(given) < 2 or min(given) <= 0 or not math.isclose(sum(given), 1, rel_tol=1e-6):
+            return []
+        return [f"target.log_weights={given} are positive and sum to 1: if they are weights, give their logarithms"]
 
     def log_density(self, states: Tensor) -> Tensor:
         """Return log of the weighted sum of the components: [..., d] -> [...]."""

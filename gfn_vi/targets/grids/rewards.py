@@ -45,8 +45,8 @@ class CornersReward:
 
     def __init__(self, r1: float, r2: float) -> None:
         """r1: reward of the corners; r2: what is added on a band inside them; both in units of R."""
-        require(r1 >= 0, "target.reward.r1", r1, "expected a number >= 0")
-        require(r2 >= 0, "target.reward.r2", r2, "expected a number >= 0")
+        require(0 <= r1 < math.inf, "target.reward.r1", r1, "expected a finite number >= 0")
+        require(0 <= r2 < math.inf, "target.reward.r2", r2, "expected a finite number >= 0")
         self.r1, self.r2 = r1, r2
 
     def __call__(self, states: Tensor, side: int) -> Tensor:
@@ -73,7 +73,7 @@ class CosineReward:
 
     def __init__(self, r1: float) -> None:
         """r1: height of the hills, in units of R."""
-        require(r1 >= 0, "target.reward.r1", r1, "expected a number >= 0")
+        require(0 <= r1 < math.inf, "target.reward.r1", r1, "expected a finite number >= 0")
         self.r1 = r1
 
     def __call__(self, states: Tensor, side: int) -> Tensor:
@@ -92,8 +92,9 @@ class DeceptiveReward:
 
     def __init__(self, r1: float, r2: float) -> None:
         """r1: height of the plateau above the moat, whose reward is r0; r2: height of the modes above it; both in units of R."""
-        require(r1 >= 0, "target.reward.r1", r1, "expected a number >= 0")
-        require(r2 > r1, "target.reward.r2", r2, f"expected more than r1={r1}: otherwise the plateau is the mode")
+        require(0 <= r1 < math.inf, "target.reward.r1", r1, "expected a finite number >= 0")
+        expected = f"expected a finite number above r1={r1}: otherwise the plateau is the mode"
+        require(r1 < r2 < math.inf, "target.reward.r2", r2, expected)
         self.r1, self.r2 = r1, r2
 
     def __call__(self, states: Tensor, side: int) -> Tensor:

@@ -8,6 +8,7 @@ lists, and block_name may be left out.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -44,13 +45,20 @@ def read_entries(path: str | None, digest: str | None) -> list[Entry]:
 
 def _entries(path: str, content: bytes) -> list[Entry]:
     try:
-        document = json.loads(content)
+        document = json.loads(content, object_pairs_hook=_once)
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(KEY, path, f"this is no JSON ({error}): {SHAPES}") from None
     rows = _columns(path, document) if isinstance(document, dict) else document
     require(isinstance(rows, list), KEY, path, SHAPES)
     require(len(rows) > 0, KEY, path, f"it holds no blocks: {SHAPES}")
     return [_entry(path, number, row) for number, row in enumerate(rows)]
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return an object of JSON, of which json would keep the last of two equal keys. Raises ConfigError for such."""
+    twice = [key for key, n in Counter(key for key, _ in pairs).items() if n > 1]
+    require(not twice, KEY, json.dumps(dict(pairs))[:100], f"its key {twice[0] if twice else ''} is there twice: write one")
+    return dict(pairs)
 
 
 def _columns(path: str, document: dict[str, object]) -> list[dict[str, object]]:

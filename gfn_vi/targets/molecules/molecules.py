@@ -62,6 +62,7 @@ class Molecules(BaseTarget):
         self.blocks = read_block_set(blocks, digest)
         branching = self.blocks.n_slots >= 2 or max_blocks == 2
         require(branching, "target.max_blocks", max_blocks, "expected 2: every block has one attachment, more fit nowhere")
+        self.remarks = proxy.remarks
         self.min_blocks, self.max_blocks, self.proxy, self.beta = min_blocks, max_blocks, proxy, beta
         self.max_enumerated_states = max_enumerated_states
         self.n_slots, self.n_kinds, self.n_block_choices = self.blocks.n_slots, self.blocks.n_kinds, self.blocks.n_blocks

@@ -25,6 +25,7 @@ class BaseProxy(ABC):
     """
 
     sees_stems: bool = False
+    remarks: tuple[str, ...] = ()  # what looks wrong about the values, told before the run starts
     device: torch.device = torch.device("cpu")
 
     def __init__(self, floor: float, ceiling: float | None, scale: float) -> None:

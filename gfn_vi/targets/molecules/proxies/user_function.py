@@ -45,7 +45,7 @@ class UserFunction(CachedProxy):
         check_whole(workers, 0, "target.proxy.workers")
         self.function = function
         call = Call(function, takes)
-        self._try(call)
+        self.remarks = self._doubts(self._try(call))
         self.workers = Workers(workers, call) if workers > 0 else None
         self._call = call if self.workers is None else self.workers
 
@@ -55,8 +55,24 @@ class UserFunction(CachedProxy):
         except CallError as error:
             raise RunError(f"{KEY}={self.function}: {error}") from error
 
-    def _try(self, call: Call) -> None:
-        """Raises ConfigError for a function that does not answer, or answers a molecule otherwise alone or when asked again."""
+    def _doubts(self, values: Sequence[float]) -> tuple[str, ...]:
+        """Return a sentence where the values of all molecules are cut off at the same end, so that their rewards are one."""
+        for key, end, is_cut in (
+            ("floor", self.floor, max(values) <= self.floor),
+            ("ceiling", self.ceiling, self.ceiling is not None and min(values) >= self.ceiling),
+        ):
+            if is_cut:
+                found = f"is from {min(values):g} to {max(values):g} for the {len(values)} molecules it was tried on"
+                advice = f"which all count as target.proxy.{key}={end:g}: if others are like these, all have one reward"
+                turn = " (where lower is better, return minus it)" if key == "floor" else ""
+                return (f"{KEY}={self.function} {found}, {advice}{turn}",)
+        return ()
+
+    def _try(self, call: Call) -> list[float]:
+        """Return the values of TRIALS.
+
+        Raises ConfigError for a function that does not answer, or answers a molecule otherwise alone or when asked again.
+        """
         try:
             values = call(TRIALS)
             alone = call(TRIALS[:1])
@@ -65,3 +81,4 @@ class UserFunction(CachedProxy):
         same = math.isclose(values[0], alone[0], rel_tol=1e-6, abs_tol=1e-9)
         found = f"gives {TRIALS[0]} the value {alone[0]:g} alone and {values[0]:g} in a list of {len(TRIALS)}"
         require(same, KEY, self.function, f"{found}: expected each molecule's value by itself, without randomness")
+        return list(values)
