@@ -172,9 +172,7 @@ class _Session:
             nonlocal saved
             self.threads.after_update()
             if bar.due():
-                bar.update(
-                    trainer.seen, float(loss.mean()), trainer.headline(), trainer.headline_mark(), frozen_words(trainer)
-                )
+                bar.update(trainer.seen, float(loss.mean()), trainer.headline(), trainer.headline_mark(), frozen_words(trainer))
             if received or (pause is not None and trainer.seen >= pause and trainer.step < budget.steps):
                 return False
             if time.monotonic() - saved >= config.checkpoint.every_seconds:

@@ -66,9 +66,7 @@ ALLOWED_OF_PACKAGE = {
         ),
         *("gfn_vi.core", "gfn_vi.runs", "gfn_vi.analysis", "gfn_vi.verification", "gfn_vi.sweeps"),
     ),
-    "sweeps": (
-        *("gfn_vi.sweeps", "gfn_vi.core", "gfn_vi.resolvers", "gfn_vi.runs", "gfn_vi.signatures", "gfn_vi.terminal"),
-    ),
+    "sweeps": (*("gfn_vi.sweeps", "gfn_vi.core", "gfn_vi.resolvers", "gfn_vi.runs", "gfn_vi.signatures", "gfn_vi.terminal"),),
     "terminal": ("gfn_vi.terminal", "gfn_vi.core.command_line", "gfn_vi.core.errors", "gfn_vi.runs.folders", "gfn_vi.signatures"),
     PLUGINS: (
         *("gfn_vi.sweeps", "gfn_vi.core", "gfn_vi.runs", "gfn_vi.terminal", "gfn_vi.analysis.statistics"),

@@ -84,14 +84,14 @@ def _change(jobs: Iterable[tuple[Planned, Mapping[str, str]]], asked: Mapping[st
     """Write to the manifest of each folder the overrides of the jobs, with these further entries of each, and what was asked."""
     by_folder: dict[Path, dict[str, Any]] = {}
     for job, more in jobs:
-        by_folder.setdefault(job.directory.parent, {})[job.directory.name] = {OVERRIDES: list(job.overrides)} | more
+        by_folder.setdefault(job.directory.parent, {})[job.directory.name] = {OVERRIDES: list(job.overrides)} | dict(more)
     for folder, added in by_folder.items():
         path = folder / MANIFEST
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with filelock.FileLock(folder / f"{MANIFEST}.lock"):  # sweeps of the same folder plan one after the other
                 known = _known(folder)
-                changed = {RUNS: known[RUNS] | added, ASKED: known[ASKED] | asked}
+                changed = {RUNS: known[RUNS] | added, ASKED: known[ASKED] | dict(asked)}
                 if changed != known:
                     _write(path, changed)
         except OSError as error:

@@ -50,6 +50,8 @@ def _git(*words: str) -> list[str] | None:
     # --no-optional-locks: to look must not be in the way of somebody who commits
     command = ["git", "--no-optional-locks", "-C", str(_checkout()), *words]
     try:
-        return subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", timeout=5, check=True).stdout.splitlines()
+        return subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=5, check=True
+        ).stdout.splitlines()
     except (OSError, subprocess.SubprocessError):
         return None

@@ -126,10 +126,10 @@ def _check_unread(of_all: DictConfig, of_job: DictConfig) -> None:
         assert isinstance(whole, dict) and isinstance(own, dict)
         changed = [name for name in own if own[name] != whole.get(name)]
         if changed:
-            value = own[changed[0]]
+            name, value = str(changed[0]), own[changed[0]]
             found = "{" + ", ".join(map(str, value)) + "}" if isinstance(value, dict) else value
             advice = "comes too late for a sweep over several choices: sweep over this one alone"
-            raise ConfigError(f"hydra.{key}.{changed[0]}", found, advice)
+            raise ConfigError(f"hydra.{key}.{name}", found, advice)
 
 
 def jobs_of(

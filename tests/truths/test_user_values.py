@@ -114,15 +114,6 @@ def test_values_that_all_count_as_one_are_told() -> None:
     assert proxy._doubts([3.0, 1.9]) == proxy._doubts([0.2, 0.1]) == ()
 
 
-def test_a_changed_function_is_another_run(my_values: Path) -> None:
-    digest = resolvers.source_digest("my_values.array")
-    assert digest == user_files.digest(my_values.read_bytes())
-    of_function("array", digest=digest)
-    my_values.write_text(FUNCTIONS + "# changed\n")
-    with pytest.raises(ConfigError, match=r"target.proxy.function=my_values.array: its module has changed: its digest was"):
-        of_function("array", digest=digest)
-
-
 @pytest.mark.usefixtures("my_values")
 def test_worker_processes_share_a_batch_and_what_fails_in_them_is_named() -> None:
     proxy = UserFunction("my_processes.process", "smiles", 2, 0.1, None, 1.0, 100)

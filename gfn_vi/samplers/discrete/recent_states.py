@@ -1,8 +1,8 @@
 """Rollouts on a large graph that evaluate the policy where trajectories are expected, and elsewhere as they get there.
 
-What a sampler visits changes slowly from update to update: on a grid of 128 x 128 a batch of 64 meets some 900 of 16,384 states. So the
-policy is evaluated in one batch at the states that training visited lately; the walk looks it up there, and a state that is not there
-is evaluated, with those that follow it, when a trajectory arrives. The guess decides how fast that is, and nothing else.
+What a sampler visits changes slowly from update to update: on a grid of 128 x 128 a batch of 64 meets some 900 of 16,384 states. So
+the policy is evaluated in one batch at the states that training visited lately; the walk looks it up there, and a state that is not
+there is evaluated, with those that follow it, when a trajectory arrives. The guess decides how fast that is, and nothing else.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from gfn_vi.core.replicas import ReplicaGenerators
 from gfn_vi.core.state_graph import StateGraph
 from gfn_vi.samplers.discrete.rollout import Path, graph_walk
 
-# Updates after which a state that was not visited again is no longer expected, and how many states that follow unexpected ones are
-# evaluated with them (measured on 64 x 64 and 128 x 128; only speed depends on them).
+# Updates after which a state that was not visited again is no longer expected, and how many states that follow unexpected ones
+# are evaluated with them (measured on 64 x 64 and 128 x 128; only speed depends on them).
 UPDATES_REMEMBERED, FOLLOWERS = 8, 64
 # Below so many states a table of all of them costs less than to find out what to expect.
 SMALLEST_SPACE = 1_000
@@ -100,7 +100,7 @@ def expected_rollout(
 
 
 def _with_followers(graph: StateGraph, rows: Tensor) -> Tensor:
-    """Return these rows of all replicas' tables and some that follow them, sorted; a row of replica r is r (S + 1) + its state."""
+    """Return these rows of all replicas' tables and some that follow them, sorted; replica r has those from r (S + 1) on."""
     width = graph.n_states + 1
     following = graph.walk_table.view(graph.n_actions, width)[:-1]
     found, n_found = [rows], 0
