@@ -1,8 +1,8 @@
 """Rollouts on a large graph that evaluate the policy where trajectories are expected, and elsewhere as they get there.
 
-What a sampler visits changes slowly from update to update: on a grid of 128 x 128 a batch of 64 meets some 900 of 16,384 states. So
-the policy is evaluated in one batch at the states that training visited lately; the walk looks it up there, and a state that is not
-there is evaluated, with those that follow it, when a trajectory arrives. The guess decides how fast that is, and nothing else.
+What a sampler visits changes slowly from update to update: on a grid of 128 x 128 a batch of 64 meets some 900 of 16,384 states.
+So the policy is evaluated in one batch at the states that training visited lately. The walk looks it up there; a state that is
+not there is evaluated, with some that follow it, when a trajectory arrives. The guess decides how fast that is, and nothing else.
 """
 
 from __future__ import annotations
