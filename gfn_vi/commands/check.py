@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 
 import hydra
 from omegaconf import DictConfig, OmegaConf
@@ -16,6 +17,7 @@ from gfn_vi.terminal.guarded import guarded
 from gfn_vi.terminal.help_text import keys_in_words
 from gfn_vi.terminal.hydra_errors import in_one_line
 
+PATIENCE = 2.0  # seconds of silence, after which it is said what takes so long
 OmegaConf.register_new_resolver("gfn_vi_check_keys", lambda: keys_in_words("check", "most_states"), replace=True)
 
 
@@ -48,7 +50,14 @@ def check(config: DictConfig) -> int:
 
     torch.set_num_threads(config.threads)
     target = build_target(config, torch.device("cpu"))
-    report = check_target(target, config.most_states, config.n_walks, config.seed)
+    doing = f"asking {type(target).__name__}: up to most_states={config.most_states} states are listed, lower is faster"
+    still = threading.Timer(PATIENCE, print, (doing,), {"file": sys.stderr})
+    still.daemon = True
+    still.start()
+    try:
+        report = check_target(target, config.most_states, config.n_walks, config.seed)
+    finally:
+        still.cancel()
     print(report)
     return len(report.faults)
 
