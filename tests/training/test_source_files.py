@@ -19,14 +19,14 @@ from gfn_vi.runs.sources import doubt_about_table, require_unchanged, settle_cha
 
 # Nothing of it is run: every file would raise.
 FILES = {
-    "my_targets.py": "import math, torch, gfn_vi\nfrom my_package.rewards import R\nimport my_loose.part\nraise RuntimeError\n",
+    "my_targets.py": "import torch, gfn_vi\nfrom my_package.rewards import R\nimport my_loose.inner.part\nraise RuntimeError\n",
     "my_package/__init__.py": "raise RuntimeError\n",
     "my_package/rewards.py": "def f():\n    from . import lazy\n    from .deep.below import g\nraise RuntimeError\n",
     "my_package/lazy.py": "from ..outside import nothing\n",
     "my_package/deep/__init__.py": "from my_package import rewards\n",
     "my_package/deep/below.py": "def f(name):\n    import_module(name)\n    importlib.import_module('shared_tables')\n",
     "my_package/unused.py": "",
-    "my_loose/part.py": "x = (\n",
+    "my_loose/inner/part.py": "x = (\n",
     "my_unused.py": "",
 }
 NAMES = {*FILES, "shared_tables.py"} - {"my_package/unused.py", "my_unused.py"}
@@ -54,7 +54,7 @@ def test_a_file_counts_where_it_is_imported_from_another_that_counts(folder: Pat
     """At the top, in a function, relatively, through a package without __init__.py, by a link, and in a circle."""
     found = sources_of(CONFIG)
     assert set(found) == NAMES
-    assert found["my_loose/part.py"] == digest(b"x = (\n")
+    assert found["my_loose/inner/part.py"] == digest(b"x = (\n")
     assert found["shared_tables.py"] == digest(b"x = 1\n")
     assert "my_targets" not in sys.modules
     assert {name: digest_now(name) for name in found} == found
