@@ -8,27 +8,28 @@ from collections.abc import Sequence
 from typing import Any
 
 from gfn_vi.core.protocols import Arrays
-from gfn_vi.core.reliability import MARK, Weights, doubt
+from gfn_vi.core.reliability import MARK, Weights, doubt, worst
 from gfn_vi.core.replicas import ReplicaGenerators
 from gfn_vi.training.trainer import Trainer
 
 
 def result_line(trainer: Trainer, label: str) -> str:
     """Return what was reached, as medians over replicas with their range: the headline, then what metrics call their summary."""
-    headline, parts, behind = trainer.parts.headline, [], dict[tuple[int, Weights], None]()
+    headline, parts, behind = trainer.parts.headline, [], dict[int, list[Weights]]()  # replica -> weights
     summaries = [name for metric in trainer.parts.metrics for name in metric.summary]
     for name in dict.fromkeys([*([] if headline is None else [headline.metric]), *summaries]):
         if name in trainer.measured:
             values = [value for value in trainer.measured[name].tolist() if not math.isnan(value)] or [math.nan]
             spread = f" ({min(values):.3g} to {max(values):.3g})" if len(values) > 1 else ""
-            own = {(r, weights): None for r, found in trainer.weights_behind(name).items() for weights in found}
-            behind |= own
-            mark = "" if all(weights.is_reliable for _, weights in own) else f" {MARK}"
+            own = trainer.weights_behind(name)
+            for replica, found in own.items():
+                behind.setdefault(replica, []).extend(found)
+            mark = "" if all(worst(found).is_reliable for found in own.values()) else f" {MARK}"
             parts.append(f"{name} {statistics.median(values):.3g}{spread}{mark}")
     n = trainer.n_replicas
     replicas = f", {n} replicas: median (range)" if n > 1 else ""
     reached = f"{', '.join(parts)}; " if parts else ""
-    told = doubt(weights for _, weights in behind)
+    told = doubt(map(worst, behind.values()))
     doubts = "" if told is None else f"; {MARK} may be far off: importance weights {told}"
     return f"{label}: {reached}{trainer.seen} trajectories in {trainer.wall_seconds:.1f} s{replicas}{doubts}"
 
