@@ -70,6 +70,16 @@ def weights_behind(metric: str, recorded: Mapping[str, Mapping[int, float]]) -> 
     return found
 
 
+def worst(found: Iterable[Weights]) -> Weights:
+    """Return the weights that carry least: of those that are not reliable, if there are any, the ones worth fewest samples."""
+
+    def order(weights: Weights) -> tuple[bool, float, float]:
+        n_effective = weights.n_effective
+        return weights.is_reliable, math.inf if math.isnan(n_effective) else n_effective, -weights.pareto_k
+
+    return min(found, key=order)
+
+
 def doubt(found: Iterable[Weights]) -> str | None:
     """Return in words what the weights of replicas are worth that do not carry their numbers; None where all do.
 
@@ -79,10 +89,8 @@ def doubt(found: Iterable[Weights]) -> str | None:
     bad = [weights for weights in every if not weights.is_reliable]
     if not bad:
         return None
-    worst = min(
-        bad, key=lambda weights: (math.inf if math.isnan(weights.n_effective) else weights.n_effective, -weights.pareto_k)
-    )
-    told = f"worth {_in_words(worst.n_effective)} samples, Pareto k {_in_words(worst.pareto_k)}"
+    least = worst(bad)
+    told = f"worth {_in_words(least.n_effective)} samples, Pareto k {_in_words(least.pareto_k)}"
     return told if len(every) == 1 else f"{told} at worst; too weak in {len(bad)} of {len(every)} replicas"
 
 

@@ -74,19 +74,19 @@ class SweepStates:
         tail = self._tails.setdefault((run.name, run.headline), MetricsTail(self.folder / run.name / METRICS, run.headline))
         tail.read()
         seen = max(tail.trajectories, run.step * batch)
-        value, error = tail.value, tail.standard_error
+        value, error, is_carried = tail.value, tail.standard_error, tail.is_carried
         if run.state == "diverged" and run.headline is not None:  # what is recorded is of its last finite parameters
-            value, error = run.headline.worst, None
+            value, error, is_carried = run.headline.worst, None, True
         if run.state != "running":
             spent = [seconds for seconds in (run.wall_seconds, tail.wall_seconds) if seconds is not None]
-            return Progress(seen, total or None, value, max(spent, default=None), None, error, tail.is_carried)
+            return Progress(seen, total or None, value, max(spent, default=None), None, error, is_carried)
         since = max(time.time() - tail.changed, 0.0) if tail.changed else 0.0
         left = None
         if tail.trajectories and tail.wall_seconds and total:
             speed = tail.trajectories / tail.wall_seconds
             left = max((total - tail.trajectories) / speed - since, 0.0)
         spent_so_far = (tail.wall_seconds or 0.0) + since
-        return Progress(seen, total or None, value, spent_so_far, left, error, tail.is_carried)
+        return Progress(seen, total or None, value, spent_so_far, left, error, is_carried)
 
     def _state(self, name: str, planned: Mapping[str, Plan]) -> RunState | None:
         """Return the state of the run; None for a folder that is no run."""

@@ -118,8 +118,9 @@ def _values(outcome: Outcome, headline: Headline) -> dict[Words, tuple[float, bo
     if len(replicas_of) == 1:  # the end of the file is enough
         tail = MetricsTail(outcome.job.directory / METRICS, headline)
         tail.read()
-        value = headline.worst if outcome.state == "diverged" else tail.value
-        return {} if value is None else dict.fromkeys(replicas_of, (value, tail.is_carried))
+        is_lost = outcome.state == "diverged"  # the worst value counts, whatever its weights are
+        value = headline.worst if is_lost else tail.value
+        return {} if value is None else dict.fromkeys(replicas_of, (value, is_lost or tail.is_carried))
     names = [headline.metric, *(name for weights in WEIGHTS_OF.get(headline.metric, ()) for name in names_of(weights))]
     last = {name: last_values(outcome.job.directory, name) for name in names}
     behind = weights_behind(headline.metric, last)

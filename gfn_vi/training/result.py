@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gfn_vi.core.protocols import Arrays
-from gfn_vi.core.reliability import MARK, Weights, doubt
+from gfn_vi.core.reliability import MARK, Weights, doubt, worst
 from gfn_vi.core.replicas import ReplicaGenerators
 from gfn_vi.training.trainer import Trainer
 
@@ -18,7 +18,7 @@ def result_line(trainer: Trainer, label: str) -> str:
 
     A median is NaN where a replica became non-finite; the range is that of the others, and the line says how many they are.
     """
-    headline, parts, behind = trainer.parts.headline, [], dict[tuple[int, Weights], None]()
+    headline, parts, behind = trainer.parts.headline, [], dict[int, list[Weights]]()  # replica -> weights
     n, diverged = trainer.n_replicas, set(trainer.divergences)
     summaries = [name for metric in trainer.parts.metrics for name in metric.summary]
     for name in dict.fromkeys([*([] if headline is None else [headline.metric]), *summaries]):
@@ -27,9 +27,10 @@ def result_line(trainer: Trainer, label: str) -> str:
             spread = (
                 f" ({min(sound):.3g} to {max(sound):.3g})" if len(sound) > 1 else f" ({sound[0]:.3g})" if sound and n > 1 else ""
             )
-            own = {(r, weights): None for r, found in trainer.weights_behind(name).items() for weights in found}
-            behind |= own
-            mark = "" if all(weights.is_reliable for _, weights in own) else f" {MARK}"
+            own = {r: found for r, found in trainer.weights_behind(name).items() if r not in diverged}
+            for replica, found in own.items():
+                behind.setdefault(replica, []).extend(found)
+            mark = "" if all(worst(found).is_reliable for found in own.values()) else f" {MARK}"
             parts.append(f"{name} {statistics.median(sound) if len(sound) == n else math.nan:.3g}{spread}{mark}")
     replicas = f", {n} replicas: median (range)" if n > 1 else ""
     if diverged:
@@ -37,7 +38,7 @@ def result_line(trainer: Trainer, label: str) -> str:
             ", the range is that of the others" if len(diverged) < n else ""
         )
     reached = f"{', '.join(parts)}; " if parts else ""
-    told = doubt(weights for _, weights in behind)
+    told = doubt(map(worst, behind.values()))
     doubts = "" if told is None else f"; {MARK} may be far off: importance weights {told}"
     return f"{label}: {reached}{trainer.seen} trajectories in {trainer.wall_seconds:.1f} s{replicas}{doubts}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,9 @@ def test_smoke_and_weak_weights_are_said(outcome: Callable[..., Outcome]) -> Non
     found = results([done])
     assert found[1] == "  -2 (?)  the run"
     assert LEGEND in found
+    found = results([replace(done, state="diverged")])
+    assert found[1].startswith("  0.693  ")  # the worst value rests on no weights
+    assert LEGEND not in found
 
 
 WEAK = {"sampled_log_Z": -2.0, "sampled_n_effective": 1.0, "sampled_pareto_k": 0.3}

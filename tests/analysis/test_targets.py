@@ -59,6 +59,15 @@ def test_the_content_of_a_file_and_drawn_data_make_another_target(make_run: Make
     assert target_labels(table, ["target.data.seed"]).nunique() == 2
 
 
+def test_a_path_says_more_than_a_digest(make_run: MakeRun) -> None:
+    """As long as it tells the targets apart: a file that was changed has one path and two digests."""
+    a, b, changed = ({"path": path, "digest": digest} for path, digest in (("a.csv", "0a"), ("b.csv", "0b"), ("a.csv", "0c")))
+    table = table_of(make_run, GRID | {"data": a}, GRID | {"data": b})
+    assert list(by_target(table)) == ["target.data.path=a.csv", "target.data.path=b.csv"]
+    path = make_run("reverse_kl", seed=50, target=GRID | {"data": changed})
+    assert target_labels(collect(path.parent, say=lambda _: None)).nunique() == 3
+
+
 def test_choices_below_the_target_and_those_of_nobody_knows(make_run: MakeRun) -> None:
     """Another reward by choice is another target though its keys are told by the choice; so is one of a user's own group."""
     for number, reward in enumerate(("corners", "cosine")):

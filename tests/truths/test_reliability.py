@@ -11,7 +11,17 @@ import torch
 from building import make_trainer
 from torch import Tensor
 
-from gfn_vi.core.reliability import LARGEST_K, LEAST_EFFECTIVE, MARK, Weights, doubt, is_reliable, weights_behind, with_error
+from gfn_vi.core.reliability import (
+    LARGEST_K,
+    LEAST_EFFECTIVE,
+    MARK,
+    Weights,
+    doubt,
+    is_reliable,
+    weights_behind,
+    with_error,
+    worst,
+)
 from gfn_vi.evaluation.sampled.weights import worth
 from gfn_vi.training.result import result_line
 
@@ -80,6 +90,8 @@ def test_the_weights_behind_a_metric() -> None:
     assert [[weights.is_reliable for weights in found[replica]] for replica in (0, 1)] == [[True], [False]]
     both = {f"{w}_{of}": {0: v} for w in ("target", "target_inverse") for of, v in (("n_effective", 900.0), ("pareto_k", 0.2))}
     assert [weights.is_reliable for weights in weights_behind("ess_forward", both)[0]] == [True, True]
+    assert worst([Weights(3, 0.2), Weights(math.nan, 0.2), Weights(900, 0.9)]) == Weights(3, 0.2)
+    assert worst([Weights(900, 0.1), Weights(950, 0.9)]) == Weights(950, 0.9)  # the one that is not reliable
     assert doubt([Weights(900, 0.2), Weights(3, 0.4), Weights(50, 0.9)]) == (
         "worth 3 samples, Pareto k 0.4 at worst; too weak in 2 of 3 replicas"
     )

@@ -21,6 +21,7 @@ def target_labels(table: pd.DataFrame, blocks: Collection[str] = ()) -> pd.Serie
     columns = [name for name in columns_of_choices(table) if name in OF_TARGETS]
     columns += [name for name in map(str, table.columns) if name.startswith(f"{PREFIX}target.")]
     columns = [name for name in columns if name.removeprefix(PREFIX) not in blocks]
+    columns.sort(key=lambda name: name.endswith(".digest"))  # last: a path says more, where it tells targets apart
     if not columns:
         return pd.Series("", table.index)
     codes = table.groupby(columns, observed=True, dropna=False, sort=False).ngroup()
