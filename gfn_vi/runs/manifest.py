@@ -80,7 +80,7 @@ def read_asked(folder: Path, sources: str) -> tuple[str, ...]:
     return tuple(map(str, asked)) if isinstance(asked, list) else ()
 
 
-def _change(jobs: Iterable[tuple[Planned, Mapping[str, str]]], asked: Mapping[str, list[str]]) -> None:
+def _change(jobs: Iterable[tuple[Planned, dict[str, str]]], asked: dict[str, list[str]]) -> None:
     """Write to the manifest of each folder the overrides of the jobs, with these further entries of each, and what was asked."""
     by_folder: dict[Path, dict[str, Any]] = {}
     for job, more in jobs:

@@ -133,8 +133,10 @@ def test_what_cannot_be_drawn_is_said(quickstart: ModuleType, make_run: MakeRun,
         quickstart.figure(table, content | {run: {"states": content[run]["states"]}})
     with pytest.raises(TableError, match="2 dimensions, found 3"):
         quickstart.figure(table, content | {run: content[run] | {"states": np.zeros((256, 3), dtype=int)}})
-    folder = make_run("reverse_kl", seed=4).parent  # its first seed is the last one of the run with seed 0
-    with pytest.raises(TableError, match=r"reverse_kl has the same seed twice \(runs reverse_kl-s0-\w+, reverse"):
+    folder = make_run("reverse_kl", seed=4, dtype="float64").parent  # its first seed is the last one of the run with seed 0
+    with pytest.raises(
+        TableError, match=r"reverse_kl has the same seed twice \(runs reverse_kl-s0-\w+, reverse.*differ in config.dt"
+    ):
         draw(quickstart, folder)
 
 

@@ -89,6 +89,17 @@ def test_a_figure_says_what_it_leaves_out(make_quickstart: Callable[[], Path], c
     assert (folder / "summary.csv").read_bytes() == before
 
 
+def test_one_configuration_under_the_names_of_two_arms_is_said(make_run: MakeRun) -> None:
+    """Both arms stay, since somebody asked for both; two arms that differ in anything else are no twins."""
+    make_run("reverse_kl", n_points=1)
+    runs = [make_run("forward_kl", n_points=1, arm_name=name) for name in ("a", "b")]
+    seeds, said = collected(runs[0].parent)
+    assert len(seeds) == 15
+    line = f"the same under two names: {' and '.join(sorted(run.name for run in runs))} (seed 0-4)"
+    assert said[1:] == [line]
+    assert line in render(runs[0].parent, None, None)
+
+
 def test_runs_inside_of_folders_are_named_and_not_counted(make_run: MakeRun) -> None:
     """Whether the folder is a run (cp -r run run) or not."""
     run = make_run("reverse_kl", n_points=1)

@@ -55,10 +55,9 @@ def render(folder: Path, figure: Path | None, draw: str | None) -> str:
 
 def _content(folder: Path, experiment: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the template shows, by the names that it has there."""
-    states = SweepStates(folder)
-    runs = states.look()
+    runs = SweepStates(folder).look()
     labels = short_labels(runs)
-    table, remark = _table(folder, experiment["config_keys"])
+    table, remark, left_out = _table(folder, experiment["config_keys"])
     digest = None if table is None else table_hash(table)
     heard = set() if table is None else set(table["run"].unique())
     of_runs = [(labels[run.name], path) for run in runs for path in sorted((folder / run.name).glob("*.png"))]
@@ -66,7 +65,7 @@ def _content(folder: Path, experiment: Mapping[str, Any]) -> dict[str, Any]:
         "title": folder.resolve().name,
         "experiment": experiment,
         "remark": remark,
-        "left_out": states.left_out,
+        "left_out": left_out,
         "decides_nothing": remark_on(folder),
         "pictures": [read_picture(path) for path in sorted(folder.glob("figure*.png"))],
         "run_pictures": [(label, read_picture(path)) for label, path in of_runs[:MOST_PICTURES]],
@@ -93,18 +92,19 @@ def _content(folder: Path, experiment: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _table(folder: Path, keys: Sequence[str]) -> tuple[pd.DataFrame | None, str]:
-    """(the table, what is to be known of all its numbers), or without any numbers (None, why)."""
+def _table(folder: Path, keys: Sequence[str]) -> tuple[pd.DataFrame | None, str, list[str]]:
+    """(the table, what is to be known of all its numbers), or without any numbers (None, why); lines on what is not in it."""
+    said: list[str] = []
     try:
-        table = collect(folder, keys, say=lambda line: None)
+        table = collect(folder, keys, say=said.append)
     except TableError as error:
-        return None, str(error)
+        return None, str(error), said[1:]
     try:
         check_seeds(table)
         check_sources(table)
     except TableError as error:
-        return table, f"Not for reporting: {error}"
-    return table, ""
+        return table, f"Not for reporting: {error}", said[1:]
+    return table, "", said[1:]
 
 
 def _sizes(table: pd.DataFrame | None) -> dict[str, str]:

@@ -6,7 +6,7 @@ A run says in `tuning_seeds` on which seeds its settings were chosen; the runs o
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -15,8 +15,9 @@ import pyarrow.compute
 
 from gfn_vi.runs.folders import TableError
 from gfn_vi.runs.reading import Run
-from gfn_vi.runs.replicas import TUNING, in_their_right, repeats, replicas_of
+from gfn_vi.runs.replicas import TUNING, in_their_right, repeats, replicas_of, seeds_in_words
 
+NAMES = ("arm_name", "deviation_name")  # keys that say what a configuration is called
 COLUMN = f"config.{TUNING}"
 SEED_KEYS = ("seed", "replicas", TUNING, "target.data.seed")  # keys in which runs of one setting may differ
 MOST_RUNS = 3  # named in the error
@@ -29,7 +30,19 @@ def without_repeats(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
     repeated = {found.run: found for found in repeats({name: replicas_of(by_name[name].config) for name in order})}
     left = [_without(run, repeated[run.name].places) if run.name in repeated else run for run in runs]
     lines = [repeated[run.name].line for run in runs if run.name in repeated]
-    return [run for run in left if run.metrics is None or run.metrics.num_rows > 0], lines
+    return [run for run in left if run.metrics is None or run.metrics.num_rows > 0], [*lines, *_twins(runs, repeated)]
+
+
+def _twins(runs: Sequence[Run], aside: Collection[str]) -> list[str]:
+    """Return a line for each run that differs from one of another arm in nothing but the name of the arm: both stay."""
+    if len({run.config.get("arm_name") for run in runs}) == 1:
+        return []
+    nameless = {run.name: {key: value for key, value in run.config.items() if key not in NAMES} for run in runs}
+    found = repeats({name: replicas_of(config) for name, config in nameless.items() if name not in aside})
+    return [
+        f"the same under two names: {' and '.join([*twin.firsts, twin.run])} (seed {seeds_in_words(twin.seeds)})"
+        for twin in found
+    ]
 
 
 def _without(run: Run, places: Sequence[int]) -> Run:
