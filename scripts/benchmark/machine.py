@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from gfn_vi.training.cores import seconds_of_others
+
 # More than that of a core used by others spoils a measurement.
 DISTURBING_CORES = 0.1
 PROC = Path("/proc")
@@ -35,11 +37,11 @@ class Others:
     """What others use of the processor from the construction on; ended children of this process are not others."""
 
     def __init__(self) -> None:
-        self._start, self._busy, self._processes = time.perf_counter(), _seconds_of_others(), _process_seconds()
+        self._start, self._busy, self._processes = time.perf_counter(), seconds_of_others(), _process_seconds()
 
     def cores(self) -> float | None:
         """Return the mean number of cores so far; None where the system does not say."""
-        busy = _seconds_of_others()
+        busy = seconds_of_others()
         if busy is None or self._busy is None:
             return None
         return max(0.0, busy - self._busy) / (time.perf_counter() - self._start)
@@ -54,15 +56,6 @@ class Others:
         used = {who: seconds - self._processes.get(who, seconds) for who, seconds in _process_seconds().items()}
         busiest = [who for who in sorted(used, key=used.__getitem__, reverse=True) if used[who] > 0.02][:3]
         return f"the machine is not idle: {cores:.1f} cores busy" + (f" by {', '.join(busiest)}" if busiest else "")
-
-
-def _seconds_of_others() -> float | None:
-    """CPU seconds of all but this process and its ended children, the hypervisor's other guests included."""
-    fields = _said_by("stat", r"^cpu +" + r"(\d+) " * 8)
-    if not fields:
-        return None
-    user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, fields)
-    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK") - sum(os.times()[:4])
 
 
 def _process_seconds() -> dict[str, float]:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from building import composed
 
 from gfn_vi.core.errors import ConfigError
+from gfn_vi.run import run
 from gfn_vi.training import cores, threads
 from gfn_vi.training.cores import FreeCores, available_cores, seconds_of_others
 from gfn_vi.training.threads import LOOK_SECONDS, PAIRS, REST, Threads, remark_on_threads, torch_threads
@@ -113,6 +115,31 @@ def test_a_resumed_run_begins_with_its_number_where_the_cores_are_free() -> None
         torch.set_num_threads(1)
 
 
+def test_a_run_tells_its_threads_of_every_update_and_resumes_with_their_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+
+    def after_update(self: Threads) -> None:
+        told.append("update")
+        self.wanted = 7
+
+    monkeypatch.setattr(Threads, "after_update", after_update)
+    monkeypatch.setattr(Threads, "start", lambda self, wanted: told.append(f"start with {wanted}"))
+    short = [
+        "target.side=3",
+        "sampler.hidden=[4]",
+        "trainer.batch_size=8",
+        "trainer.n_trajectories=32",
+        "pictures=false",
+        f"output_root={tmp_path}",
+    ]
+    run(composed(*short, "checkpoint.pause_after=16"))
+    assert told == ["update"] * 2
+    run(composed(*short))
+    assert told == ["update"] * 2 + ["start with 7"] + ["update"] * 2
+
+
 def test_a_fixed_number_stays_and_is_restored() -> None:
     torch.set_num_threads(2)
     with torch_threads(3) as fixed:
@@ -150,7 +177,7 @@ def test_what_is_no_number_of_threads_is_refused_and_too_many_are_remarked_on(mo
         ("0::/\n", {"cpu.max": "max 100000"}, 6),
         ("0::/\n", {"cpu.max": "250000 100000"}, 2),
         ("0::/\n", {"cpu.max": "50000 100000"}, 1),
-        ("0::/a/b\n", {"a/cpu.max": "300000 100000", "a/b/cpu.max": "max 100000"}, 3),
+        ("0::/a/b\n", {"a/cpu.max": "300000 100000", "a/b/cpu.max": "400000 100000"}, 3),
         ("0::/not/seen\n", {"cpu.max": "400000 100000"}, 4),
         (
             "4:cpu,cpuacct:/\n1:name=systemd:/x\n",
