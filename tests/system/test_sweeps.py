@@ -40,7 +40,7 @@ def states(folder: Path) -> dict[str, str]:
 
 
 REFUSED = {
-    "target=gaussian,gmm9 target.dim=2": ("target.dim: no such key", "'hydra.sweeper.grids=[{target.dim:...}]'"),
+    "target=gaussian,gmm9 target.dim=2": ("target.dim: no such key", "'hydra.sweeper.grids=[{target.dim:2}]'"),
     "seed=0,0": ("seed=0,0", "seed=0 comes up twice"),
     "device=cpu,cuda": ("device=cpu and device=cuda are the same run", "leave one of them out"),
     "seed=range(3,3)": ("seed=range(3,3)", "the sweep has no runs"),
