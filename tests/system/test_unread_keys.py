@@ -42,7 +42,6 @@ REFUSED = {
     "-m +penalty=square,huber": ["penalty=square: ", "type penalty@objective.penalty=square"],
     "-m +repeat_num=range(3)": ["repeat_num=0: nothing reads this key"],
     "-m 'hydra.sweeper.grids=[{+seeds:3}]'": ["did you mean seed?"],
-    "-m '+hydra.sweeper.params.+lr=\"1,2\"'": ["optimizer.lr_forward"],
     "-m +optimizer.lr=0.1,0.2": ["optimizer.lr=0.1: Adam has no such key"],
     "-m hydra/sweeper=search ++objective.baseline=none optimizer.lr_log_Z=interval(0.1,1)": ["TrajectoryBalance has no such key"],
     "+width=16 +depth=2 'sampler.hidden=[${width}]'": ["depth=2: nothing reads this key"],
