@@ -15,9 +15,9 @@ OF_SWEEPS = ("hydra/launcher", "hydra/sweeper", "hydra.launcher.", "hydra.sweepe
 
 
 def require_one_run(hydra: DictConfig) -> None:
-    """Raise ConfigError for launchers and sweepers, and for an experiment that stands for several runs. hydra: the node `hydra`.
+    """Raise ConfigError for launchers and sweepers, and for an experiment of several runs. hydra: the node `hydra`.
 
-    A run of an experiment is one where the command line gives a value to every key of hydra.sweeper.params and of one of the grids.
+    One run of an experiment gives a value to every key of hydra.sweeper.params and of one of the grids, on the command line.
     """
     for word in hydra.overrides.hydra:
         key, _, value = word.lstrip("+~").partition("=")

@@ -79,7 +79,7 @@ def _taken_apart(word: str, words: Sequence[str]) -> str | None:
         start = i - 1 if word[0] == "=" else i - 2 if before == "=" else i
         meant = " ".join(words[max(start, 0) : start + 3 if "=" in words[max(start, 0) + 1 : start + 2] else start + 2])
         return f"{meant}: no space around the equal sign: type {re.sub(r' *= *', '=', meant)}"
-    for first in range(i, -1, -1) if not "=" in word else (i,):
+    for first in range(i, -1, -1) if "=" not in word else (i,):
         before, meant, last = " ".join(words[first:i]), " ".join(words[first : i + 1]), i + 1
         if before and not (_is_open(before) or before.endswith((",", "=")) or word.startswith(",")):
             continue
@@ -94,7 +94,7 @@ def _is_open(text: str) -> bool:
     return any(text.count(opening) > text.count(closing) for opening, closing in PAIRS.items())
 
 
-def _of_a_value(key: str, value: str, reason: str) -> str:
+def _of_a_value(key: str, value: str, reason: str) -> str:  # noqa: PLR0911 - one for each kind of mistake
     """Return what is wrong with the value of a key and what to type."""
     if evaluated := re.search(r"\w+ while evaluating '(.+)': (.+)", reason):
         function, why = evaluated.groups()

@@ -57,7 +57,7 @@ def _joined(text: str) -> str:
     return re.sub(r"\s+", " ", "; ".join(about)).replace(":;", ":")
 
 
-def _of_an_override(error: BaseException, cause: BaseException | None) -> str | None:
+def _of_an_override(error: BaseException, cause: BaseException | None) -> str | None:  # noqa: PLR0911 - one for each of Hydra's
     """Return the message for what Hydra says of an override that it could read; None for anything else."""
     text = str(error)
     if found := re.match(r"Could not override '([^']+)'\.(?s:.*?)(?:use \+(.*))?$", text):

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from gfn_vi.terminal.choices import config_folders
 
-# An interpolation without another one inside; the beginning of one that has another inside; what OmegaConf's own resolvers look up.
+# An interpolation with no other inside; the beginning of one that has another inside; what OmegaConf's resolvers look up.
 POINTERS = (
     re.compile(r"\$\{\s*([^${}:,]+?)\s*\}"),
     re.compile(r"\$\{\s*([^${}:,]+?)\.?\$\{"),

@@ -58,7 +58,10 @@ def check_keys(config: DictConfig, hydra: DictConfig, primary: str = "train") ->
 
 @dataclass(frozen=True)
 class _Keys:
-    """A configuration of plain containers. made: group@place -> choice; given: keys of the command line; pointers: see references."""
+    """A configuration of plain containers.
+
+    made: group@place -> choice; given: the keys that the command line names; pointers: what any of the keys points to.
+    """
 
     config: Mapping[str, Any]
     made: Mapping[str, Any]
@@ -80,7 +83,7 @@ def _check_place(keys: _Keys, place: str, node: Mapping[str, Any], known: Mappin
                 if not _is_read(keys, leaf):
                     raise _refusal(keys, key, leaf, found, list(known))
         elif isinstance(value, str) and not value.startswith("${") and _is_part(known[name]):
-            raise ConfigError(key, value, f"expected a part, not a text: its keys have values of their own, see {key}")
+            raise ConfigError(key, value, f"expected a part, not a text; its keys have values of their own: {key}.KEY=...")
         elif key in FOR_OTHERS and key in keys.given and not is_pointed_to(key, keys.pointers):
             advice = "it is for preset=paper of an experiment; elsewhere the key of a plateau is optimizer.schedule.gamma"
             raise ConfigError(key, value, f"nothing reads this key here: {advice}")

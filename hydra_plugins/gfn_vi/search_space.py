@@ -48,11 +48,8 @@ class Space(NamedTuple):  # no dataclass: Hydra executes this module outside sys
         for key, found in self.searched.items():
             low, high = getattr(found, "low", None), getattr(found, "high", None)
             if isinstance(low, float) and isinstance(high, float) and _is_whole_key(config, key):
-                form = (
-                    f"tag(log, int(interval({low:g},{high:g})))"
-                    if getattr(found, "log", False)
-                    else f"int(interval({low:g},{high:g}))"
-                )
+                whole = f"int(interval({low:g},{high:g}))"
+                form = f"tag(log, {whole})" if getattr(found, "log", False) else whole
                 raise ConfigError(key, f"interval({low:g},{high:g})", f"this key takes whole numbers: type '{key}={form}'")
 
 

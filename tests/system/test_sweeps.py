@@ -40,7 +40,7 @@ def states(folder: Path) -> dict[str, str]:
 
 
 REFUSED = {
-    "target=gaussian,gmm9 target.dim=2": ("target.dim: no such key", "'hydra.sweeper.grids=[{target.dim:...}]'"),
+    "target=gaussian,gmm9 target.dim=2": ("target.dim: no such key", "'hydra.sweeper.grids=[{target.dim:2}]'"),
     "seed=0,0": ("seed=0,0", "seed=0 comes up twice"),
     "seed=0,1,2 replicas=5": (
         "error: seed=0 and seed=1 have seed 1-4 in common",

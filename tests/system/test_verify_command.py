@@ -88,7 +88,7 @@ def test_what_a_run_has_learned(tmp_path: Path) -> None:
     ("words", "message"),
     [
         (["traget=tiny_dag"], "traget: no such key; did you mean target?"),
-        (["target.sides=3"], "target.sides: no such key; did you mean side?"),
+        (["target.sides=3"], "target.sides: no such key; did you mean target.side?"),
         (
             ["target.side=2000"],
             "target=gfn_vi.targets.grids.hypergrid.Hypergrid: not enumerable within target.max_enumerated_states",
