@@ -23,6 +23,7 @@ from gfn_vi.exploration.replay import Replay
 from gfn_vi.exploration.tilted import EpsilonUniform, OnPolicy
 from gfn_vi.fitting import check_shares, unreached_milestones
 from gfn_vi.sweeps.jobs import parsed, product
+from gfn_vi.targets.dags.bde import BDe
 from gfn_vi.targets.grids.rewards import CornersReward, CosineReward, DeceptiveReward
 from gfn_vi.targets.tiny_dag import TinyDag
 from gfn_vi.terminal.config_folder import check_config_folder
@@ -75,6 +76,13 @@ def test_a_run_is_not_named_after_the_clock(sweep: list[str], tmp_path: Path) ->
     assert "experiment_name=run_${now:%H-%M}: the time makes another run of the same command" in line
     assert line.endswith("experiment_name=run_$(date +%H-%M)")
     assert not (tmp_path / "outputs").exists()
+
+
+def test_a_headline_against_the_direction_of_its_metric_is_refused(tmp_path: Path) -> None:
+    """Tables would show the worst run first, and a search look for it."""
+    outcome = train([*SMALL, "evaluation.headline={metric:jsd,direction:maximize,worst:0.7,words:JSD}"], tmp_path)
+    assert outcome.code == 2
+    assert outcome.err == "error: evaluation.headline.direction=maximize: a lower jsd is better: expected minimize\n"
 
 
 # second experiment -> what is said of it
@@ -137,6 +145,7 @@ def test_an_exploration_that_would_draw_nothing_is_refused(exploration: Explorat
         (lambda: Cosine(10.0, -1.0), "optimizer.schedule.end_factor=-1.0: expected a finite number >= 0"),
         (lambda: CornersReward(math.inf, 2.0), "target.reward.r1=inf: expected a finite number"),
         (lambda: CornersReward(0.5, math.inf), "target.reward.r2=inf: expected a finite number"),
+        (lambda: BDe(math.inf, None), "target.score.equivalent_sample_size=inf: expected a number of rows > 0, and finite"),
         (lambda: CosineReward(math.inf), "target.reward.r1=inf: expected a finite number"),
         (lambda: DeceptiveReward(0.1, math.inf), "target.reward.r2=inf: expected a finite number above r1=0.1"),
         (lambda: TinyDag([[0, 1]], {1: math.inf}), "target.rewards={1: inf}: expected a positive, finite reward"),
