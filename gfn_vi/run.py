@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from gfn_vi.core.command_line import command
-from gfn_vi.runs.directory import RunDirectory, run_directory
+from gfn_vi.core.errors import RunError
+from gfn_vi.runs.directory import RunDirectory, identity_of, run_directory
 from gfn_vi.runs.files import CHECKPOINT
 from gfn_vi.runs.last_values import headline_value
 from gfn_vi.runs.log import log_lines
@@ -118,6 +119,9 @@ class _Session:
             log.debug("starting, %d trajectories for each of %d replicas", trainer.budget.n_trajectories, trainer.n_replicas)
             recorder.rewind(0)
         else:
+            own = identity_of(self.path).name
+            if state.get("run", own) != own:  # another run's, copied here: its seed would count twice
+                raise RunError(f"{self.path / CHECKPOINT} is that of another run, {state['run']}: delete it, or this directory")
             trainer.load_state_dict(state["trainer"])
             recorder.rewind(state["metrics_bytes"])
             log.info("resuming at %d of %d trajectories", trainer.seen, trainer.budget.n_trajectories)
@@ -127,7 +131,8 @@ class _Session:
     def _save(self, recorder: Recorder) -> None:
         from gfn_vi.runs.checkpoint import save_checkpoint
 
-        save_checkpoint(self.path / CHECKPOINT, {"trainer": self.trainer.state_dict(), "metrics_bytes": recorder.position()})
+        state = {"trainer": self.trainer.state_dict(), "metrics_bytes": recorder.position(), "run": identity_of(self.path).name}
+        save_checkpoint(self.path / CHECKPOINT, state)
         self._tell("running")
 
     def _train(self, recorder: Recorder) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable
 from contextlib import nullcontext
 from importlib.resources import files
@@ -76,6 +77,21 @@ def test_a_run_is_not_named_after_the_clock(sweep: list[str], tmp_path: Path) ->
     assert "experiment_name=run_${now:%H-%M}: the time makes another run of the same command" in line
     assert line.endswith("experiment_name=run_$(date +%H-%M)")
     assert not (tmp_path / "outputs").exists()
+
+
+def test_the_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
+    """With seed 0's checkpoint and metrics, the run of seed 1 would be seed 0 once more."""
+    long = [*SMALL, "trainer.n_trajectories=256"]
+    paused = [train([*long, f"seed={seed}", "checkpoint.pause_after=64"], tmp_path).directory for seed in (0, 1)]
+    for name in ("checkpoint.pt", "metrics.csv"):
+        shutil.copy(tmp_path / paused[0] / name, tmp_path / paused[1] / name)
+    outcome = train([*long, "seed=1"], tmp_path)
+    assert outcome.code == 2
+    other = paused[0].name.rpartition("-")[2]
+    assert outcome.err.splitlines()[-1] == (
+        f"error: {paused[1]}/checkpoint.pt is that of another run, {other}: delete it, or this directory"
+    )
+    assert train([*long, "seed=0"], tmp_path).code == 0
 
 
 def test_a_headline_against_the_direction_of_its_metric_is_refused(tmp_path: Path) -> None:
