@@ -260,6 +260,10 @@ def choose_headline(config: DictConfig, metrics: list[BaseMetric], target: Targe
     if known is not None and headline.metric not in known:
         expected = f"no metric of this run records it{nearest(headline.metric, known)}"
         raise ConfigError("evaluation.headline.metric", headline.metric, expected)
+    for declared in (metric.headline for metric in metrics if metric.headline is not None):
+        if declared.metric == headline.metric and declared.direction != headline.direction:
+            expected = f"a {declared.better_is} {headline.metric} is better: expected {declared.direction}"
+            raise ConfigError("evaluation.headline.direction", headline.direction, expected)
     return headline
 
 

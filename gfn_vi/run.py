@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from gfn_vi.core.command_line import command
-from gfn_vi.runs.directory import RunDirectory, run_directory
+from gfn_vi.core.errors import RunError
+from gfn_vi.runs.directory import RunDirectory, identity_of, run_directory
 from gfn_vi.runs.files import CHECKPOINT
 from gfn_vi.runs.last_values import headline_value
 from gfn_vi.runs.log import log_lines
@@ -138,6 +139,9 @@ class _Session:
             log.debug("starting, %d trajectories for each of %d replicas", trainer.budget.n_trajectories, trainer.n_replicas)
             recorder.rewind(0)
         else:
+            own = identity_of(self.path).name
+            if state.get("run", own) != own:  # another run's, copied here: its seed would count twice
+                raise RunError(f"{self.path / CHECKPOINT} is that of another run, {state['run']}: delete it, or this directory")
             trainer.load_state_dict(state["trainer"])
             self.threads.start(state.get("threads", 1))
             recorder.rewind(state["metrics_bytes"])
@@ -150,7 +154,8 @@ class _Session:
     def _save(self, recorder: Recorder) -> None:
         from gfn_vi.runs.checkpoint import save_checkpoint
 
-        state = {"trainer": self.trainer.state_dict(), "metrics_bytes": recorder.position(), "threads": self.threads.wanted}
+        about = {"run": identity_of(self.path).name, "threads": self.threads.wanted}
+        state = {"trainer": self.trainer.state_dict(), "metrics_bytes": recorder.position()} | about
         save_checkpoint(self.path / CHECKPOINT, state)
         self._tell("running")
 

@@ -124,9 +124,9 @@ def _check_unread(of_all: DictConfig, of_job: DictConfig) -> None:
     for key in ("sweeper", "launcher"):
         whole, own = (OmegaConf.to_container(node[key], resolve=False) for node in (of_all, of_job))
         assert isinstance(whole, dict) and isinstance(own, dict)
-        changed = [name for name in own if own[name] != whole.get(name)]
+        changed = [name for name in map(str, own) if own[name] != whole.get(name)]
         if changed:
-            name, value = str(changed[0]), own[changed[0]]
+            name, value = changed[0], own[changed[0]]
             found = "{" + ", ".join(map(str, value)) + "}" if isinstance(value, dict) else value
             advice = "comes too late for a sweep over several choices: sweep over this one alone"
             raise ConfigError(f"hydra.{key}.{name}", found, advice)

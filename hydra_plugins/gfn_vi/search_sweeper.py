@@ -93,6 +93,7 @@ class SearchSweeper(JobSweeper):
             seeds = replica_seeds(first.config["seed"], first.config["replicas"])
             space.fixed.append(f"tuning_seeds=[{','.join(map(str, seeds))}]")
             first = identify(self.loader, self.config, [*space.fixed, *overrides_of(space.first())])
+        self._check_stages(space, first.config["tuning_seeds"])
         folder, name = first.directory.parent, _study_name(first, space, self.judge)
         try:
             with only_search(folder, name):
@@ -102,6 +103,20 @@ class SearchSweeper(JobSweeper):
             sys.exit(EXIT_INTERRUPTED)
         if status:
             sys.exit(status)
+
+    def _check_stages(self, space: Space, tuning_seeds: Sequence[int]) -> None:
+        """Refuse overrides of later stages that undo what was found, and reports on the seeds that it was found on."""
+        for name, lines in (("finalist_overrides", self.finalist_overrides), ("report_overrides", self.report_overrides or ())):
+            for line in lines:
+                key = line.partition("=")[0].lstrip("+~")
+                advice = f"{key} is searched, and its best value would be listed but not used: leave it out"
+                require(key not in space.searched, f"hydra.sweeper.{name}", line, advice)
+        if self.report_overrides:
+            lines = last_of_each_key([*space.fixed, *overrides_of(space.first()), *self.report_overrides])
+            report = identify(self.loader, self.config, lines, "hydra.sweeper.report_overrides").config
+            tuned = sorted(set(tuning_seeds) & set(replica_seeds(report["seed"], report["replicas"])))
+            advice = f"{tuned} are tuning seeds, whose runs no figure shows: give another seed"
+            require(not tuned, "hydra.sweeper.report_overrides", list(self.report_overrides), advice)
 
     def _search(self, space: Space, folder: Path, name: str, config: Mapping[str, Any]) -> int:
         """Both stages; the exit status."""

@@ -269,6 +269,12 @@ REFUSED = {
     "hydra.sweeper.direction=up": ("error: hydra.sweeper.direction=up", "minimize, maximize"),
     "hydra.sweeper.direction=maximize": ("error: hydra.sweeper.direction=maximize", "a lower jsd is better"),
     "hydra.sweeper.direction=maximize hydra.sweeper.metric=null": ("error: hydra.sweeper.direction=maximize", "a lower jsd"),
+    'hydra.sweeper.finalist_overrides=["optimizer.lr_log_Z=0.5"]': (
+        "hydra.sweeper.finalist_overrides=optimizer.lr_log_Z=0.5",
+        "optimizer.lr_log_Z is searched",
+    ),
+    'hydra.sweeper.report_overrides=["seed=998","replicas=3"]': ("hydra.sweeper.report_overrides=", "[1000] are tuning seeds"),
+    'hydra.sweeper.report_overrides=["experiment_name=report"]': ("[1000, 1001] are tuning seeds", "give another seed"),
     "+sampler.foo=1,2": ("sampler.foo", "no such key"),
 }
 
@@ -281,5 +287,5 @@ def test_what_cannot_be_searched_is_refused_in_one_line(arguments: str, tmp_path
     assert "Traceback" not in done.err
     for words in REFUSED[arguments]:
         assert words in done.err
-    if any(word in arguments for word in ("metric", "evaluation", "direction")):  # before any trial
+    if any(word in arguments for word in ("metric", "evaluation", "direction", "_overrides")):  # before any trial
         assert not (tmp_path / "outputs").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable
 from contextlib import nullcontext
 from importlib.resources import files
@@ -23,6 +24,7 @@ from gfn_vi.exploration.replay import Replay
 from gfn_vi.exploration.tilted import EpsilonUniform, OnPolicy
 from gfn_vi.fitting import check_shares, unreached_milestones
 from gfn_vi.sweeps.jobs import parsed, product
+from gfn_vi.targets.dags.bde import BDe
 from gfn_vi.targets.grids.rewards import CornersReward, CosineReward, DeceptiveReward
 from gfn_vi.targets.tiny_dag import TinyDag
 from gfn_vi.terminal.config_folder import check_config_folder
@@ -75,6 +77,28 @@ def test_a_run_is_not_named_after_the_clock(sweep: list[str], tmp_path: Path) ->
     assert "experiment_name=run_${now:%H-%M}: the time makes another run of the same command" in line
     assert line.endswith("experiment_name=run_$(date +%H-%M)")
     assert not (tmp_path / "outputs").exists()
+
+
+def test_the_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
+    """With seed 0's checkpoint and metrics, the run of seed 1 would be seed 0 once more."""
+    long = [*SMALL, "trainer.n_trajectories=256"]
+    paused = [train([*long, f"seed={seed}", "checkpoint.pause_after=64"], tmp_path).directory for seed in (0, 1)]
+    for name in ("checkpoint.pt", "metrics.csv"):
+        shutil.copy(tmp_path / paused[0] / name, tmp_path / paused[1] / name)
+    outcome = train([*long, "seed=1"], tmp_path)
+    assert outcome.code == 2
+    other = paused[0].name.rpartition("-")[2]
+    assert outcome.err.splitlines()[-1] == (
+        f"error: {paused[1]}/checkpoint.pt is that of another run, {other}: delete it, or this directory"
+    )
+    assert train([*long, "seed=0"], tmp_path).code == 0
+
+
+def test_a_headline_against_the_direction_of_its_metric_is_refused(tmp_path: Path) -> None:
+    """Tables would show the worst run first, and a search look for it."""
+    outcome = train([*SMALL, "evaluation.headline={metric:jsd,direction:maximize,worst:0.7,words:JSD}"], tmp_path)
+    assert outcome.code == 2
+    assert outcome.err == "error: evaluation.headline.direction=maximize: a lower jsd is better: expected minimize\n"
 
 
 # second experiment -> what is said of it
@@ -137,6 +161,7 @@ def test_an_exploration_that_would_draw_nothing_is_refused(exploration: Explorat
         (lambda: Cosine(10.0, -1.0), "optimizer.schedule.end_factor=-1.0: expected a finite number >= 0"),
         (lambda: CornersReward(math.inf, 2.0), "target.reward.r1=inf: expected a finite number"),
         (lambda: CornersReward(0.5, math.inf), "target.reward.r2=inf: expected a finite number"),
+        (lambda: BDe(math.inf, None), "target.score.equivalent_sample_size=inf: expected a number of rows > 0, and finite"),
         (lambda: CosineReward(math.inf), "target.reward.r1=inf: expected a finite number"),
         (lambda: DeceptiveReward(0.1, math.inf), "target.reward.r2=inf: expected a finite number above r1=0.1"),
         (lambda: TinyDag([[0, 1]], {1: math.inf}), "target.rewards={1: inf}: expected a positive, finite reward"),

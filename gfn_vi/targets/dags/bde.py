@@ -12,6 +12,7 @@ differences of cumulative weights after a sort: no loop over sets, and no limit 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -39,7 +40,7 @@ class BDe:
         A number of levels cuts every column that has more values into so many categories of equal frequency.
         """
         found, key = equivalent_sample_size, "target.score.equivalent_sample_size"
-        require(found > 0, key, found, "expected a number of rows > 0")
+        require(0 < found < math.inf, key, found, "expected a number of rows > 0, and finite")
         is_number = levels is None or (is_whole(levels) and levels >= 2)
         require(is_number, "target.score.levels", levels, "expected a whole number >= 2, or null: columns are categories")
         self.equivalent_sample_size, self.levels = equivalent_sample_size, levels
