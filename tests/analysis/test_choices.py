@@ -12,7 +12,6 @@ from gfn_vi.experiments.measures import JSD
 from gfn_vi.analysis.reading.groups import NOT_SET, differences
 from gfn_vi.analysis.reading.table import collect
 from gfn_vi.analysis.statistics.summary import final_values, grouped_curves
-from gfn_vi.runs.reading import Run
 
 MakeRun = Callable[..., Path]
 VARIATIONAL = "gfn_vi.objectives.variational.Variational"
