@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 
 class ConfigError(ValueError):
@@ -36,8 +37,20 @@ def as_number(value: object) -> str:
     """
     if isinstance(value, float) and value.is_integer():
         return f"; type {int(value)}"
+    is_quoted = isinstance(value, str) and is_number(value) and math.isfinite(float(value))
+    return "; it is a text here, since it stands in quotes: leave them out" if is_quoted else ""
+
+
+def is_number(text: str) -> bool:
+    """Return whether a text is a number to Python; infinities and NaN are."""
     try:
-        is_number = isinstance(value, str) and math.isfinite(float(value))
+        float(text)
     except ValueError:
-        return ""
-    return "; it is a text here, since it stands in quotes: leave them out" if is_number else ""
+        return False
+    return True
+
+
+def listed(words: Sequence[object], most: int = 5, between: str = ", ") -> str:
+    """Return the first few words for a message, and how many more there are: "a, b and 3 more"."""
+    more = f" and {len(words) - most} more" if len(words) > most else ""
+    return between.join(map(str, words[:most])) + more

@@ -7,6 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from gfn_vi.core.command_line import key_of
 from gfn_vi.core.errors import ConfigError
 from gfn_vi.sweeps.jobs import parsed, product, written
 
@@ -24,7 +25,7 @@ def require_one_run(hydra: DictConfig) -> None:
         if key.startswith(OF_SWEEPS):
             raise ConfigError(key, value, f"a {'launcher' if 'launcher' in key else 'sweeper'} is for several runs: add -m")
     sweeper: Any = OmegaConf.to_container(hydra.sweeper, resolve=False)
-    given = {word.partition("=")[0].lstrip("+~") for word in hydra.overrides.task}
+    given = set(map(key_of, hydra.overrides.task))
     left = [_left({**(sweeper.get("params") or {}), **grid}, given) for grid in sweeper.get("grids") or [{}]]
     if not all(left):
         return

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.resources import files
-from itertools import pairwise
-from pathlib import Path
 
 from gfn_vi.core.errors import ConfigError
-
-OPTIONS = ("--config-dir", "-cd")
+from gfn_vi.terminal.choices import shipped_folder, user_folders
 
 
 def check_config_folder(words: Sequence[str]) -> None:
     """Raise ConfigError for a file of the folder on a command line that is unread, and differs from the shipped one."""
-    folders = [word.partition("=")[2] for word in words if word.startswith(tuple(f"{option}=" for option in OPTIONS))]
-    folders += [after for word, after in pairwise(words) if word in OPTIONS]
-    shipped = Path(str(files("gfn_vi.configs")))
-    for folder in folders:
+    shipped = shipped_folder()
+    for folder in user_folders(words):
         for ours in sorted(shipped.rglob("*.yaml")):
             name = ours.relative_to(shipped)
-            own = Path(folder, name)
+            own = folder / name
             if own.is_file() and own.read_bytes() != ours.read_bytes():
                 unread = f"{name} has the name of a shipped choice, which is taken in its place: give it another name"
-                raise ConfigError(OPTIONS[0], folder, unread)
+                raise ConfigError("--config-dir", folder, unread)
