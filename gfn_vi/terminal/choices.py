@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 
 # What a user gives names in -> the group that its entries are chosen from.
-NAMED_ENTRIES = {"evaluation.metrics": "metric", "evaluation.observers": "observer", "evaluation.reports": "report"}
+OPEN = {"evaluation.metrics": "metric", "evaluation.observers": "observer", "evaluation.reports": "report"}
 # Names of choices that end in a name of their own, as most arms do: arm=paper/reverse_kl.
 IN_FOLDERS = "/"
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -36,7 +36,8 @@ def user_folders(words: Sequence[str]) -> list[Path]:
     """Return the folders of --config-dir X, --config-dir=X and -cd X on a command line."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config-dir", "-cd", action="append", type=Path, default=[])
-    return [path for path in parser.parse_known_args(words)[0].config_dir if path.is_dir()]
+    folders: list[Path] = parser.parse_known_args(words)[0].config_dir
+    return folders
 
 
 def choices_of(group: str) -> list[str]:

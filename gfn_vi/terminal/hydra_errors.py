@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from gfn_vi.core.command_line import key_of
 from gfn_vi.core.errors import ConfigError
 from gfn_vi.signatures import located, parameters_of, suggestion
-from gfn_vi.terminal.choices import NAMED_ENTRIES, choices_of, inner_choices, keys_of_file, owners_of, similar_choices
+from gfn_vi.terminal.choices import OPEN, choices_of, inner_choices, keys_of_file, owners_of, similar_choices
 from gfn_vi.terminal.grammar import in_quotes, unreadable
 from gfn_vi.terminal.nearest_keys import nearest_keys
 
@@ -213,8 +213,8 @@ def _of_sweeps(name: str, value: str) -> Iterator[str]:
 def _one_more(node: Mapping[Any, Any], key: str, value: str) -> str:
     """Return how a key is added where something would read it, to be appended; "" elsewhere."""
     place, _, name = key.rpartition(".")
-    if place in NAMED_ENTRIES:
-        return f"; one more: +{NAMED_ENTRIES[place]}@{place}.NAME=CHOICE"
+    if place in OPEN:
+        return f"; one more: +{OPEN[place]}@{place}.NAME=CHOICE"
     target = node.get("_target_") if "_target_" in node else None
     try:
         is_taken = isinstance(target, str) and name in (parameters_of(located(target, place)) or ())

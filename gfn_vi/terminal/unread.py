@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gfn_vi.core.command_line import key_of
 from gfn_vi.core.errors import ConfigError, is_number, require
-from gfn_vi.terminal.choices import NAMED_ENTRIES, choices_of, keys_of_file, owners_of, places_of, similar_choices
+from gfn_vi.terminal.choices import OPEN, choices_of, keys_of_file, owners_of, places_of, similar_choices
 from gfn_vi.terminal.nearest_keys import nearest_keys
 from gfn_vi.terminal.references import is_pointed_to, pointers_of_all_choices, references
 
@@ -150,7 +150,7 @@ def _check_choices(keys: _Keys) -> None:
                 expected = f"a choice is made with {made}={similar[0] if similar else '...'}"
                 known = "" if value in similar else f"; choices: {', '.join(choices_of(group))}"
                 raise ConfigError(place or group, value, f"expected a part, not a text; {expected}{known}")
-    for place, group in NAMED_ENTRIES.items():
+    for place, group in OPEN.items():
         entries = _at(keys.config, place)
         for name, value in entries.items() if isinstance(entries, Mapping) else ():
             typed = value if isinstance(value, str) else "..."
