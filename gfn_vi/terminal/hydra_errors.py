@@ -121,7 +121,8 @@ def _unknown_choice(path: str, options: list[str]) -> str:
     if group.startswith("hydra/"):
         return f"{group}={choice}: no such choice{suggestion(choice, options)}; choices: {', '.join(options)}"
     similar = ", ".join(f"{group}={other}" if "/" in other else other for other in similar_choices(group, choice))
-    known = [option for option in choices_of(group) if "/" not in option] or choices_of(group)
+    folder = choice.rpartition("/")[0]
+    known = [option for option in choices_of(group) if option.rpartition("/")[0] == folder] or choices_of(group)
     listed = f"choices: {', '.join(known)}" if known else "see --help"
     return f"{group}={choice}: no such choice{f'; did you mean {similar}?' if similar else ''}; {listed}"
 

@@ -114,7 +114,6 @@ REFUSED = {
     "pictures=yes": ["pictures=yes: expected true, false or null"],
     "-m hydra/launcher=local hydra.launcher.n_jobs=two": ["hydra.launcher.n_jobs=two: expected a whole number"],
     "-m hydra/launcher=local hydra.launcher.n_jobs=0": ["hydra.launcher.n_jobs=0: expected a number of jobs"],
-    "-m hydra/sweeper=search target.side=interval(8,64)": ["type 'target.side=int(interval(8,64))'"],
     "-m hydra/sweeper=search trainer.batch_size=interval(8,64)": ["type 'trainer.batch_size=int(interval(8,64))'"],
     # an experiment of several runs
     "experiment=quickstart": ["6 values of arm", "add -m", "experiment=quickstart arm=paper/trajectory_balance"],
