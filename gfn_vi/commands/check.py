@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 import hydra
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -29,8 +27,7 @@ def task(config: DictConfig) -> None:
     """Build, check, print; exits with 1 if there is a fault."""
     find_user_modules()
     try:
-        composed: Any = HydraConfig.instance().cfg
-        check_keys(config, composed.hydra, "check")
+        check_keys(config, "check")
         resolved = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
         assert isinstance(resolved, DictConfig)
         n_faults = check(resolved)

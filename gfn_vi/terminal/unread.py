@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from gfn_vi.core.command_line import key_of
@@ -28,13 +29,13 @@ FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.outp
 OPTIONAL = ("quadrature", "fallback", "references")
 
 
-def check_keys(config: DictConfig, hydra: DictConfig, primary: str = "train") -> None:
+def check_keys(config: DictConfig, primary: str = "train") -> None:
     """Raise ConfigError for a key that nothing reads, one that is missing, and a text where a choice belongs.
 
-    config: composed, not resolved; hydra: its node `hydra`; primary: the YAML of the command, such as "train".
+    config: that of HydraConfig, not resolved; primary: the YAML of the command.
     """
     plain: Any = OmegaConf.to_container(config, resolve=False)
-    about: Any = OmegaConf.to_container(hydra, resolve=False)
+    about: Any = OmegaConf.to_container(HydraConfig.get(), resolve=False)
     plain.pop("hydra", None)
     given = [key_of(word) for word in about["overrides"]["task"]]
     keys = _Keys(plain, about["runtime"]["choices"], given, set(references({**plain, "hydra": about})))
