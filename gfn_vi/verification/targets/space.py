@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gfn_vi.verification.targets.asking import Asked, written
+from gfn_vi.verification.targets.asking import Asked, raised, written
 from gfn_vi.verification.targets.findings import Fault
 
 # Numbers in the states, or in the masks, that are worked on at once.
@@ -167,11 +167,12 @@ class Space:
 
     # -- how they are found -------------------------------------------------------------------------------------------
 
-    def _source(self, *leading: int) -> Tensor:
+    def initial(self, *leading: int) -> Tensor:
+        """Return the source state, repeated: [*leading, *state]. Raises Fault for another shape, and for what it raises."""
         try:
             found = self.asked.target.initial(*leading)
         except Exception as error:
-            raise Fault(f"initial({', '.join(map(str, leading))}) raises {type(error).__name__}: {error}") from error
+            raise Fault(f"initial({', '.join(map(str, leading))}) raises {raised(error)}") from error
         expected = (*leading, *self.asked.target.state_shape)
         if not isinstance(found, Tensor) or tuple(found.shape) != expected:
             got = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
@@ -200,7 +201,7 @@ class Space:
         return fresh
 
     def _begin(self) -> Tensor:
-        source = self._source(1)
+        source = self.initial(1)
         self._rows, self._followed = _Rows(source), [torch.zeros(0, dtype=torch.long)]
         self._moves: list[tuple[Tensor, Tensor, Tensor]] = []
         return source
@@ -230,7 +231,7 @@ class Space:
         """Go from the source until nothing but the stop is left, and back, and follow the moves of some states on the way."""
         self._begin()
         n = self.effort.n_walks
-        states, ends, visited = self._source(n), [], []
+        states, ends, visited = self.initial(n), [], []
         for taken in range(self.horizon):
             visited.append(states)
             moves = self._mask(states)
@@ -260,7 +261,7 @@ class Space:
     def _walk_back(self, states: Tensor) -> list[Tensor]:
         """Go back from the states by random backward actions; return the states on the way."""
         visited, starts = [], states
-        source = self._source(1)
+        source = self.initial(1)
         for taken in range(self.horizon + 1):
             legal = self.asked.tensor("backward_mask", (self.n_backward_actions,), torch.bool, states)
             alive = legal.any(1)
