@@ -118,14 +118,12 @@ def _converged(sums: list[float]) -> float:
 def _from_samples(points: Points) -> tuple[float, float]:
     """Return log Z from exact samples, and its standard error: q is a Gaussian inside of one mode."""
     first, second = points.samples[0], points.samples[1]
-    if not bool(points.samples.isfinite().all()):
-        raise NotApplicable("samples are not finite")
     center = first[int(points.log_reward(first).argmax())]
     n_neighbors = max(4 * points.dim, int(NEIGHBORS * len(first)))
     neighbors = first[(first - center).square().sum(1).topk(n_neighbors, largest=False).indices]
     spread = (neighbors - neighbors.mean(0)).square().mean(0).sqrt()
     if not bool((spread > 0).all()):
-        raise NotApplicable("samples do not spread")
+        raise NotApplicable("samples have no finite spread")
     log_q = torch.distributions.Normal(neighbors.mean(0), spread).log_prob(second).sum(1)
     log_weights = log_q - points.log_reward(second)
     if bool(log_weights.isnan().any()):
