@@ -139,6 +139,8 @@ def test_the_weights_behind_a_metric() -> None:
     recorded = {"sampled_n_effective": {0: 900.0, 1: 3.0}, "sampled_pareto_k": {0: 0.2}}
     assert weights_behind("sampled_elbo", recorded) == {}
     assert weights_behind("sampled_log_Z", {}) == {}
+    (lone,) = weights_behind("sampled_log_Z", {"sampled_pareto_k": {0: 0.2}})[0]
+    assert not lone.is_reliable
     found = weights_behind("sampled_log_Z", recorded)
     assert [[weights.is_reliable for weights in found[replica]] for replica in (0, 1)] == [[True], [False]]
     both = {f"{w}_{of}": {0: v} for w in ("target", "target_inverse") for of, v in (("n_effective", 900.0), ("pareto_k", 0.2))}
