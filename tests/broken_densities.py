@@ -51,6 +51,59 @@ class Box(SoundDensity):
         return 2 * rng.uniform(n, 2)
 
 
+class Slanted(SoundDensity):
+    """Exponential on both sides of the origin, where log R has a kink and its slope is that of either side."""
+
+    dim, log_Z, mode_mass, coordinate_names = 1, math.log(1.5), None, None
+
+    def log_density(self, states: Tensor) -> Tensor:
+        return torch.where(states > 0, -2 * states, states)[..., 0]
+
+    def sample(self, n: int, rng: ReplicaGenerators) -> Tensor:
+        size = -torch.log1p(-rng.uniform(n, 1))
+        return torch.where(rng.uniform(n, 1) < 1 / 3, size / 2, -size)
+
+
+class Jumps(SoundDensity):
+    """A Gaussian that is e^2 times as large on the right: Stein's identity does not hold."""
+
+    dim, log_Z, mode_mass, coordinate_names = 1, None, None, None
+
+    def log_density(self, states: Tensor) -> Tensor:
+        return (2.0 * (states > 0) - states.square() / 2)[..., 0]
+
+    def sample(self, n: int, rng: ReplicaGenerators) -> Tensor:
+        size = rng.normal(n, 1).abs()
+        return torch.where(rng.uniform(n, 1) < 1 / (1 + math.exp(-2)), size, -size)
+
+
+class FarEnds(SoundDensity):
+    """Uniform on [-1000, 1000], further than points are looked at."""
+
+    dim, log_Z, n_modes, mode_mass, coordinate_names = 1, math.log(2000), None, None, None
+
+    def log_density(self, states: Tensor) -> Tensor:
+        return (0 * states).where(states.abs() <= 1000, -math.inf)[..., 0]
+
+    def sample(self, n: int, rng: ReplicaGenerators) -> Tensor:
+        return 2000 * rng.uniform(n, 1) - 1000
+
+
+class Needle(SoundDensity):
+    """Half of the mass lies in a needle that falls through a grid."""
+
+    log_Z, n_modes, mode_mass, coordinate_names = 0.0, None, None, None
+
+    def log_density(self, states: Tensor) -> Tensor:
+        wide = -states.square().sum(-1) / 2
+        narrow = -((states - 0.1234) / 1e-4).square().sum(-1) / 2 - 2 * math.log(1e-4)
+        return torch.logaddexp(wide, narrow) - math.log(4 * math.pi)
+
+    def sample(self, n: int, rng: ReplicaGenerators) -> Tensor:
+        is_wide = rng.uniform(n, 1) < 0.5
+        return torch.where(is_wide, rng.normal(n, 2), 0.1234 + 1e-4 * rng.normal(n, 2))
+
+
 class SingleDensity(SoundDensity):
     def log_reward(self, states: Tensor) -> Tensor:
         return self.log_density(states.float())
@@ -92,6 +145,28 @@ class ScoreOfHalf(SoundDensity):
     def log_density(self, states: Tensor) -> Tensor:
         part = torch.from_numpy(states.detach().numpy().copy())
         return super().log_density(states) - 0.1 * part.pow(2).sum(-1)
+
+
+class SteepScore(SoundDensity):
+    """Gradients are 0.3% too large, by autograd, too."""
+
+    def log_density(self, states: Tensor) -> Tensor:
+        found = super().log_density(states)
+        return 1.003 * found - 0.003 * found.detach()
+
+
+class NanSamples(InFiveDimensions):
+    n_modes = None
+
+    def sample(self, n: int, rng: ReplicaGenerators) -> Tensor:
+        return math.nan * rng.normal(n, self.dim)
+
+
+class OneSample(InFiveDimensions):
+    n_modes = None
+
+    def sample(self, n: int, rng: ReplicaGenerators) -> Tensor:
+        return torch.ones_like(rng.normal(n, self.dim))
 
 
 class NoGraph(SoundDensity):
@@ -203,7 +278,7 @@ class OtherCopies(SoundDensity):
         return moved
 
 
-SOUND = (SoundDensity, OnALine, InFiveDimensions, Box)
+SOUND = (SoundDensity, OnALine, InFiveDimensions, Box, Slanted, Jumps, FarEnds, Needle)
 # Density -> the check that names it first, and what its line holds.
 BROKEN_DENSITIES: dict[type[SoundDensity], tuple[str, str]] = {
     SingleDensity: ("values", "log_reward returns torch.float32, as at [0.0, 0.0]: return torch.float64"),
@@ -213,6 +288,9 @@ BROKEN_DENSITIES: dict[type[SoundDensity], tuple[str, str]] = {
     NowhereAtAll: ("values", "log_reward is -inf at all 129 points, as at [0.0, 0.0]: choose coordinates"),
     ScoreOfAnotherSign: ("score", "score is [-1.0, -1.0] at [0.0, 0.0], "),
     ScoreOfHalf: ("score", "return its gradient"),
+    SteepScore: ("score", "and log_reward rises by "),
+    NanSamples: ("samples", "sample draws [nan, nan, nan, nan, nan] (and 8191 more samples): draw finite points"),
+    OneSample: ("samples", "sample draws the same of both replicas, as [1.0, 1.0, 1.0, 1.0, 1.0]"),
     NoGraph: ("score", "log_reward cannot be differentiated at [0.0, 0.0]: RuntimeError"),
     ScoreOfAnotherType: ("score", "score returns torch.float64, as at [0.0, 0.0]: return torch.float32"),
     DensityOfTheBatch: ("one row, one point", "log_reward says 0.0 alone and "),

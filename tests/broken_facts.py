@@ -27,6 +27,22 @@ class Facts(Sound):
         return graph.states[torch.searchsorted(bounds, rng.uniform(n).double()).clamp(max=graph.n_states - 1)]
 
 
+class SomeStop(Facts):
+    """Only states whose coordinates sum to 2 or more can stop, and R elsewhere counts nothing."""
+
+    every_state_stops, log_Z = False, math.log(22)  # 3 3 + 2 4 + 5
+    mode_mass = torch.tensor([5 / 22], dtype=torch.float64)
+
+    def forward_mask(self, states: Tensor) -> Tensor:
+        return torch.cat([states < 2, states.sum(-1, keepdim=True) >= 2], -1)
+
+
+class SharesAmongModes(Facts):
+    """Shares may be those among the modes, which sum to 1."""
+
+    mode_mass = torch.tensor([1.0], dtype=torch.float64)
+
+
 class ListsAnUnreachableState(Sound):
     """Its own list of states has [5, 5], where nothing leads."""
 
@@ -39,6 +55,37 @@ class ListsAnotherMove(Sound):
     def state_graph(self) -> StateGraph:
         graph = super().state_graph()
         return replace(graph, forward_action=1 - graph.forward_action)
+
+
+class LacksAMove(Sound):
+    def state_graph(self) -> StateGraph:
+        graph = super().state_graph()
+        return replace(graph, source=graph.source[1:], target=graph.target[1:], forward_action=graph.forward_action[1:])
+
+
+class LogZOfLargeScores(Facts):
+    """Log R as large as the score of a graph: log Z is off by 3 nats and by 0.06 thousandths of itself."""
+
+    log_Z = 3 - 50_000 + math.log(27)
+
+    def log_reward(self, states: Tensor) -> Tensor:
+        return super().log_reward(states) - 50_000
+
+
+class MassOfNaN(Facts):
+    mode_mass = torch.tensor([math.nan], dtype=torch.float64)
+
+
+class SamplesWhereNothingIs(Facts):
+    """R = 1e-30 at the source, where every 50th sample is."""
+
+    log_Z, mode_mass = None, None
+
+    def log_reward(self, states: Tensor) -> Tensor:
+        return super().log_reward(states).where((states > 0).any(-1), -30 * math.log(10))
+
+    def sample(self, n: int, rng: ReplicaGenerators) -> Tensor:
+        return super().sample(n, rng) * (rng.uniform(n) > 0.02)[..., None]
 
 
 class AnotherLogZ(Facts):
@@ -87,6 +134,13 @@ class NamesTwice(Facts):
 BROKEN_FACTS: dict[type[Sound], tuple[str, str]] = {
     ListsAnUnreachableState: ("state graph", "state_graph lists [5, 5], which no moves from the source lead to: leave it out"),
     ListsAnotherMove: ("state graph", "state_graph has action 1 from [0, 0] to [1, 0], and forward_mask and step have not"),
+    LacksAMove: ("state graph", "state_graph lacks action 0 from [0, 0] to [1, 0]: list all moves"),
+    LogZOfLargeScores: (
+        "log_Z",
+        "log_Z=-49993.704, and R summed over the 9 states that can stop (most at [2, 2]) is exp(",
+    ),
+    MassOfNaN: ("modes", "mode_mass of mode 0 (such as [2, 2]) is nan, and its states have 0.185185 of all R: set that"),
+    SamplesWhereNothingIs: ("samples", "sample draws [0, 0] "),
     AnotherLogZ: (
         "log_Z",
         "log_Z=3, and R summed over the 9 states that can stop (most at [2, 2]) is exp(3.2958369): set log_Z to that",

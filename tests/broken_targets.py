@@ -207,6 +207,28 @@ class FeaturesOutOfRange(Sound):
     n_features = 5
 
 
+class FeaturesTwiceOfThree(Sound):
+    """The last two of three are equal."""
+
+    def features(self, states: Tensor) -> Tensor:
+        return torch.cat([super().features(states), 3 + states[..., 1:]], -1)
+
+
+class SourceOfOneAxis(Sound):
+    def initial(self, n: int) -> Tensor:  # type: ignore[override]
+        return super().initial(n)
+
+
+class TwoSources(Sound):
+    """The second of several is another one."""
+
+    def initial(self, *leading: int) -> Tensor:
+        found = super().initial(*leading)
+        if len(leading) == 2:
+            found[:, 1:] += 1
+        return found
+
+
 class FeaturesTwice(Sound):
     def features(self, states: Tensor) -> Tensor:
         return states
@@ -329,6 +351,9 @@ BROKEN_MOVES: dict[type[Sound], tuple[str, str]] = {
         "features",
         "features hold the index 5 at [0, 2] (and 2 more states), and n_features=5: return indices from 0",
     ),
+    SourceOfOneAxis: ("source", "initial() raises TypeError: "),
+    TwoSources: ("source", "initial() is [0, 0] and initial(2, 3) holds another state: return the one source, repeated"),
+    FeaturesTwiceOfThree: ("features", "features hold an index twice at [0, 0]: [0, 3, 3] (and 8 more states)"),
     FeaturesTwice: ("features", "features hold an index twice at [0, 0]: [0, 0] (and 2 more states): return different indices"),
     FeaturesInfinite: ("features", "features are inf at [0, 0] (and 4 more states): return finite numbers"),
     FeaturesOfOneAxis: ("one row, one state", "features says something else at "),

@@ -31,7 +31,7 @@ KNOW_JSD = ("evaluation/exact", "training/rate_schedules.py")
 ROOMS_OF_SENTENCES = ("core", "runs", "samplers", "exploration", "objectives", "evaluation", "training", "verification")
 FEWEST_WORDS = 4
 TEXT_FILES = ("read_text", "write_text", "FileHandler")
-PROCESSES = ("run", "Popen", "check_output")
+PROCESSES = ("run", "Popen", "check_output", "check_call")
 
 # The files of a run and the columns of its numbers: as in gfn_vi/runs/files.py, which a test below compares.
 RUN_FILES = (

@@ -103,9 +103,10 @@ class Trainer:
         evaluation = sampler.evaluate(trajectories, p.objective.needs)
         loss = p.objective(evaluation)
         p.optimizer.step(loss, self.seen)
-        self._explain(self._watch.see(p.optimizer.frozen, Attempt(self.step + 1, sampler, trajectories)))
         for name, calls in self.calls.items():
             calls.add_(getattr(p.sampler, name) - before[name])
+        # behind the counts: a batch that is evaluated again asks for rewards that training has not asked for
+        self._explain(self._watch.see(p.optimizer.frozen, Attempt(self.step + 1, sampler, trajectories)))
         for observer in p.observers:
             observer.observe(trajectories)
         if hasattr(sampler, "remember"):

@@ -33,6 +33,7 @@ def test_the_test_is_exact() -> None:
     assert p_value(LOW[:3], HIGH[:3]) == pytest.approx(2 / math.comb(6, 3))
     assert p_value(LOW, HIGH) == pytest.approx(2 / math.comb(10, 5))
     assert better(LOW[:3], HIGH[:3]) is None
+    assert better(np.array([1.0, 2, 3, 5]), np.array([4.0, 6, 7, 8])) is None  # 4 of 70 ways to deal: p = 0.057
     nearly = np.array([1.0, 2, 3, 4, 6.5])
     assert p_value(nearly, np.array([5.0, 6, 7, 8, 9])) == pytest.approx(2 * 4 / 252)
     assert better(nearly, np.array([5.0, 6, 7, 8, 9])) is True

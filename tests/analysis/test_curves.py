@@ -10,6 +10,7 @@ import pytest
 
 from gfn_vi.analysis.pictures import style
 from gfn_vi.analysis.reading.curves import curves, draw_curve, n_failed
+from gfn_vi.analysis.reading.weights import carried_at_the_end
 from gfn_vi.runs.folders import TableError
 
 X = [0, 100, 200]
@@ -134,5 +135,23 @@ def test_a_curve_is_hollow_where_weights_do_not_carry_it() -> None:
     draw_curve(axes, curve, "median", "k", "TB")
     assert [line.get_xdata().tolist() for line in axes.lines] == [X, X[1:]]  # type: ignore[union-attr]
     assert style.has_weak(figure)
+    unknown = pd.concat([every[every["trajectories"] < X[2]], rows[rows["trajectories"] == X[2]]])
+    found = curves(unknown, "sampled_log_Z")["tb"]
+    assert found.is_carried is not None
+    assert found.is_carried.tolist() == [[True, True, False], [True, False, False]]
+    between = curves(every.assign(reward_calls=every["trajectories"] * (1 + every["replica"])), "sampled_log_Z", x="reward_calls")
+    assert between["tb"].is_carried is not None  # at 0, 100 and 200 calls of 0, 100, 200 and of 0, 200, 400
+    assert between["tb"].is_carried.tolist() == [[True, True, False], [True, False, False]]
+    runs = every.assign(run=every["replica"].map({0: "a", 1: "b"}).to_numpy(), replica=0)
+    short = runs[(runs["run"] == "a") | (runs["trajectories"] == 0)]  # one run ends earlier, where its weights are good
+    at_the_end = carried_at_the_end(short, "sampled_log_Z")
+    assert at_the_end is not None
+    assert at_the_end.to_dict() == {("a", 0): False, ("b", 0): True}
+    lost = every.assign(
+        value=every["value"].where(every["metric"] != "sampled_log_Z", [math.nan if r else 1.0 for r in every["replica"]])
+    )
+    found = curves(lost, "sampled_log_Z", worst=-math.inf)["tb"]
+    assert found.is_carried is not None
+    assert found.is_carried.tolist() == [[True, True, False], [True, True, True]]  # the worst value rests on no weights
     assert curves(rows, "sampled_log_Z")["tb"].is_carried is None  # nothing was recorded of the weights
     assert curves(every.assign(metric=every["metric"].replace("sampled_log_Z", "jsd")), "jsd")["tb"].is_carried is None

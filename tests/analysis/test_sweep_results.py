@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from gfn_vi.core.headline import Headline
 from gfn_vi.core.reliability import LEGEND
 from gfn_vi.sweeps.jobs import Job
 from gfn_vi.sweeps.launching import Outcome
-from gfn_vi.sweeps.results import results
+from gfn_vi.sweeps.results import Row, _table, results
 
 MakeRun = Callable[..., Path]
 BEST_FIRST = ("reverse_wake_sleep", "trajectory_balance", "reverse_kl")
@@ -84,6 +85,14 @@ def test_smoke_and_weak_weights_are_said(outcome: Callable[..., Outcome]) -> Non
     found = results([replace(done, state="diverged")])
     assert found[1].startswith("  0.693  ")  # the worst value rests on no weights
     assert LEGEND not in found
+
+
+def test_larger_is_ranked_first_where_it_is_better_and_the_median_counts() -> None:
+    rows = {("few",): Row([9.0, 1.0, 2.0], {"one"}), ("many",): Row([3.0, 4.0], {"one"})}
+    assert [str(row) for row in rows.values()] == ["2 (1 to 9)", "3.5 (3 to 4)"]
+    for direction, order in (("maximize", ["many", "few"]), ("minimize", ["few", "many"])):
+        found = _table(Headline("m", direction, 0.0, "m"), rows, set(), 9)  # type: ignore[arg-type]
+        assert [line.split()[-1] for line in found[1:]] == order
 
 
 WEAK = {"sampled_log_Z": -2.0, "sampled_n_effective": 1.0, "sampled_pareto_k": 0.3}

@@ -6,7 +6,7 @@ import time
 
 import pytest
 import torch
-from broken_facts import BROKEN_FACTS, Facts
+from broken_facts import BROKEN_FACTS, Facts, SharesAmongModes, SomeStop
 from broken_targets import (
     BROKEN_MOVES,
     Circle,
@@ -26,7 +26,10 @@ from gfn_vi.verification.targets.at_start import names_own_code, refuse_faults
 BROKEN = {**BROKEN_MOVES, **BROKEN_WAYS_BACK, **BROKEN_FACTS}
 
 
-@pytest.mark.parametrize("target", [Sound(), Facts()], ids=["plain", "facts"])
+SOUND = {"plain": Sound(), "facts": Facts(), "some stop": SomeStop(), "shares": SharesAmongModes()}
+
+
+@pytest.mark.parametrize("target", SOUND.values(), ids=SOUND)
 def test_a_sound_target_is_called_sound(target: Sound) -> None:
     report = check_target(target)
     assert report.faults == ()
@@ -50,7 +53,7 @@ def test_a_fault_is_told_once(broken: type[Sound]) -> None:
     assert len(set(told)) == len(told) <= 5
 
 
-@pytest.mark.parametrize("target", [Sound(), Facts()], ids=["plain", "facts"])
+@pytest.mark.parametrize("target", SOUND.values(), ids=SOUND)
 def test_walks_call_a_sound_target_sound_and_say_what_is_open(target: Sound) -> None:
     report = check_target(target, most_states=3, n_walks=4)
     assert report.faults == ()
@@ -68,6 +71,7 @@ LISTED_ONLY = {
     "AnotherMass",
 }
 LISTED_ONLY |= {"ModesThatAreNowhere", "UniformSamples", "Circle"}
+LISTED_ONLY |= {"LacksAMove", "LogZOfLargeScores", "MassOfNaN", "SamplesWhereNothingIs"}
 
 
 @pytest.mark.parametrize("broken", [b for b in BROKEN if b.__name__ not in LISTED_ONLY], ids=lambda broken: broken.__name__)

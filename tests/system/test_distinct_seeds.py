@@ -81,6 +81,9 @@ def test_seeds_of_a_finished_run_of_the_folder_are_not_trained_again(tmp_path: P
         require_new([new], [new])
     require_new([job(tmp_path, seed=5), job(tmp_path, objective="b")], [])
     require_new([new], [new, done])
+    running = written(job(tmp_path / "third", seed=0), "running")
+    with RunDirectory(running.directory), pytest.raises(RunError, match="would train seed 3, 4 again"):
+        require_new([job(running.directory.parent, seed=3)], [])
     failed = written(job(tmp_path / "other", seed=0), "failed")
     require_new([job(failed.directory.parent, seed=3)], [])
 

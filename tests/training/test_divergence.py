@@ -130,7 +130,14 @@ def test_a_log_probability_is_named_with_its_step(role: Role, name: str) -> None
         parameter[1] *= 1e200
     trainer.update()
     line = trainer.divergences[1]
-    assert re.search(rf"{name} is (nan|-inf) at step \d of a trajectory, (from|stopping in) the state \(\d, \d\)", line)
+    way = re.search(
+        rf"{name} is (nan|-inf) at step \d of a trajectory, (from|stopping in) the state (\(\d, \d\))(.*?) \(the", line
+    )
+    assert way is not None
+    if role is Role.BACKWARD:  # of the stop step it is 0
+        assert way[2] == "from"
+        assert way[4].startswith(" to the state (")
+        assert way[3] not in way[4]
     assert re.search(rf"\(the largest parameter of {name[4:]} is \d\.?\d*e\+199\)", line)
     assert re.search(rf"; try a smaller optimizer\.lr_{role.value} \(now .*\) or optimizer\.clip_norm=10$", line)
 
@@ -150,7 +157,8 @@ def test_a_state_of_a_density_that_is_not_finite_is_named() -> None:
     for parameter in parameters(trainer, Role.FORWARD):
         parameter[1] *= 1e200
     trainer.update()
-    assert re.search(r"step \d of a trajectory led from the state \(.*\) to the state \(.*(inf|nan).*\)", trainer.divergences[1])
+    way = r"step \d of a trajectory led from the state \(([-+\de., ]*)\) to the state \(.*(inf|nan).*\)"
+    assert re.search(way, trainer.divergences[1])
 
 
 def test_a_density_that_underflows_far_out_names_the_rates_too() -> None:
@@ -197,7 +205,7 @@ class Steep:
 
     def __call__(self, evaluation: Any) -> Tensor:
         steep = (evaluation.log_pb - evaluation.log_pb.detach()).sum((1, 2)).abs().sqrt()
-        return self.objective(evaluation) + steep * torch.tensor([0.0, 1.0])
+        return self.objective(evaluation) + steep
 
 
 def test_a_gradient_is_named_by_its_group() -> None:
@@ -209,6 +217,46 @@ def test_a_gradient_is_named_by_its_group() -> None:
         assert "try a smaller optimizer.lr_backward (now" in line
         assert "lr_forward" not in line
     assert 1 in trainer.divergences
+
+
+class SteepInOne(Steep):
+    """Replica 0 has an infinite loss, and replica 1 alone a gradient that is not finite."""
+
+    def __call__(self, evaluation: Any) -> Tensor:
+        steep = (evaluation.log_pb - evaluation.log_pb.detach())[1].sum().abs().sqrt()
+        return self.objective(evaluation) + torch.stack([torch.full_like(steep, math.inf), steep])
+
+
+def test_each_replica_has_its_own_cause_and_its_own_rate() -> None:
+    trainer = made(*GRID, "optimizer.lr_backward=[1e-3,2e-2]")
+    object.__setattr__(trainer.parts, "objective", SteepInOne(trainer.parts.objective))
+    trainer.update()
+    assert "the loss is inf, its terms are finite" in trainer.divergences[0]
+    assert "a smaller optimizer.lr_backward (now 0.001)" in trainer.divergences[0]
+    assert " entries of the gradient of P_B were not finite, at a loss of " in trainer.divergences[1]
+    assert "try a smaller optimizer.lr_backward (now 0.02)" in trainer.divergences[1]
+
+
+def test_what_is_evaluated_again_is_no_call_of_the_others() -> None:
+    """Modified detailed balance asks for the reward of every state that it evaluates."""
+    overrides = (*small_target("dag"), "sampler=mlp", "sampler.hidden=[6]", "objective=modified_detailed_balance")
+    trainer, sound = made(*overrides), made(*overrides)
+    for each in (trainer, sound):
+        each.update()
+    for parameter in parameters(trainer, Role.FORWARD):
+        parameter[1] *= 1e200
+    for each in (trainer, sound):
+        each.update()
+        each.update()
+    assert list(trainer.divergences) == [1]
+    assert int(trainer.reward_calls[0]) == int(sound.reward_calls[0])
+
+
+def test_an_infinite_headline_at_the_end_counts() -> None:
+    trainer = made(*GRID, "evaluation=exact")
+    trainer.measured = {"jsd": torch.tensor([0.1, math.inf])}
+    trainer._judge_the_end()
+    assert list(trainer.divergences) == [1]
 
 
 def finished(trainer: Trainer) -> list[tuple[int, dict[str, list[float]]]]:

@@ -73,7 +73,60 @@ def test_weights_at_the_edges(log_weights: Tensor, n_effective: float, k: float 
     assert (doubt([found]) is None) is carries
 
 
+def pareto_k_by_the_paper(weights: np.ndarray) -> float:
+    """k of arXiv 1507.02646, section 3 and appendix C, one weight after the other; ties with what is left out are none."""
+    ascending = np.sort(weights)
+    n_tail = math.ceil(min(0.2 * len(weights), 3 * math.sqrt(len(weights))))
+    x = ascending[-n_tail:] - ascending[-n_tail - 1]
+    x = x[x > 0]
+    n = len(x)
+    quarter = x[int(n / 4 + 0.5) - 1]
+    m = 30 + math.isqrt(n_tail)
+    theta = [1 / x[-1] + (1 - math.sqrt(m / (j - 0.5))) / (3 * quarter) for j in range(1, m + 1)]
+    k = [np.log1p(-t * x).mean() for t in theta]
+    profile = np.array([n * (math.log(-t / own) - own - 1) for t, own in zip(theta, k, strict=True)])
+    share = np.exp(profile - profile.max())
+    found = np.log1p(-(share @ np.array(theta) / share.sum()) * x).mean()
+    return float((n * found + 10 * 0.5) / (n + 10))
+
+
+@pytest.mark.parametrize("n", [60, 500, 5000])
+@pytest.mark.parametrize("k", [-0.4, 0.3, 1.2])
+def test_k_is_that_of_the_paper(n: int, k: float) -> None:
+    """Tails that end, light and heavy ones; of a few weights a fifth is the tail, of many 3 sqrt(n), ties included."""
+    drawn = scipy.stats.genpareto(k).rvs(n, random_state=np.random.default_rng(n))
+    tied = np.round(drawn, 1) + 0.05
+    for weights in (drawn, tied):
+        found = weights_of(torch.as_tensor(weights).log())
+        assert found.pareto_k == pytest.approx(pareto_k_by_the_paper(weights), rel=1e-9)
+        assert found.n_effective == pytest.approx(weights.sum() ** 2 / (weights**2).sum(), rel=1e-12)
+
+
+def test_weights_in_float32_are_counted_in_float64() -> None:
+    """Squares of e^-60 underflow float32, and differences of large log-weights cancel."""
+    log_weights = torch.randn(N, generator=torch.Generator().manual_seed(0)) - 3000
+    assert weights_of(log_weights) == weights_of(log_weights.double())
+
+
+@pytest.mark.parametrize(
+    ("metric", "weights"),
+    [
+        *((f"sampled_{name}", ["sampled"]) for name in ("eubo", "log_Z", "log_Z_error", "ess")),
+        ("sampled_held_out_log_likelihood", ["sampled_held_out"]),
+        ("target_log_Z", ["target"]),
+        ("ess_forward", ["target", "target_inverse"]),
+        *((name, []) for name in ("sampled_elbo", "elbo", "eubo", "log_Z", "bound_gap", "jsd", "sampled_length")),
+    ],
+)
+def test_which_weights_a_metric_rests_on(metric: str, weights: list[str]) -> None:
+    values = {"sampled": 1.0, "sampled_held_out": 2.0, "target": 3.0, "target_inverse": 4.0}
+    recorded = {f"{name}_{of}": {0: value} for name, value in values.items() for of in ("n_effective", "pareto_k")}
+    wanted = [Weights(values[name], values[name]) for name in weights]
+    assert weights_behind(metric, recorded) == ({0: wanted} if wanted else {})
+
+
 def test_the_rule() -> None:
+    assert (LEAST_EFFECTIVE, LARGEST_K) == (200, 0.7)  # docs/metrics.md measures what the first is worth
     assert is_reliable(LEAST_EFFECTIVE, LARGEST_K)
     assert not is_reliable(LEAST_EFFECTIVE - 0.01, LARGEST_K)
     assert not is_reliable(LEAST_EFFECTIVE, LARGEST_K + 0.01)
@@ -86,12 +139,16 @@ def test_the_weights_behind_a_metric() -> None:
     recorded = {"sampled_n_effective": {0: 900.0, 1: 3.0}, "sampled_pareto_k": {0: 0.2}}
     assert weights_behind("sampled_elbo", recorded) == {}
     assert weights_behind("sampled_log_Z", {}) == {}
+    (lone,) = weights_behind("sampled_log_Z", {"sampled_pareto_k": {0: 0.2}})[0]
+    assert not lone.is_reliable
     found = weights_behind("sampled_log_Z", recorded)
     assert [[weights.is_reliable for weights in found[replica]] for replica in (0, 1)] == [[True], [False]]
     both = {f"{w}_{of}": {0: v} for w in ("target", "target_inverse") for of, v in (("n_effective", 900.0), ("pareto_k", 0.2))}
     assert [weights.is_reliable for weights in weights_behind("ess_forward", both)[0]] == [True, True]
     assert worst([Weights(3, 0.2), Weights(math.nan, 0.2), Weights(900, 0.9)]) == Weights(3, 0.2)
     assert worst([Weights(900, 0.1), Weights(950, 0.9)]) == Weights(950, 0.9)  # the one that is not reliable
+    assert worst([Weights(math.nan, 0.2), Weights(3, 0.2)]) == Weights(3, 0.2)
+    assert worst([Weights(3, 0.2), Weights(3, 0.9), Weights(3, 0.4)]) == Weights(3, 0.9)
     assert doubt([Weights(900, 0.2), Weights(3, 0.4), Weights(50, 0.9)]) == (
         "worth 3 samples, Pareto k 0.4 at worst; too weak in 2 of 3 replicas"
     )
@@ -105,7 +162,7 @@ def test_an_interval_is_only_printed_where_it_is_one(error: float | None) -> Non
 
 
 def test_the_result_line_marks_what_weights_do_not_carry() -> None:
-    """Of three replicas one is lost, which says nothing, and one has weak weights."""
+    """Of three replicas one is lost, so that there is no median, and one of the others has weak weights."""
     trainer = make_trainer("target.side=4", "evaluation=sampled", "evaluation.n_samples=400", replicas=3)
     assert trainer.headline_mark() == ""  # the ELBO rests on no weights
     trainer.measure()
@@ -115,7 +172,7 @@ def test_the_result_line_marks_what_weights_do_not_carry() -> None:
         "sampled_pareto_k": torch.tensor([-math.inf, math.nan, 0.9]),
     }
     told = result_line(trainer, "run")
-    assert "sampled_log_Z 2 (1 to 3) (?);" in told
+    assert "sampled_log_Z nan (1 to 3) (?);" in told
     why = "importance weights worth 2 samples, Pareto k 0.9 at worst; too weak in 1 of 2 replicas"
     assert told.endswith(f"; (?) may be far off: {why}")
     assert "sampled_elbo" in told.partition("(?)")[0]

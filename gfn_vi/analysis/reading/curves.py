@@ -111,7 +111,7 @@ def with_score_calls(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(**{SCORE_CALLS: calls})
 
 
-def _curve(rows: pd.DataFrame, label: object, metric: str, x: str, worst: float | None, is_carried: pd.DataFrame | None) -> Curve:
+def _curve(rows: pd.DataFrame, label: object, metric: str, x: str, worst: float | None, weights: pd.DataFrame | None) -> Curve:
     if rows.empty:
         raise TableError(f"the runs of {_words(label)} have not recorded {metric}")
     seeds = rows.drop_duplicates(REPLICA).set_index(REPLICA)["seed"].sort_values()
@@ -131,9 +131,12 @@ def _curve(rows: pd.DataFrame, label: object, metric: str, x: str, worst: float 
         )
     found, axis = values.to_numpy(dtype=np.float64), values.columns.to_numpy(dtype=np.float64)
     n_failed = int((~np.isfinite(found)).any(1).sum())
-    if is_carried is not None:
-        is_carried = is_carried.reindex(index=values.index, columns=values.columns, fill_value=False)
+    is_carried: np.ndarray | None = None
+    if weights is not None:
+        is_carried = weights.reindex(index=values.index, columns=values.columns, fill_value=False).to_numpy(dtype=bool)
     if worst is not None:
+        if is_carried is not None:
+            is_carried = is_carried | ~np.isfinite(found)  # the worst value rests on no weights
         found = with_worst(found, worst)
     if x != "trajectories":
         own = rows.pivot(index=REPLICA, columns="trajectories", values=COLUMNS[x]).loc[seeds.index].to_numpy(dtype=np.float64)
@@ -141,7 +144,9 @@ def _curve(rows: pd.DataFrame, label: object, metric: str, x: str, worst: float 
             raise TableError(f"{COLUMNS[x]} of {_words(label)} does not grow along all replicas: use x=trajectories")
         axis = np.linspace(own[:, 0].max(), own[:, -1].min(), own.shape[1])  # up to the end of the shortest replica
         found = np.stack([np.interp(axis, mine, heights) for mine, heights in zip(own, found, strict=True)])
-    return Curve(axis, found, tuple(map(int, seeds)), n_failed, None if is_carried is None else is_carried.to_numpy(dtype=bool))
+        if is_carried is not None:  # a value between two evaluations rests on both
+            is_carried = np.stack([np.interp(axis, mine, carries) == 1 for mine, carries in zip(own, is_carried, strict=True)])
+    return Curve(axis, found, tuple(map(int, seeds)), n_failed, is_carried)
 
 
 def _words(label: object) -> str:

@@ -25,6 +25,13 @@ def carried(rows: pd.DataFrame, metric: str) -> pd.DataFrame | None:
 
 
 def carried_at_the_end(rows: pd.DataFrame, metric: str) -> pd.Series | None:
-    """Return for each (run, replica) whether the weights behind its last value of the metric carry it; None as above."""
+    """Return for each (run, replica) whether the weights behind its last value of the metric carry it; None as above.
+
+    Runs may end at different numbers of trajectories; those without recorded weights are left out.
+    """
     found = carried(rows, metric)
-    return None if found is None else found.sort_index(axis=1).iloc[:, -1]
+    if found is None:
+        return None
+    last = rows[rows["metric"] == metric].groupby(MOMENT[:2], observed=True)["trajectories"].max()
+    last = last[last.index.isin(found.index)]
+    return pd.Series([bool(found.at[key, moment]) if moment in found else False for key, moment in last.items()], last.index)

@@ -15,7 +15,8 @@ from gfn_vi.verification.targets.points import Points
 # Step of central differences in float64, relative to the size of a point, and how far the slope along a direction may be from
 # what they say, relative to 1 + |slope|: the step squared, and the rounding of log R over the step, are far below.
 STEP, LARGEST_DIFFERENCE = 1e-5, 1e-4
-# Both slopes, by STEP and by half of it, agree to this wherever log R is smooth; elsewhere a kink or a jump lies between.
+# Both slopes, by STEP and by half of it, agree to this wherever log R is smooth; elsewhere a kink or a jump lies between. So does
+# the kink at the point itself, which is the difference of the slopes on both sides as the step goes to 0.
 SMOOTH = 1e-3
 # Of a type with 24 bits: the score of a rounded point is another one.
 CLOSE_IN_FLOAT32 = 1e-2
@@ -89,15 +90,18 @@ def _slope(points: Points, given: Tensor, direction: Tensor) -> tuple[Tensor, Te
     The second is infinite where two steps disagree or leave the support.
     """
     step = STEP * (1 + given.abs().amax(1, keepdim=True)) * direction
-    slopes, largest = [], torch.zeros(len(given), dtype=torch.float64)
+    slopes, bends, middle = [], [], points.log_reward(given)
+    largest = middle.abs()
     for part in (1.0, 0.5):
         ends = [points.log_reward(given + sign * part * step) for sign in (1, -1)]
         largest = torch.stack([largest, *(end.abs() for end in ends)]).amax(0)
         slopes.append((ends[0] - ends[1]) / (2 * part * step.norm(dim=1)))
+        bends.append((ends[0] - 2 * middle + ends[1]) / (part * step.norm(dim=1)))
     apart = (slopes[0] - slopes[1]).abs()
     rounding = 64 * torch.finfo(torch.float64).eps * (1 + largest) / step.norm(dim=1)
     tolerance = LARGEST_DIFFERENCE * (1 + slopes[1].abs()) + 10 * apart + rounding
-    smooth = slopes[1].isfinite() & (apart <= SMOOTH * (1 + slopes[1].abs()) + rounding)
+    kink = (2 * bends[1] - bends[0]).abs()
+    smooth = slopes[1].isfinite() & (torch.maximum(apart, kink) <= SMOOTH * (1 + slopes[1].abs()) + rounding)
     return slopes[1], tolerance.where(smooth, torch.inf)
 
 

@@ -16,8 +16,9 @@ from gfn_vi.verification.targets.asking import Asked, more, raised, written
 from gfn_vi.verification.targets.findings import Fault, NotApplicable
 from gfn_vi.verification.targets.space import Space
 
-# How far a stated sum may be from the one that is found, relative to 1 + |value|: it may have been rounded when it was written.
-CLOSE = 1e-4
+# How far a stated share, or log Z, may be from what is found, and log Z relative to its size besides: it may have been rounded to
+# four decimals or six digits when it was written.
+CLOSE, SIX_DIGITS = 1e-4, 5e-6
 # Samples that are compared with probabilities; states expected fewer times than this are counted together.
 N_SAMPLES, FEWEST_EXPECTED = 4096, 5.0
 NAMES = ("node_names", "coordinate_names")
@@ -102,7 +103,7 @@ def log_partition(space: Space) -> Iterator[Fault]:
     if len(rewards) == 0 or bool(rewards.isnan().any()):
         raise NotApplicable("rewards are missing, or NaN")
     summed = float(rewards.logsumexp(0))
-    if not abs(stated - summed) <= CLOSE * (1 + abs(summed)):
+    if not abs(stated - summed) <= CLOSE + SIX_DIGITS * abs(summed):
         best = space.show(space.stops.nonzero()[:, 0][rewards.argmax()])
         line = (
             f"log_Z={stated:.8g}, and R summed over the {len(rewards)} states that can stop (most at {best}) is exp({summed:.8g})"
@@ -131,8 +132,8 @@ def modes(space: Space) -> Iterator[Fault]:
         return
     weights = space.log_reward.where(space.stops, -torch.inf).softmax(0)
     share = torch.stack([weights[index == k].sum() for k in range(n)])
-    far = (mass.double() - share).abs() > CLOSE
-    if bool(far.any()) and bool(((mass.double() - share / share.sum()).abs() > CLOSE).any()):
+    far = ~((mass.double() - share).abs() <= CLOSE)  # NaN is far from everything
+    if bool(far.any()) and not bool(((mass.double() - share / share.sum()).abs() <= CLOSE).all()):
         k = int(far.nonzero()[0, 0])
         at = space.show(rows[(index == k).nonzero()[0, 0]]) if bool((index == k).any()) else "no state"
         line = f"mode_mass of mode {k} (such as {at}) is {float(mass[k]):.6g}, and its states have {float(share[k]):.6g} of all R"
@@ -176,13 +177,16 @@ def samples(space: Space) -> Iterator[Fault]:
 
 
 def _compared(space: Space, counts: Tensor, expected: Tensor) -> Iterator[Fault]:
-    """Pearson's statistic, rare states together, is nowhere near what the distribution of R / Z would give: ten deviations."""
+    """Pearson's statistic, rare states together, is nowhere near what the distribution of R / Z would give: ten deviations.
+
+    Rare states that are expected less often than FEWEST_EXPECTED together count as if they were so often: samples where R / Z has
+    next to nothing are found, and right ones add less than 1 to the statistic.
+    """
     often = expected >= FEWEST_EXPECTED
     observed = torch.cat([counts[often], counts[~often].sum()[None]])
     wanted = torch.cat([expected[often], expected[~often].sum()[None]])
-    kept = wanted >= FEWEST_EXPECTED
-    statistic = float(((observed - wanted).square() / wanted)[kept].sum())
-    freedom = max(1, int(kept.sum()) - 1)
+    statistic = float(((observed - wanted).square() / wanted.clamp(min=FEWEST_EXPECTED)).sum())
+    freedom = max(1, len(wanted) - 1)
     if statistic > freedom + 10 * math.sqrt(2 * freedom) + 20:
         worst = int(((counts - expected).square() / expected.clamp(min=FEWEST_EXPECTED)).argmax())
         line = f"sample draws {space.show(worst)} {int(counts[worst])} times in {N_SAMPLES}"

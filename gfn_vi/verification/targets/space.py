@@ -185,7 +185,8 @@ class Space:
 
     # -- how they are found -------------------------------------------------------------------------------------------
 
-    def _source(self, *leading: int) -> Tensor:
+    def initial(self, *leading: int) -> Tensor:
+        """Return the source state, repeated: [*leading, *state]. Raises Fault for another shape, and for what it raises."""
         try:
             found = self.asked.target.initial(*leading)
         except Exception as error:
@@ -218,7 +219,7 @@ class Space:
         return fresh
 
     def _begin(self) -> Tensor:
-        source = self._source(1)
+        source = self.initial(1)
         self._rows, self._followed = _Rows(source), [torch.zeros(0, dtype=torch.long)]
         self._moves: list[tuple[Tensor, Tensor, Tensor]] = []
         return source
@@ -248,7 +249,7 @@ class Space:
         """Go from the source until nothing but the stop is left, and back, and follow the moves of some states on the way."""
         self._begin()
         n = self.effort.n_walks
-        states, ends, visited = self._source(n), [], []
+        states, ends, visited = self.initial(n), [], []
         for taken in range(self.horizon):
             visited.append(states)
             moves = self._mask(states)
@@ -278,7 +279,7 @@ class Space:
     def _walk_back(self, states: Tensor) -> list[Tensor]:
         """Go back from the states by random backward actions; return the states on the way."""
         visited, starts = [], states
-        source = self._source(1)
+        source = self.initial(1)
         for taken in range(self.horizon + 1):
             legal = self.asked.tensor("backward_mask", (self.n_backward_actions,), torch.bool, states)
             alive = legal.any(1)
