@@ -317,7 +317,7 @@ def build_parts(
     remarks_on_target = check_own_target(config, target)
     sampler = build_sampler(config, target, device, dtype, config.replicas, Need.FLOW in objective.needs)
     check_tilts(config, sampler, exploration)
-    check_offers("objective", objective.needs, sampler, "objective=trajectory_balance")
+    check_offers("objective", objective.needs, sampler, "objective=trajectory_balance", type(objective).__name__)
     facts = {"parameter_groups": sampler.parameter_groups(), "n_replicas": config.replicas}
     optimizer = _built(config.optimizer, "optimizer", facts)
     quadrature = build_quadrature(config.evaluation.get("quadrature"), "evaluation.quadrature")

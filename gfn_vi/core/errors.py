@@ -30,7 +30,7 @@ def require(condition: bool, key: str, found: object, expected: str) -> None:
 
 
 def as_number(value: object) -> str:
-    """Return how a number should have been typed, to be appended: one in quotes, or a whole one that is written as 1e4.
+    """Return how a number should have been typed, to be appended: one that is a text, or a whole one written as 1e4.
 
     "" for anything else.
     """
@@ -40,4 +40,7 @@ def as_number(value: object) -> str:
         is_number = isinstance(value, str) and math.isfinite(float(value))
     except ValueError:
         return ""
-    return "; it is a text here, since it stands in quotes: leave them out" if is_number else ""
+    if not is_number:
+        return ""
+    variable = "a variable is $NAME for the shell, ${oc.decode:${oc.env:NAME}} in a YAML file"
+    return f"; it is a text here: if it stands in quotes, leave them out; {variable}"

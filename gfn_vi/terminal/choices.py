@@ -14,6 +14,8 @@ import yaml
 
 # Names of choices that end in a name of their own, as most arms do: arm=paper/reverse_kl.
 IN_FOLDERS = "/"
+# Groups from which nothing is chosen by default: no configuration has a key of their names.
+GROUPS = ("experiment", "preset", "arm", "deviation", "sweep", "debug")
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # A line of a defaults list that chooses from another group: `- /penalty@penalty: square`.
 DEFAULT = re.compile(r"^\s*- (?:override )?/([\w/]+)@([\w.]+):", re.M)
