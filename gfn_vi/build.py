@@ -26,7 +26,7 @@ from gfn_vi.fitting import (
     require_members,
     unreached_milestones,
 )
-from gfn_vi.signatures import check_arguments, check_signatures, nearest
+from gfn_vi.signatures import SUPPLIED, check_arguments, check_signatures, nearest
 
 if TYPE_CHECKING:  # torch takes two seconds to import: `--help` and finished runs do without
     import torch
@@ -44,8 +44,6 @@ if TYPE_CHECKING:  # torch takes two seconds to import: `--help` and finished ru
 EVIDENCE = ("exact", "reference", "sampled", "any")
 # Configurations of targets that were checked in this process.
 _CHECKED: set[str] = set()
-# What a logger is told besides its configuration.
-LOGGER_SUPPLIED = ("directory", "name", "config")
 # Targets that were found to have too many states to be listed: the other runs of a sweep in this process know it at once.
 _too_large: set[str] = set()
 
@@ -329,7 +327,7 @@ def build_parts(
     watching = {"target": target, "n_replicas": config.replicas, "device": device}
     observers = [_built(o, f"evaluation.observers.{name}", watching) for name, o in config.evaluation.observers.items() if o]
     if config.logger.get("_target_") is not None:
-        check_signatures(OmegaConf.to_container(config.logger), "logger", LOGGER_SUPPLIED)
+        check_signatures(OmegaConf.to_container(config.logger), "logger", SUPPLIED["logger"])
     exact = any(metric.kind == "exact" for metric in metrics)
     sampled = [metric.n_samples for metric in metrics if metric.n_samples is not None]
     check_memory(config, target, max(sampled, default=0))
@@ -400,6 +398,6 @@ def build_sinks(config: DictConfig, directory: Path) -> list[Any]:
     if config.logger.get("_target_") is None:
         return []
     factory = instantiate(config.logger, _partial_=True, _convert_="all")
-    offered = dict(zip(LOGGER_SUPPLIED, (str(directory), directory.name, OmegaConf.to_container(config)), strict=True))
+    offered = dict(zip(SUPPLIED["logger"], (str(directory), directory.name, OmegaConf.to_container(config)), strict=True))
     wanted = inspect.signature(factory.func).parameters
     return [factory(**{key: value for key, value in offered.items() if key in wanted})]

@@ -90,6 +90,17 @@ def keys_of_file(name: str) -> dict[str, object]:
     return keys
 
 
+def has_key(group: str, choice: str, name: str) -> bool:
+    """Return whether the YAML of a choice, or one that it builds on, has a key of that name."""
+    paths = (folder / group / f"{choice}.yaml" for folder in config_folders())
+    path = next((path for path in paths if path.is_file()), None)
+    content = None if path is None else yaml.load(path.read_text(encoding="utf-8"), LOADER)
+    if not isinstance(content, Mapping):
+        return False
+    bases = [base for base in content.get("defaults", ()) if isinstance(base, str) and base != "_self_"]
+    return name in content or any(has_key(group, base, name) for base in bases)
+
+
 def has_known_arguments(config: object) -> bool:
     """Return whether each node with a `_target_` has only keys that a YAML of the package has for that `_target_`."""
     if isinstance(config, Mapping):

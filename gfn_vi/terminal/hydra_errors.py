@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gfn_vi.core.errors import ConfigError
 from gfn_vi.signatures import located, parameters_of, suggestion
-from gfn_vi.terminal.choices import GROUPS, choices_of, inner_choices, keys_of_file, owners_of, similar_choices
+from gfn_vi.terminal.choices import GROUPS, choices_of, has_key, inner_choices, keys_of_file, owners_of, similar_choices
 from gfn_vi.terminal.grammar import in_quotes, unreadable
 from gfn_vi.terminal.nearest_keys import nearest_keys
 
@@ -198,6 +198,9 @@ def _unknown_key(cause: OmegaConfBaseException, text: str, of_a_sweep: bool) -> 
     if of_a_sweep and place and not place.startswith("hydra"):
         quoted = f'"{value}"' if "," in value else value
         swept = f"; where only choices of the sweep have it: 'hydra.sweeper.grids=[{{{key}:{quoted}}}]'"
+    able = [choice for choice in _typed(place).split(",") if has_key(place, choice.strip(), str(cause.key))] if place else []
+    if able:
+        swept = _in_grids(place, key, _typed(key), [choice.strip() for choice in able])
     known = f"keys of {place or 'the top level'}: {', '.join(name for name in names if name != 'hydra')}"
     return f"{key}: no such key{_advice(cause, key, value)}; {known}{_one_more(node, key, value)}{swept}"
 

@@ -50,6 +50,10 @@ def check_keys(config: DictConfig, hydra: DictConfig, primary: str = "train") ->
         needed = [key for key in of_evaluation if key not in OPTIONAL] if primary == "train" else ()
         _check_place(keys, "evaluation", plain["evaluation"], of_evaluation, needed)
     _check_choices(keys)
+    for word in about["overrides"]["task"]:
+        key, _, value = word.lstrip("+").partition("=")
+        expected = f"a mapping is merged into what is there, so {{}} changes nothing; one less is {key}.NAME=null"
+        require(value.strip() != "{}" or not _at(plain, key), key, value, expected)
     for word in about["overrides"]["hydra"]:
         folder, _, value = word.lstrip("+~").partition("=")
         expected = "runs lie in <output_root>/<experiment_name>/<run>: set output_root or experiment_name"

@@ -65,7 +65,10 @@ REFUSED = {
     "-m 'hydra.sweeper.params={seed:\"0,1\"}'": ["an axis is a word of its own: -m seed=a,b"],
     "-m hydra.sweeper.params.seed=0,1": ["an axis is a word of its own: -m seed=0,1"],
     "-m hydra.launcher=null": ["hydra.launcher=null: expected keys"],
+    "'evaluation.metrics={}'": ["evaluation.metrics={}: ", "{} changes nothing; one less is evaluation.metrics.NAME=null"],
     "checkpoint=null": ["checkpoint=None: expected keys", "checkpoint.KEY=..."],
+    "logger=wandb +logger.name=x": ["logger.name=x: nothing reads this key: the program gives", "leave it out"],
+    "-m +optimizer.n_replicas=3": ["optimizer.n_replicas=3: nothing reads this key: the program gives"],
     "n_jobs=two": ["n_jobs: no such key; hydra.launcher.n_jobs=two goes with -m hydra/launcher=local"],
     "hydra.run.dir=here": ["hydra.run.dir=here: ", "set output_root"],
     "hydra.sweeper.max_losses=3": ["add -m"],
@@ -96,6 +99,12 @@ REFUSED = {
     ],
     "-m objective=reverse_kl,forward_kl baseline@objective.baseline=none": [
         "'hydra.sweeper.grids=[{baseline@objective.baseline:none}]'"
+    ],
+    "-m target=gaussian,hypergrid target.dim=2": ["'hydra.sweeper.grids=[{target:gaussian,target.dim:2},{target:hypergrid}]'"],
+    "-m target=gaussian,gmm25 target.dim=2": ["in the place of this word: 'hydra.sweeper.grids=[{target.dim:2}]'"],
+    "-m target=tiny_dag,hypergrid_3x3,hypergrid target.r0=0.1": [
+        "target=tiny_dag: target.r0: no such key",
+        "'hydra.sweeper.grids=[{target:\"hypergrid_3x3,hypergrid\",target.r0:0.1},{target:tiny_dag}]'",
     ],
     # the grammar of overrides
     "target=dag target.data.path=a=b.csv": ["target.data.path=a=b.csv: ", "type 'target.data.path=\"a=b.csv\"'"],
