@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from gfn_vi.core.command_line import command
+from gfn_vi.core.command_line import command, key_of
 from gfn_vi.core.errors import ConfigError, require
 from gfn_vi.core.families import is_density
 from gfn_vi.fitting import (
@@ -42,9 +42,9 @@ if TYPE_CHECKING:  # torch takes two seconds to import: `--help` and finished ru
 
 # Kinds of metrics, the strongest first: sums over all states, comparisons with samples of the target, own samples.
 EVIDENCE = ("exact", "reference", "sampled", "any")
-# Configurations of targets that were checked in this process.
-_CHECKED: set[str] = set()
-# Targets that were found to have too many states to be listed: the other runs of a sweep in this process know it at once.
+# Configurations of targets that were checked, and those that have too many states to be listed: the other runs of a sweep in
+# this process know it at once.
+_checked: set[str] = set()
 _too_large: set[str] = set()
 
 
@@ -141,11 +141,11 @@ def check_own_target(config: DictConfig, target: Target) -> list[str]:
 
     from gfn_vi.verification.targets.at_start import names_own_code, refuse_faults
 
-    node = OmegaConf.to_container(config.target)
-    if not names_own_code(node) or str(node) in _CHECKED:
+    digest = _digest(config.target)
+    if digest in _checked or not names_own_code(OmegaConf.to_container(config.target)):
         return []
     remarks = refuse_faults(target.to("cpu"), config.target._target_, _how_to_check())
-    _CHECKED.add(str(node))
+    _checked.add(digest)
     return remarks
 
 
@@ -156,9 +156,7 @@ def _how_to_check() -> str:
     if not HydraConfig.initialized():
         return "gfn_vi.check_target(target)"
     about = HydraConfig.get()
-    words = [
-        word for word in about.overrides.task if word.partition("=")[0].lstrip("+~").startswith("target") or "@target." in word
-    ]
+    words = [word for word in about.overrides.task if key_of(word).startswith("target") or "@target." in word]
     words = words or [f"target={about.runtime.choices['target']}"]
     folders = [source.path for source in about.runtime.config_sources if source.provider == "command-line"]
     options = [f"--config-dir {shlex.quote(folder)}" for folder in folders]

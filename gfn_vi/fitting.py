@@ -124,7 +124,7 @@ def check_memory(config: DictConfig, target: Target, n_samples: int) -> None:
 def _free_bytes() -> int | None:
     """Return the free memory of this machine; None where the system does not say."""
     try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
     except (OSError, StopIteration):
         return None

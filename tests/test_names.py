@@ -31,6 +31,7 @@ KNOW_JSD = ("evaluation/exact", "training/rate_schedules.py")
 ROOMS_OF_SENTENCES = ("core", "runs", "samplers", "exploration", "objectives", "evaluation", "training", "verification")
 FEWEST_WORDS = 4
 TEXT_FILES = ("read_text", "write_text", "FileHandler")
+PROCESSES = ("run", "Popen", "check_output")
 
 # The files of a run and the columns of its numbers: as in gfn_vi/runs/files.py, which a test below compares.
 RUN_FILES = (
@@ -128,7 +129,8 @@ def texts_in_utf8(source: Source) -> list[str]:
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             modes = [argument.value for argument in node.args[1:2] if isinstance(argument, ast.Constant)]
             of_text = name == "open" and isinstance(node.func, ast.Name) and not any("b" in str(mode) for mode in modes)
-            if of_text or name in TEXT_FILES or any(keyword.arg == "text" for keyword in node.keywords):
+            of_process = name in PROCESSES and any(keyword.arg == "text" for keyword in node.keywords)
+            if of_text or of_process or name in TEXT_FILES:
                 violations.append(source.at(node.lineno, f'{name}: add encoding="utf-8"'))
     return violations
 

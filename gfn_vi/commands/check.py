@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import sys
-import threading
 
 import hydra
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from gfn_vi.commands.train import find_user_modules  # and registers the resolvers of the configs and of the help text
+import gfn_vi.commands.train  # noqa: F401 - registers the resolvers of the configs and of the help text
 from gfn_vi.core.errors import ConfigError, RunError, require
+from gfn_vi.core.patience import told_if_slow
 from gfn_vi.core.seeds import is_whole
+from gfn_vi.sweeps.worker import find_user_modules
 from gfn_vi.terminal.exit_status import EXIT_BAD_INPUT, EXIT_FAILED
 from gfn_vi.terminal.guarded import guarded
 from gfn_vi.terminal.help_text import keys_in_words
 from gfn_vi.terminal.hydra_errors import in_one_line
+from gfn_vi.terminal.unread import check_keys
 
-PATIENCE = 2.0  # seconds of silence, after which it is said what takes so long
 OmegaConf.register_new_resolver("gfn_vi_check_keys", lambda: keys_in_words("check", "most_states"), replace=True)
 
 
@@ -26,6 +27,7 @@ def task(config: DictConfig) -> None:
     """Build, check, print; exits with 1 if there is a fault."""
     find_user_modules()
     try:
+        check_keys(config, "check")
         resolved = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
         assert isinstance(resolved, DictConfig)
         n_faults = check(resolved)
@@ -51,13 +53,8 @@ def check(config: DictConfig) -> int:
     torch.set_num_threads(config.threads)
     target = build_target(config, torch.device("cpu"))
     doing = f"asking {type(target).__name__}: up to most_states={config.most_states} states are listed, lower is faster"
-    still = threading.Timer(PATIENCE, print, (doing,), {"file": sys.stderr})
-    still.daemon = True
-    still.start()
-    try:
+    with told_if_slow(doing):
         report = check_target(target, config.most_states, config.n_walks, config.seed)
-    finally:
-        still.cancel()
     print(report)
     return len(report.faults)
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from gfn_vi.analysis import experiments
 from gfn_vi.commands.report import main as report
-from gfn_vi.core.command_line import command
+from gfn_vi.core.command_line import command, key_of
 from gfn_vi.runs.folders import TableError
 from gfn_vi.runs.presets import remark_on
 from gfn_vi.terminal.arguments import answers_in_one_line, parser_of
@@ -94,5 +94,5 @@ def _print(claims: Sequence[Claim]) -> None:
 
 def _value(overrides: Sequence[str], key: str) -> str | None:
     """Return the value that an override gives to a key; None without one."""
-    found = [text.partition("=")[2] for text in overrides if text.partition("=")[0].lstrip("+") == key]
+    found = [text.partition("=")[2] for text in overrides if key_of(text) == key]
     return found[-1] if found else None

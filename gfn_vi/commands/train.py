@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 import traceback
-from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -60,11 +59,10 @@ def task(config: DictConfig) -> float | None:
     about = HydraConfig.get()
     try:
         require_no_chdir(about.job.chdir)
-        composed: Any = HydraConfig.instance().cfg
-        check_keys(config, composed.hydra)
+        check_keys(config)
         resolved = labelled(config, about.runtime.choices, about.overrides.task)
         if about.mode == RunMode.RUN:
-            require_one_run(composed.hydra)
+            require_one_run()
         if resolved.pictures is None:  # they take seconds, and nobody looks at those of each run of a sweep
             resolved.pictures = about.mode == RunMode.RUN
         headline = run(resolved, is_of_sweep=about.mode == RunMode.MULTIRUN)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hydra
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
@@ -42,8 +41,7 @@ def task(config: DictConfig) -> None:
     """Build, check, print; exits with 1 if a theorem fails or a control passes."""
     find_user_modules()
     try:
-        composed: Any = HydraConfig.instance().cfg
-        check_keys(config, composed.hydra, "verify")
+        check_keys(config, "verify")
         resolved = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
         assert isinstance(resolved, DictConfig)
         check_numbers(resolved)

@@ -1,4 +1,4 @@
-"""What a person types to start a command of the project, for the hints in messages."""
+"""What a person types: how a command of the project is started, and the keys of its overrides."""
 
 from __future__ import annotations
 
@@ -20,3 +20,8 @@ def command(name: str) -> str:
     if (is_script or is_in_checkout) and (SCRIPTS / f"{name}.py").is_file():
         return f"python scripts/{name}.py"
     return f"gfn-vi-{name}"
+
+
+def key_of(override: str) -> str:
+    """Return the key of an override: "seed" of seed=3, of +seed=3 and of ~seed."""
+    return override.partition("=")[0].lstrip("+~")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 
 class ConfigError(ValueError):
@@ -36,11 +37,21 @@ def as_number(value: object) -> str:
     """
     if isinstance(value, float) and value.is_integer():
         return f"; type {int(value)}"
-    try:
-        is_number = isinstance(value, str) and math.isfinite(float(value))
-    except ValueError:
-        return ""
-    if not is_number:
-        return ""
+    is_text = isinstance(value, str) and is_number(value) and math.isfinite(float(value))
     variable = "a variable is $NAME for the shell, ${oc.decode:${oc.env:NAME}} in a YAML file"
-    return f"; it is a text here: if it stands in quotes, leave them out; {variable}"
+    return f"; it is a text here: if it stands in quotes, leave them out; {variable}" if is_text else ""
+
+
+def is_number(text: str) -> bool:
+    """Return whether a text is a number to Python; infinities and NaN are."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def listed(words: Sequence[object], most: int = 5, between: str = ", ") -> str:
+    """Return the first few words for a message, and how many more there are: "a, b and 3 more"."""
+    more = f" and {len(words) - most} more" if len(words) > most else ""
+    return between.join(map(str, words[:most])) + more

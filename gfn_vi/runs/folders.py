@@ -30,18 +30,23 @@ def find_runs(folder: Path) -> list[Path]:
     Raises NoRunsError if there is no such folder or no run in it.
     """
     require_folder(folder)
-    found = [folder / name for name in _folders_in(folder) if any((folder / name / part).exists() for part in RUN_FILES)]
+    found = runs_in(folder)
     if not found:
         raise NoRunsError(f"{folder}: no runs found (folders that hold {', '.join(RUN_FILES)})")
     return found
+
+
+def runs_in(folder: Path) -> list[Path]:
+    """Return the same; [] where there are none, or no such folder."""
+    paths = (folder / name for name in _folders_in(folder))
+    return [path for path in paths if any((path / part).exists() for part in RUN_FILES)]
 
 
 def runs_below(folder: Path) -> list[str]:
     """Return a line for each folder directly under `folder` that holds run directories of its own: nobody counts those."""
     found = []
     for name in _folders_in(folder):
-        inner = [folder / name / other for other in _folders_in(folder / name)]
-        n = sum(any((path / part).exists() for part in RUN_FILES) for path in inner)
+        n = len(runs_in(folder / name))
         if n:
             found.append(f"not counted: {n} run{'s' * (n != 1)} inside of {folder / name}")
     return found
@@ -51,5 +56,5 @@ def _folders_in(folder: Path) -> list[str]:
     try:
         with os.scandir(folder) as entries:
             return sorted(entry.name for entry in entries if entry.is_dir())
-    except OSError:  # nobody may look into it
+    except OSError:  # it is not there, or nobody may look into it
         return []

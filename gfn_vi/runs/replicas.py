@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from gfn_vi.core.errors import ConfigError
+from gfn_vi.core.errors import ConfigError, listed
 from gfn_vi.core.seeds import RATES, replica_seeds
 from gfn_vi.runs.directory import identity_digest
 from gfn_vi.runs.identity import INFRASTRUCTURE_KEYS
@@ -50,11 +50,7 @@ class Repeat:
     @property
     def line(self) -> str:
         """Return in words what is left out of a count, and why."""
-        more = len(self.firsts) - MOST_HOLDERS
-        seeds, holders = (
-            seeds_in_words(self.seeds),
-            " and ".join(self.firsts[:MOST_HOLDERS]) + (f" and {more} more" if more > 0 else ""),
-        )
+        seeds, holders = seeds_in_words(self.seeds), listed(self.firsts, MOST_HOLDERS, " and ")
         if self.is_whole:
             return f"left out: {self.run}, which repeats {holders} (seed {seeds})"
         return f"left out: seed {seeds} of {self.run}, which repeats {holders}"
@@ -116,5 +112,4 @@ def seeds_in_words(seeds: Iterable[int]) -> str:
     found = sorted(set(seeds))
     if len(found) > 2 and found[-1] - found[0] == len(found) - 1:
         return f"{found[0]}-{found[-1]}"
-    more = f" and {len(found) - MOST_SEEDS} more" if len(found) > MOST_SEEDS else ""
-    return ", ".join(map(str, found[:MOST_SEEDS])) + more
+    return listed(found, MOST_SEEDS)

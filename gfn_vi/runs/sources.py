@@ -8,13 +8,14 @@ does not matter (a comment, a faster way to the same number, a mistake that stop
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gfn_vi.core.errors import RunError, require
+from gfn_vi.core.errors import RunError, listed, require
 from gfn_vi.runs.directory import RunDirectory
 from gfn_vi.runs.files import CHECKPOINT
+from gfn_vi.runs.folders import runs_in
 from gfn_vi.runs.source_files import code_named_by, digest_now, digests_of
 
 ACCEPT = "checkpoint.accept_changed_sources"
@@ -78,7 +79,7 @@ def doubt_about_table(folder: Path, sources: Sources) -> str | None:
     """Return a line where runs of the folder have other versions of these files; None without any."""
     if not sources:
         return None
-    statuses = {path: RunDirectory(path).status() for path in _folders(folder)}
+    statuses = {path: RunDirectory(path).status() for path in runs_in(folder)}
     other = {
         path: {name: sources[name] for name, digest in recorded_sources(status).items() if sources.get(name, digest) != digest}
         for path, status in statuses.items()
@@ -89,16 +90,9 @@ def doubt_about_table(folder: Path, sources: Sources) -> str | None:
         return None
     names = sorted({name for changed in other.values() for name in changed})
     return (
-        f"{folder} has runs of another {_listed(names)} ({_named(found)}): no figure shows both;"
+        f"{folder} has runs of another {listed(names, MOST_NAMED)} ({listed(found, MOST_NAMED)}): no figure shows both;"
         " experiment_name=... keeps them apart, or delete the old ones"
     )
-
-
-def _folders(folder: Path) -> Iterator[Path]:
-    try:
-        yield from sorted(path for path in folder.iterdir() if path.is_dir())
-    except (FileNotFoundError, NotADirectoryError):
-        return
 
 
 def _has_work(path: Path, status: Mapping[str, Any]) -> bool:
@@ -113,7 +107,8 @@ def _refusal(changed: Mapping[Path, Changes], n_runs: int) -> str:
         step = (RunDirectory(first).status() or {}).get("step")
         which, what = f"{first} was trained ({step} updates)", "the run's folder"
     else:
-        which, what = f"{len(changed)} of {n_runs} runs were trained ({_named(list(changed))})", "the folders of these runs"
+        which = f"{len(changed)} of {n_runs} runs were trained ({listed(list(changed), MOST_NAMED)})"
+        what = "the folders of these runs"
     gone = None in files.values()
     again = "start from the folder that holds it, or restore it" if gone else "restore it"
     return (
@@ -125,15 +120,5 @@ def _refusal(changed: Mapping[Path, Changes], n_runs: int) -> str:
 def _in_words(changed: Changes) -> str:
     names = sorted(changed)
     if all(digest is None for digest in changed.values()):
-        return f"{_listed(names)} cannot be found any more, as it could"
-    return f"{_listed(names)} {'has' if len(names) == 1 else 'have'} changed"
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return f"{', '.join(names[:MOST_NAMED])}{more}"
-
-
-def _named(paths: Sequence[Path]) -> str:
-    more = f", and {len(paths) - MOST_NAMED} more" if len(paths) > MOST_NAMED else ""
-    return f"{', '.join(str(path) for path in paths[:MOST_NAMED])}{more}"
+        return f"{listed(names, MOST_NAMED)} cannot be found any more, as it could"
+    return f"{listed(names, MOST_NAMED)} {'has' if len(names) == 1 else 'have'} changed"

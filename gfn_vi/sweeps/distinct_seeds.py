@@ -12,7 +12,7 @@ from pathlib import Path
 from gfn_vi.core.errors import RunError
 from gfn_vi.core.seeds import is_whole
 from gfn_vi.runs.directory import identity_of
-from gfn_vi.runs.folders import NoRunsError, find_runs
+from gfn_vi.runs.folders import runs_in
 from gfn_vi.runs.replicas import Replica, repeats, replicas_of, seeds_in_words
 from gfn_vi.runs.state import FINISHED, look_tolerantly
 from gfn_vi.runs.stored_config import flatten, stored_config
@@ -63,10 +63,7 @@ def require_new(jobs: Iterable[Job], among: Sequence[Job]) -> None:
 
 def _holders(folder: Path, known: set[Path]) -> dict[Replica, Path]:
     """Return replica -> directory of the finished and running runs in a folder, but for those of the known identities."""
-    try:
-        paths = [path for path in find_runs(folder) if identity_of(path) not in known]
-    except NoRunsError:
-        return {}
+    paths = [path for path in runs_in(folder) if identity_of(path) not in known]
     trained = [path for path in paths if look_tolerantly(path).state in (*FINISHED, "running")]
     return {replica: path for path in trained for replica in replicas_of(flatten(stored_config(path) or {}))}
 

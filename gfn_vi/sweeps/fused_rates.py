@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
 
+from gfn_vi.core.command_line import key_of
 from gfn_vi.core.seeds import RATES, replica_seeds
 from gfn_vi.sweeps.jobs import Job, identify
 
@@ -23,7 +24,7 @@ def fused(loader: ConfigLoader, config: DictConfig, jobs: Sequence[Job]) -> list
     """The jobs, those that differ only in overrides of rates as one. loader and config: as in jobs.py."""
     groups: dict[tuple[str, ...], list[Job]] = {}
     for job in jobs:
-        groups.setdefault(tuple(o for o in job.overrides if _key(o) not in KEYS), []).append(job)
+        groups.setdefault(tuple(o for o in job.overrides if key_of(o) not in KEYS), []).append(job)
     return [_one_run(loader, config, group) if len(group) > 1 else group[0] for group in groups.values()]
 
 
@@ -34,7 +35,7 @@ def separated(job: Job) -> dict[tuple[str, ...], list[int]]:
     aside, found = ("seed", "replicas") if rates else ("seed",), dict[tuple[str, ...], list[int]]()
     for replica, own in enumerate(zip(*rates.values(), strict=False) if rates else [()]):  # the run refuses unequal lengths
         given = dict(zip(rates, own, strict=True))
-        words = (f"{key}={given[key]}" if (key := _key(o)) in given else o for o in job.overrides if _key(o) not in aside)
+        words = (f"{key}={given[key]}" if (key := key_of(o)) in given else o for o in job.overrides if key_of(o) not in aside)
         found.setdefault(tuple(words), []).append(replica)
     return found
 
@@ -42,12 +43,12 @@ def separated(job: Job) -> dict[tuple[str, ...], list[int]]:
 def _one_run(loader: ConfigLoader, config: DictConfig, jobs: Sequence[Job]) -> Job:
     first = jobs[0].config
     replicas = first["replicas"]
-    overrides = [o for o in jobs[0].overrides if _key(o) not in REPLACED]
+    overrides = [o for o in jobs[0].overrides if key_of(o) not in REPLACED]
     overrides.append(f"replicas={len(jobs) * replicas}")
     overrides.append(f"seed={_listed(replica_seeds(first['seed'], replicas) * len(jobs))}")
     for key, name in zip(KEYS, RATES, strict=True):
         rates = [rate for job in jobs for rate in _of_replicas(job.config["optimizer"].get(name), replicas)]
-        if len(set(map(repr, rates))) > 1 or any(_key(o) == key for o in jobs[0].overrides):
+        if len(set(map(repr, rates))) > 1 or any(key_of(o) == key for o in jobs[0].overrides):
             overrides.append(f"{key}={_listed(rates)}")
     return identify(loader, config, overrides)
 
@@ -58,7 +59,3 @@ def _of_replicas(rate: object, replicas: int) -> list[object]:
 
 def _listed(values: Sequence[object]) -> str:
     return f"[{','.join(map(str, values))}]"
-
-
-def _key(override: str) -> str:
-    return override.partition("=")[0].lstrip("+~")

@@ -107,7 +107,7 @@ def identify(loader: ConfigLoader, config: DictConfig, overrides: Sequence[str],
         _check_unread(config.hydra, composed.hydra)
         HydraConfig.instance().set_config(composed)  # what a config asks of ${hydra:...} is answered as in the job
         choices = composed.hydra.runtime.choices
-        check_keys(composed, composed.hydra)
+        check_keys(composed)
         with open_dict(composed):
             del composed["hydra"]
         plain: dict[str, Any] = OmegaConf.to_container(labelled(composed, choices, overrides))  # type: ignore[assignment]

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
 
+from gfn_vi.core.command_line import key_of
 from gfn_vi.core.errors import ConfigError
 from gfn_vi.sweeps.jobs import parsed, product, written
 
@@ -14,17 +16,18 @@ from gfn_vi.sweeps.jobs import parsed, product, written
 OF_SWEEPS = ("hydra/launcher", "hydra/sweeper", "hydra.launcher.", "hydra.sweeper.")
 
 
-def require_one_run(hydra: DictConfig) -> None:
-    """Raise ConfigError for launchers and sweepers, and for an experiment of several runs. hydra: the node `hydra`.
+def require_one_run() -> None:
+    """Raise ConfigError for launchers and sweepers, and for an experiment of several runs.
 
     One run of an experiment gives a value to every key of hydra.sweeper.params and of one of the grids, on the command line.
     """
+    hydra: Any = HydraConfig.get()
     for word in hydra.overrides.hydra:
         key, _, value = word.lstrip("+~").partition("=")
         if key.startswith(OF_SWEEPS):
             raise ConfigError(key, value, f"a {'launcher' if 'launcher' in key else 'sweeper'} is for several runs: add -m")
     sweeper: Any = OmegaConf.to_container(hydra.sweeper, resolve=False)
-    given = {word.partition("=")[0].lstrip("+~") for word in hydra.overrides.task}
+    given = set(map(key_of, hydra.overrides.task))
     left = [_left({**(sweeper.get("params") or {}), **grid}, given) for grid in sweeper.get("grids") or [{}]]
     if not all(left):
         return

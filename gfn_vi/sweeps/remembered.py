@@ -29,6 +29,7 @@ from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers import oc
 
 from gfn_vi import __version__, resolvers
+from gfn_vi.core import user_files
 from gfn_vi.core.errors import ConfigError
 from gfn_vi.runs.directory import identity_of, run_directory, run_name
 from gfn_vi.runs.manifest import Composing, read_asked, read_manifest
@@ -117,9 +118,9 @@ def _answer(question: str) -> str:
 def _folder_of(config: DictConfig) -> Path | None:
     """Return the folder of the jobs that have the output_root and the experiment_name of the sweep; None if there is none."""
     try:
-        root = str(Path(config.output_root).expanduser())
+        root = str(user_files.expanded(config.output_root, "output_root"))
         return run_directory({"output_root": root, "experiment_name": config.experiment_name}).parent
-    except (OmegaConfBaseException, ConfigError, TypeError, RuntimeError):  # composing says what is wrong with it
+    except (OmegaConfBaseException, ConfigError, TypeError):  # composing says what is wrong with it
         return None
 
 

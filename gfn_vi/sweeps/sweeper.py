@@ -16,7 +16,7 @@ from gfn_vi.core.errors import require
 from gfn_vi.core.seeds import is_whole
 from gfn_vi.runs.sources import ACCEPT, doubt_about_table, require_unchanged, settle_changes, sources_of
 from gfn_vi.runs.state import look
-from gfn_vi.sweeps.jobs import Job
+from gfn_vi.sweeps.jobs import Job, check_jobs
 from gfn_vi.sweeps.launching import say
 from gfn_vi.sweeps.worker import InWorker, require_no_chdir
 
@@ -37,15 +37,17 @@ class JobSweeper(Sweeper):
             hydra_context=hydra_context, task_function=self._task, config=config
         )
 
-    def check_sources(self, jobs: Sequence[Job], others: Sequence[Path] = ()) -> None:
-        """Refuse jobs, and other runs that are compared with them, of which the user's source has changed; before each launch.
+    def check(self, jobs: Sequence[Job], others: Sequence[Path] = ()) -> None:
+        """Refuse jobs with an argument that nothing takes, and those of which the user's source has changed; before each launch.
 
-        Workers refuse what changes after the first call. Raises RunError in one line for all of them.
+        others: further runs that are compared with them. Workers refuse what changes after the first call. Raises RunError in one
+        line for all of them.
         """
         directories = list(dict.fromkeys([*(job.directory for job in jobs), *others]))
         settle_changes(directories, OmegaConf.select(self.config, ACCEPT))
         require_unchanged(self._task.sources, "this sweep began")
         todo = [job for job in jobs if not look(job.directory).is_finished]
+        check_jobs(todo)
         self._task.sources = sources_of(*(job.config for job in todo)) | self._task.sources
         self.warn_of_other_sources(todo)
 

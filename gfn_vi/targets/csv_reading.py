@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from gfn_vi.core import user_files
-from gfn_vi.core.errors import ConfigError, require
+from gfn_vi.core.errors import ConfigError, is_number, listed, require
 from gfn_vi.targets.cell_advice import COMMA, MISSING, advice
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ SEPARATORS = {",": "','", ";": "';'", "\t": r"'\t'", "|": "'|'"}  # as they are 
 WITHOUT_NAME = re.compile(r"|Unnamed: \d+")  # what pandas writes for the index, and reads in its place
 THOUSANDS = (".", ",", " ", "'")
 SPACES = {0xA0: " ", 0x202F: " "}  # spaces that break no line, as typesetters separate thousands
-MOST_LISTED = 5
 
 
 @dataclass(frozen=True)
@@ -86,9 +85,7 @@ def read_points(path: str, content: bytes, form: Format, columns: Sequence[str] 
     reader = _Reader(path, content, form, "a point", has_row_names=True)
     names, points = reader.read(columns)
     if len(names) != 2:
-        reader.refuse(
-            f"{len(names)} columns, {_listed(list(names))}: expected two, the coordinates of points; see target.data.columns"
-        )
+        reader.refuse(f"{len(names)} columns, {listed(names)}: expected two, the coordinates of points; see target.data.columns")
     return points
 
 
@@ -154,7 +151,7 @@ class _Reader:
         names, cells = self.names_and_cells()
         for key, name in (("label", label), *(("leave_out", name) for name in leave_out)):
             if name is not None and name not in names:
-                raise ConfigError(f"target.data.{key}", name, f"no column of {self.path}: they are {_listed(list(names))}")
+                raise ConfigError(f"target.data.{key}", name, f"no column of {self.path}: they are {listed(names)}")
         kept = [j for j, name in enumerate(names) if name not in leave_out]
         names, cells = tuple(names[j] for j in kept), cells.iloc[:, kept]
         if len(names) < 2 or (label is not None and label not in names):
@@ -220,7 +217,7 @@ class _Reader:
             )
         if len(names) == 1:
             self.refuse(f"a single column, {names[0]:.50}: {self.purpose} needs two; {self.advice_on_separators(names[0])}")
-        if all(map(_is_number, names)):
+        if all(map(is_number, names)):
             self.refuse("the first line has numbers only: expected the names of the columns there, add such a line")
         return names
 
@@ -232,14 +229,14 @@ class _Reader:
                 self.refuse(f"column {j + 1} of {len(names)} has no name in the first line ({name!r}): {hint}")
         twice = [name for name, n in Counter(names).items() if n > 1]
         if twice:
-            self.refuse(f"{_listed(twice)} is the name of more than one column: rename or drop all but one")
+            self.refuse(f"{listed(twice)} is the name of more than one column: rename or drop all but one")
 
     def check_columns(self, columns: Sequence[str], names: tuple[str, ...]) -> None:
         """Check that these are names of one column each."""
         key = "target.data.columns"
         require(len(columns) >= 2, key, list(columns), f"expected two or more, {self.purpose} needs two, or null for all")
         for name in columns:
-            expected = f"expected a name of one column of {self.path}, once: they are {_listed(list(names))}"
+            expected = f"expected a name of one column of {self.path}, once: they are {listed(names)}"
             require(names.count(name) == 1 and list(columns).count(name) == 1, key, name, expected)
 
     def advice_on_separators(self, line: str) -> str:
@@ -271,7 +268,7 @@ class _Reader:
             meant = f"if that is a thousand and more: {COMMA} \"target.data.thousands='.'\""
             example = cells[cells.str.contains(".", regex=False)].iloc[0].strip()
             self.doubts.append(f"column {name} has points before three digits only, as in {example}; {meant}")
-        numbers = numbers.mask(numbers.isin([float(marker) for marker in self.form.missing if _is_number(str(marker))]))
+        numbers = numbers.mask(numbers.isin([float(marker) for marker in self.form.missing if is_number(str(marker))]))
         infinite = numbers.abs().eq(float("inf")).to_numpy()
         if infinite.any():
             row = int(infinite.argmax())
@@ -307,20 +304,18 @@ class _Reader:
             first = self.line(min(int(gaps.argmax()) for gaps in missing.values()))
             markers = f", with target.data.missing={list(self.form.missing)}" if self.form.missing else ""
             self.refuse(
-                f"missing values: {_listed(counts)} (the first in line {first}{markers}); fill them or drop these rows or columns"
+                f"missing values: {listed(counts)} (the first in line {first}{markers}); fill them or drop these rows or columns"
             )
 
     def check_classes(self, label: str, classes: list[str]) -> None:
         """Check that no class is written in two ways, and doubt one that looks like a missing value. Raises ConfigError."""
-        numbers = [float(name) for name in classes if _is_number(name)]
+        numbers = [float(name) for name in classes if is_number(name)]
         if len(set(numbers)) < len(numbers):
-            self.refuse(f"column {label} writes one number in several ways, {_listed(classes)}: write each class in one way")
+            self.refuse(f"column {label} writes one number in several ways, {listed(classes)}: write each class in one way")
         by_letters = Counter(name.casefold() for name in classes)
         alike = [name for name in classes if by_letters[name.casefold()] > 1]
         if alike:
-            self.refuse(
-                f"column {label} has classes that differ in capital letters only, {_listed(alike)}: write each in one way"
-            )
+            self.refuse(f"column {label} has classes that differ in capital letters only, {listed(alike)}: write each in one way")
         for name in classes:
             if re.fullmatch(MISSING, name):
                 meant = f"if it means a missing value, say \"target.data.missing=['{name}']\""
@@ -332,14 +327,6 @@ class _Reader:
         return filled[row + 1]
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _is_marker(value: object) -> bool:
     """Whether a value may stand for a missing one: a text or a number."""
     return isinstance(value, (str, int, float)) and not isinstance(value, bool)
@@ -347,10 +334,4 @@ def _is_marker(value: object) -> bool:
 
 def _class_order(text: str) -> tuple[bool, float, str]:
     """Numbers first, in their order."""
-    return (False, float(text), text) if _is_number(text) else (True, 0.0, text)
-
-
-def _listed(words: list[str]) -> str:
-    """Return the first few words, and how many there are more."""
-    more = f" and {len(words) - MOST_LISTED} more" if len(words) > MOST_LISTED else ""
-    return ", ".join(words[:MOST_LISTED]) + more
+    return (False, float(text), text) if is_number(text) else (True, 0.0, text)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 
 import yaml
 
+# What a user gives names in -> the group that its entries are chosen from.
+OPEN = {"evaluation.metrics": "metric", "evaluation.observers": "observer", "evaluation.reports": "report"}
 # Names of choices that end in a name of their own, as most arms do: arm=paper/reverse_kl.
 IN_FOLDERS = "/"
 # Groups from which nothing is chosen by default: no configuration has a key of their names.
@@ -23,14 +26,20 @@ DEFAULT = re.compile(r"^\s*- (?:override )?/([\w/]+)@([\w.]+):", re.M)
 
 def config_folders() -> list[Path]:
     """Return the folders that configurations are read from: that of the package and those of --config-dir."""
-    return [Path(str(files("gfn_vi.configs"))), *_user_folders()]
+    return [shipped_folder(), *user_folders(sys.argv[1:])]
 
 
-def _user_folders() -> list[Path]:
-    """Return the folders of --config-dir X, --config-dir=X and -cd X."""
+def shipped_folder() -> Path:
+    """Return the folder of the package's YAML files."""
+    return Path(str(files("gfn_vi.configs")))
+
+
+def user_folders(words: Sequence[str]) -> list[Path]:
+    """Return the folders of --config-dir X, --config-dir=X and -cd X on a command line."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config-dir", "-cd", action="append", type=Path, default=[])
-    return [path for path in parser.parse_known_args()[0].config_dir if path.is_dir()]
+    folders: list[Path] = parser.parse_known_args(words)[0].config_dir
+    return folders
 
 
 def choices_of(group: str) -> list[str]:
@@ -60,7 +69,7 @@ def inner_choices() -> dict[str, list[str]]:
     """Return "group@place" -> "owner=choice" of the choices whose YAML says in its defaults that a group is chosen from there."""
     found: dict[str, list[str]] = {}
     parts = keys_of_file("train")
-    for path in sorted(config_folders()[0].glob("*/*.yaml")):
+    for path in sorted(shipped_folder().glob("*/*.yaml")):
         owner = path.parent.name
         for group, place in DEFAULT.findall(path.read_text(encoding="utf-8")) if owner in parts else ():
             if not place.startswith("_global_"):
@@ -79,7 +88,7 @@ def keys_of_file(name: str) -> dict[str, object]:
 
     What a choice is put into counts as a key: metrics, of `/metric@metrics.exact: exact`. Choices that are null make none.
     """
-    content = yaml.safe_load((config_folders()[0] / f"{name}.yaml").read_text(encoding="utf-8"))
+    content = yaml.load((shipped_folder() / f"{name}.yaml").read_text(encoding="utf-8"), LOADER)
     keys = {key: value for key, value in content.items() if key not in ("defaults", "hydra")}
     for entry in content.get("defaults", []):
         for made, choice in entry.items() if isinstance(entry, Mapping) else ():
@@ -124,7 +133,7 @@ def _arguments_in_files() -> dict[str, set[str]]:
             for value in node:
                 collect(value)
 
-    for path in config_folders()[0].rglob("*.yaml"):
+    for path in shipped_folder().rglob("*.yaml"):
         content = yaml.load(path.read_text(encoding="utf-8"), LOADER)
         entries = content.get("defaults", ()) if isinstance(content, Mapping) else ()
         # what the choices of a defaults list are put into: /penalty@penalty: square

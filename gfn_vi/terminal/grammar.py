@@ -6,6 +6,7 @@ import re
 import shlex
 import unicodedata
 from collections.abc import Collection, Sequence
+from itertools import pairwise
 
 # Dashes and quotation marks that word processors put in the place of those of a keyboard.
 DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212"
@@ -52,7 +53,7 @@ def braces_taken_apart(words: Sequence[str]) -> str | None:
 
 def dashed_key(words: Sequence[str], keys: Collection[str]) -> str | None:
     """Return the message for a key that is written as an option: --seed 3, --target.side=4. keys: those of the top level."""
-    for word, after in zip(words, [*words[1:], ""], strict=True):
+    for word, after in pairwise([*words, ""]):
         name, equals, value = word.lstrip("-").partition("=")
         if word.startswith("-") and name.partition(".")[0].partition("@")[0] in keys and len(name) > 1:
             typed = value if equals else "VALUE" if "=" in after or after.startswith("-") or not after else after

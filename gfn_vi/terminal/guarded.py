@@ -20,6 +20,7 @@ from gfn_vi.terminal.hydra_errors import in_one_line
 from gfn_vi.terminal.streams import check_words, prepare_streams
 
 SHOWN_BYTES = 40  # of a file that is no text, before the place
+COMMANDS = ("train", "verify", "check")
 
 
 def options_first(words: list[str]) -> list[str]:
@@ -40,7 +41,8 @@ def guarded(task: Callable[[], object]) -> None:
     """
     prepare_streams()
     typed = [at_home(word) for word in sys.argv[1:]]
-    mistyped = braces_taken_apart(typed) or dashed_key(typed, [*keys_of_file("train"), *keys_of_file("verify"), *GROUPS])
+    keys = [key for name in COMMANDS for key in keys_of_file(name)]
+    mistyped = braces_taken_apart(typed) or dashed_key(typed, [*keys, *GROUPS])
     if mistyped is not None:
         print(f"error: {mistyped}", file=sys.stderr)
         sys.exit(EXIT_BAD_INPUT)

@@ -12,9 +12,10 @@ from hydra.errors import MissingConfigException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from gfn_vi.core.command_line import key_of
 from gfn_vi.core.errors import ConfigError
 from gfn_vi.signatures import located, parameters_of, suggestion
-from gfn_vi.terminal.choices import GROUPS, choices_of, has_key, inner_choices, keys_of_file, owners_of, similar_choices
+from gfn_vi.terminal.choices import GROUPS, OPEN, choices_of, has_key, inner_choices, keys_of_file, owners_of, similar_choices
 from gfn_vi.terminal.grammar import in_quotes, unreadable
 from gfn_vi.terminal.nearest_keys import nearest_keys
 
@@ -22,8 +23,6 @@ from gfn_vi.terminal.nearest_keys import nearest_keys
 EXTRAS = {"joblib": "local", "submitit_slurm": "slurm", "submitit_local": "slurm", "ray_plugin": "ray"}
 # A key that is null until it is given a value as a whole -> the form of that value.
 FORMS = {"evaluation.headline": "{metric:...,direction:...,worst:...,words:...}"}
-# Where entries are added under names of one's own -> how.
-OPEN = {"evaluation.metrics": "metric", "evaluation.observers": "observer", "evaluation.reports": "report"}
 KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
 
 
@@ -126,12 +125,13 @@ def _unknown_choice(path: str, options: list[str]) -> str:
     if not group:
         return f"no config named {path}{suggestion(path, options)}"
     outer, _, inner = path.partition("/")
-    if outer != "hydra" and not any(word.lstrip("+").partition("=")[0].partition("@")[0] == group for word in sys.argv[1:]):
+    if outer != "hydra" and not any(key_of(word).partition("@")[0] == group for word in sys.argv[1:]):
         group, choice = outer, inner
     if group.startswith("hydra/"):
         return f"{group}={choice}: no such choice{suggestion(choice, options)}; choices: {', '.join(options)}"
     similar = ", ".join(f"{group}={other}" if "/" in other else other for other in similar_choices(group, choice))
-    known = [option for option in choices_of(group) if "/" not in option] or choices_of(group)
+    folder = choice.rpartition("/")[0]
+    known = [option for option in choices_of(group) if option.rpartition("/")[0] == folder] or choices_of(group)
     listed = f"choices: {', '.join(known)}" if known else "see --help"
     return f"{group}={choice}: no such choice{f'; did you mean {similar}?' if similar else ''}; {listed}"
 
@@ -159,7 +159,7 @@ def _unused_group(key: str, choice: str, candidates: list[str]) -> str:
 
 def _typed(key: str) -> str:
     """Return the value that the command line gives to a key, "..." without one."""
-    return next((word.partition("=")[2] for word in sys.argv[1:] if word.lstrip("+").partition("=")[0] == key), "...")
+    return next((word.partition("=")[2] for word in sys.argv[1:] if key_of(word) == key), "...")
 
 
 def _in_grids(parent: str, key: str, value: str, able: Sequence[str]) -> str:

@@ -28,7 +28,7 @@ def available_cores(root: Path = Path("/")) -> int:
 def _quotas(root: Path) -> list[float]:
     """Return the limits of time in cores of all control groups that this process is in, from its own to the outermost."""
     try:
-        groups = [line.split(":", 2) for line in (root / "proc/self/cgroup").read_text().splitlines()]
+        groups = [line.split(":", 2) for line in (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()]
     except OSError:
         return []
     found = []
@@ -48,9 +48,9 @@ def _quota(folder: Path) -> list[float]:
     """Return the limit of one control group in cores; none where it has none, or is not to be seen from in a container."""
     try:
         if (folder / "cpu.max").exists():  # version 2: microseconds, or max, of a period in microseconds
-            quota, period = (folder / "cpu.max").read_text().split()
+            quota, period = (folder / "cpu.max").read_text(encoding="utf-8").split()
         else:
-            quota, period = ((folder / f"cpu.cfs_{name}_us").read_text().strip() for name in ("quota", "period"))
+            quota, period = ((folder / f"cpu.cfs_{name}_us").read_text(encoding="utf-8").strip() for name in ("quota", "period"))
         return [int(quota) / int(period)] if quota not in ("max", "-1") else []
     except (OSError, ValueError):
         return []
@@ -63,7 +63,7 @@ def seconds_of_others(root: Path = Path("/")) -> float | None:
     """
     cores = allowed_cores()
     try:
-        lines = [line.split() for line in (root / "proc/stat").read_text().splitlines()]
+        lines = [line.split() for line in (root / "proc/stat").read_text(encoding="utf-8").splitlines()]
     except OSError:
         return None
     ticks = 0

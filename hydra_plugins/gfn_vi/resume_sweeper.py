@@ -13,7 +13,7 @@ from gfn_vi.runs.manifest import plan
 from gfn_vi.runs.state import look
 from gfn_vi.sweeps.distinct_seeds import require_distinct, require_new
 from gfn_vi.sweeps.fused_rates import fused
-from gfn_vi.sweeps.jobs import check_jobs, jobs_of, parsed, written
+from gfn_vi.sweeps.jobs import jobs_of, parsed, written
 from gfn_vi.sweeps.launcher_checks import check_launcher
 from gfn_vi.sweeps.launching import Launches, Outcome, say
 from gfn_vi.sweeps.remembered import Remembered
@@ -56,10 +56,9 @@ class ResumeSweeper(JobSweeper):
         is_finished = all(standing.is_finished for standing in standings)
         if not is_finished:
             check_launcher(self.config.hydra.launcher)
-            check_jobs(jobs)
             todo = [job for job, standing in zip(jobs, standings, strict=True) if standing.state == "missing"]
             require_new(todo, jobs)
-        self.check_sources(jobs)
+        self.check(jobs)
         plan(jobs, remembered.composing())
         if not is_finished:  # else the end says it
             say(counted(standing.state for standing in standings))

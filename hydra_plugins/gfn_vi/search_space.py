@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from omegaconf import DictConfig, OmegaConf
 
+from gfn_vi.core.command_line import key_of
 from gfn_vi.core.errors import ConfigError, require
 from gfn_vi.core.seeds import is_whole
 from gfn_vi.signatures import located, takes
@@ -89,7 +90,7 @@ def last_of_each_key(lines: Sequence[str]) -> list[str]:
     """Return the last override of each key; it adds the key if the first did, as the configuration has none."""
     by_key: dict[str, str] = {}
     for line in lines:
-        key = line.partition("=")[0].lstrip("+~")
+        key = key_of(line)
         before = by_key.get(key, "")
         plus = before[: len(before) - len(before.lstrip("+"))]
         by_key[key] = f"{plus}{line}" if line.startswith(key) else line

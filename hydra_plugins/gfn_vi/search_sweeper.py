@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gfn_vi.core.command_line import key_of
 from gfn_vi.core.errors import require
 from gfn_vi.core.seeds import replica_seeds
 from gfn_vi.runs.directory import run_name
@@ -108,7 +109,7 @@ class SearchSweeper(JobSweeper):
         """Refuse overrides of later stages that undo what was found, and reports on the seeds that it was found on."""
         for name, lines in (("finalist_overrides", self.finalist_overrides), ("report_overrides", self.report_overrides or ())):
             for line in lines:
-                key = line.partition("=")[0].lstrip("+~")
+                key = key_of(line)
                 advice = f"{key} is searched, and its best value would be listed but not used: leave it out"
                 require(key not in space.searched, f"hydra.sweeper.{name}", line, advice)
         if self.report_overrides:
@@ -126,7 +127,7 @@ class SearchSweeper(JobSweeper):
             study.sampler = make_sampler(self.sampler, self.sampler_seed + len(study.trials), self.sampler_arguments)
             again, done = take_back(study), len(complete(study))
         left = f", {again} to go on with" if again else ""
-        self.check_sources([], [folder / run for trial in study.trials if (run := trial.user_attrs.get("run"))])
+        self.check([], [folder / run for trial in study.trials if (run := trial.user_attrs.get("run"))])
         say(f"{name} in {storage}: {done} of {self.n_trials} trials done{left}")
         failed = self._first_stage(study, space, storage, folder, done)
         with storage_errors(storage):
@@ -160,8 +161,7 @@ class SearchSweeper(JobSweeper):
                 jobs = [self._job(space, trial.params) for trial in trials]
                 for trial, job in zip(trials, jobs, strict=True):
                     trial.set_user_attr("run", job.directory.name)
-            check_jobs(jobs)
-            self.check_sources(jobs)
+            self.check(jobs)
             plan(jobs)
             outcomes = launches.run(jobs)
             with storage_errors(storage):
@@ -179,8 +179,7 @@ class SearchSweeper(JobSweeper):
         if not jobs:
             return []
         say(f"{len(jobs)} finalist{'s' * (len(jobs) != 1)}: {' '.join(self.finalist_overrides) or 'as they are'}")
-        check_jobs(jobs)
-        self.check_sources(jobs)
+        self.check(jobs)
         plan(jobs)
         finalists = []
         for trial, outcome in zip(trials, self._launches().run(jobs), strict=True):

@@ -72,7 +72,8 @@ def test_a_horizon_that_is_too_large_is_a_warning(folder: Path) -> None:
     ("words", "message"),
     [
         (["target=mein"], "target=mein: "),
-        (["target.sides=3"], "target.sides: no such key; did you mean side?"),
+        (["target.sides=3"], "target.sides: no such key; did you mean target.side?"),
+        (["+most_state=9"], "most_state=9: nothing reads this key; did you mean most_states?"),
         (["n_walks=0"], "n_walks=0: expected a whole number >= 1"),
         (["most_states=many"], "most_states=many: expected a whole number >= 1"),
         (["seed=-1"], "seed=-1: expected a whole number >= 0"),

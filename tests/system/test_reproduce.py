@@ -73,7 +73,7 @@ def test_what_failed_is_said_and_the_rest_is_drawn(tmp_path: Path) -> None:
             ["quickstart", "experiment_name=mine"],
             "error: experiment_name: the runs of an experiment lie in the folder of its name",
         ),
-        (["hypergrid_small", "preset=smoke", "arm=paper/nope"], "arm/paper=nope: no such choice; see --help"),
+        (["hypergrid_small", "preset=smoke", "arm=paper/nope"], "arm=paper/nope: no such choice; choices: paper/forward_kl"),
     ],
 )
 def test_bad_input_ends_before_anything_runs(words: list[str], message: str, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def test_a_terminal_of_ascii_with_names_beyond_it(tmp_path: Path) -> None:
     """Of an experiment and of a user's reward in a module of such a name; 20 columns, and a bar."""
     (tmp_path / "größe.py").write_text(
         "from gfn_vi.targets.grids.hypergrid import Hypergrid\n\n\nclass Länge(Hypergrid):\n"
-        "    def log_reward(self, states):\n        return super().log_reward(states) / (states.sum(-1) < 3)\n",
+        "    def log_reward(self, states):\n        return super().log_reward(states) + 1e300 * (states.sum(-1) >= 3).double()\n",
         encoding="utf-8",
     )
     words = [f'experiment_name="{NAME}"', 'target._target_="größe.Länge"', "progress=true"]

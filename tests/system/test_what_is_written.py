@@ -36,7 +36,7 @@ from system.command import SMALL, train
 YAMLS = {
     b"target: {side: 4}\nseed: 0\ntarget: {r0: 0.1}\n": ("mine.yaml", "found duplicate key target"),
     b"target:\n\tside: 4\n": ("mine.yaml", "line 3", "cannot start any token"),
-    b"# caf\xe9\ntarget: {side: 4}\n": ("a YAML file is no text in UTF-8, behind", "# caf'", "save it as UTF-8"),
+    b"# caf\xe9\ntarget: {side: 4}\n": ("is not UTF-8 (byte 0xe9 after", "# caf'", "save it as UTF-8"),
 }
 
 

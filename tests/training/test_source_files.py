@@ -157,7 +157,7 @@ def test_several_runs_are_one_line_and_a_run_that_says_nothing_is_left_alone(fol
         RunError, match=r"^my_targets.py cannot be found any more, as it could since 5 of 7 runs were trained"
     ) as caught:
         settle_changes([*paths, silent, tmp_path / "missing"], accepts=False)
-    assert f"({paths[0]}, {paths[1]}, {paths[2]}, and 2 more): start from the folder that holds it" in str(caught.value)
+    assert f"({paths[0]}, {paths[1]}, {paths[2]} and 2 more): start from the folder that holds it" in str(caught.value)
     with pytest.raises(ConfigError, match=r"^checkpoint.accept_changed_sources=1: expected true or false"):
         settle_changes(paths, accepts=1)  # type: ignore[arg-type]
 

@@ -58,6 +58,7 @@ def _content(folder: Path, experiment: Mapping[str, Any]) -> dict[str, Any]:
     runs = SweepStates(folder).look()
     labels = short_labels(runs)
     table, remark, left_out = _table(folder, experiment["config_keys"])
+    decides_nothing = remark_on(folder)
     digest = None if table is None else table_hash(table)
     heard = set() if table is None else set(table["run"].unique())
     of_runs = [(labels[run.name], path) for run in runs for path in sorted((folder / run.name).glob("*.png"))]
@@ -66,7 +67,7 @@ def _content(folder: Path, experiment: Mapping[str, Any]) -> dict[str, Any]:
         "experiment": experiment,
         "remark": remark,
         "left_out": left_out,
-        "decides_nothing": remark_on(folder),
+        "decides_nothing": decides_nothing,
         "pictures": [read_picture(path) for path in sorted(folder.glob("figure*.png"))],
         "run_pictures": [(label, read_picture(path)) for label, path in of_runs[:MOST_PICTURES]],
         "n_left_out": len(of_runs[MOST_PICTURES:]),
@@ -77,7 +78,7 @@ def _content(folder: Path, experiment: Mapping[str, Any]) -> dict[str, Any]:
         "sections": [] if table is None else sections(table, headlines(folder, table["run"].unique()), experiment["blocks"]),
         "differences": None if table is None else differences(table),
         "not_set": NOT_SET,
-        "claims": [row | ({"agrees": VERDICTS[None]} if remark_on(folder) else {}) for row in _claims(folder)],
+        "claims": [row | ({"agrees": VERDICTS[None]} if decides_nothing else {}) for row in _claims(folder)],
         "labels": labels,
         "most": MOST_DETAILS,
         "troubles": [run for run in runs if run.state in (*BROKEN, "interrupted")],

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import shlex
+import textwrap
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -84,8 +85,6 @@ def has_weak(figure: Figure) -> bool:
 
 def note(figure: Figure, text: str) -> None:
     """Write a sentence below all panels; several stand below each other."""
-    import textwrap
-
     before = figure.get_supxlabel()
     width = int(figure.get_figwidth() * 72 / (NOTE_SIZE * 0.54))
     told = "\n".join(textwrap.wrap(text, width))

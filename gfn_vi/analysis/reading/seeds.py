@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute
 
+from gfn_vi.core.errors import listed
 from gfn_vi.runs.folders import TableError
 from gfn_vi.runs.reading import Run
 from gfn_vi.runs.replicas import TUNING, in_their_right, repeats, replicas_of, seeds_in_words
@@ -68,8 +69,7 @@ def check_seeds(table: pd.DataFrame) -> None:
         f"{run}{f' of {arm}' if isinstance(arm, str) else ''}, seeds {', '.join(f'{seed:.0f}' for seed in sorted(rows['seed']))}"
         for (arm, run), rows in found.groupby(["arm", "run"], observed=True, dropna=False, sort=True)
     ]
-    rest = f" and {len(runs) - MOST_RUNS} more" if len(runs) > MOST_RUNS else ""
     raise TableError(
-        f"settings were chosen on seeds of runs that are shown ({'; '.join(runs[:MOST_RUNS])}{rest}): "
+        f"settings were chosen on seeds of runs that are shown ({listed(runs, MOST_RUNS, '; ')}): "
         "report on other seeds than tuning_seeds, in a folder of their own"
     )

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from gfn_vi.analysis.reading.choices import PREFIX
+from gfn_vi.core.errors import listed
 from gfn_vi.runs.folders import TableError
 from gfn_vi.runs.reading import Run
 
@@ -32,13 +33,8 @@ def check_sources(table: pd.DataFrame) -> None:
     for column in (name for name in map(str, table.columns) if name.startswith(f"{PREFIX}{SOURCE}")):
         name = column.removeprefix(f"{PREFIX}{SOURCE}")
         runs = table[["run", column]].drop_duplicates().groupby(column, observed=True)["run"]
-        versions = [f"{digest!s:.8} of {_named(sorted(of_version))}" for digest, of_version in runs]
+        versions = [f"{digest!s:.8} of {listed(sorted(of_version), MOST_RUNS)}" for digest, of_version in runs]
         raise TableError(
             f"the runs have {len(versions)} versions of {name} ({'; '.join(versions)}): "
             "train them with one, or keep the others in a folder of their own"
         )
-
-
-def _named(runs: Sequence[str]) -> str:
-    more = f" and {len(runs) - MOST_RUNS} more" if len(runs) > MOST_RUNS else ""
-    return f"{', '.join(runs[:MOST_RUNS])}{more}"

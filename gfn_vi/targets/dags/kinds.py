@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from gfn_vi.core.errors import ConfigError
+from gfn_vi.core.errors import ConfigError, listed
 from gfn_vi.targets.dags.data import Table
 from gfn_vi.targets.dags.scores import Score
 
@@ -77,6 +77,5 @@ def _n_whole_values(column: Tensor) -> int | None:
 
 
 def _named(columns: Mapping[str, int]) -> str:
-    words = [f"{name} ({n} values)" for name, n in list(columns.items())[:MOST_NAMED]]
-    more = f" and {len(columns) - MOST_NAMED} more" if len(columns) > MOST_NAMED else ""
-    return f"target.data: {'column' if len(columns) == 1 else 'columns'} {', '.join(words)}{more}"
+    words = [f"{name} ({n} values)" for name, n in columns.items()]
+    return f"target.data: {'column' if len(columns) == 1 else 'columns'} {listed(words, MOST_NAMED)}"

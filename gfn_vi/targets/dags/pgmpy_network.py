@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gfn_vi.core.errors import ConfigError, require
+from gfn_vi.core.errors import ConfigError, listed, require
 from gfn_vi.targets.dags.data import Table, check_sizes, generator
 
 SUFFIX = ".bif.gz"
@@ -65,9 +65,8 @@ class PgmpyNetwork:
         lacking = [f"{n_seen[j]} of {n_states[j]} of {name}" for j, name in enumerate(names) if n_seen[j] < n_states[j]]
         if not lacking:
             return ()
-        shown = ", ".join(lacking[:MOST_NAMED]) + (f" and {len(lacking) - MOST_NAMED} more columns" * (len(lacking) > MOST_NAMED))
         advice = "the score has no category for the others; raise it where they should count"
-        return (f"target.data.n_samples={self.n_samples}: states in the rows are {shown}: {advice}",)
+        return (f"target.data.n_samples={self.n_samples}: states in the rows are {listed(lacking, MOST_NAMED)}: {advice}",)
 
     def network(self) -> tuple[tuple[str, ...], list[Node]]:
         """Return the names in the order of the file, and the nodes in a topological order. Raises ConfigError."""

@@ -5,6 +5,7 @@ A question that raises is asked again state by state, so that the fault names a 
 
 from __future__ import annotations
 
+import math
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gfn_vi.verification.targets.findings import Fault
+from gfn_vi.core.seeds import is_whole
+from gfn_vi.verification.targets.findings import Fault, NotApplicable
 
 # States that are asked one by one when a batch raises; characters of a state that are shown.
 MOST_ALONE, LONGEST_STATE = 2000, 400
@@ -57,6 +59,33 @@ class Asked:
             return getattr(self.target, name, None)
         except Exception as error:
             raise Fault(f"{name} raises {raised(error)}: return what the protocol says, or None where nobody knows") from error
+
+    def log_Z(self) -> float:
+        """Return the stated log Z. Raises NotApplicable where there is none, Fault for what is no finite number."""
+        stated = self.attribute("log_Z")
+        if stated is None:
+            raise NotApplicable("log_Z is None")
+        if isinstance(stated, bool) or not isinstance(stated, int | float) or not math.isfinite(stated):
+            raise Fault(f"log_Z={stated!r}: set a finite number, or None where nobody knows it")
+        return stated
+
+    def modes(self, states: Tensor) -> tuple[int, Tensor]:
+        """Return the number of modes and which one each state belongs to, -1 for none: [n] long.
+
+        Raises NotApplicable where nobody knows the number, Fault for anything out of range.
+        """
+        n = self.attribute("n_modes")
+        if n is None:
+            raise NotApplicable("n_modes is None")
+        if not is_whole(n) or n < 1:
+            raise Fault(f"n_modes={n!r}: set a whole number >= 1, or None where nobody knows it")
+        index = self.tensor("mode_index", (), torch.long, states)
+        wrong = ((index < -1) | (index >= n)).nonzero()[:, 0]
+        if len(wrong) > 0:
+            others = more(len(wrong), "point" if states.is_floating_point() else "state")
+            line = f"mode_index is {int(index[wrong[0]])} at {written(states[wrong[0]])}{others}, and n_modes={n}"
+            raise Fault(f"{line}: return 0 to n_modes - 1, or -1 for no mode")
+        return n, index
 
     def tensor(self, name: str, tail: Sequence[int], dtype: torch.dtype | None, states: Tensor, *others: Tensor) -> Tensor:
         """Return what the method says of the states, and of one action for each: [..., *tail] of the type.

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from gfn_vi.core.errors import ConfigError
-from gfn_vi.core.seeds import is_whole
 from gfn_vi.evaluation.exact.support import support
 from gfn_vi.verification.targets.asking import more, written
 from gfn_vi.verification.targets.findings import Fault, NotApplicable
@@ -33,12 +32,7 @@ LARGEST_SHARE_ERROR = 0.15
 
 def log_partition(points: Points) -> Iterator[Fault]:
     """The stated log Z is the log of the integral of R."""
-    stated = points.asked.attribute("log_Z")
-    if stated is None:
-        raise NotApplicable("log_Z is None")
-    if isinstance(stated, bool) or not isinstance(stated, int | float) or not math.isfinite(stated):
-        yield Fault(f"log_Z={stated!r}: set a finite number, or None where nobody knows it")
-        return
+    stated = points.asked.log_Z()
     if points.dim <= 2:
         integral = _on_a_line(points) if points.dim == 1 else _on_a_square(points)
         if not abs(stated - integral) <= CLOSE * (1 + abs(integral)):
@@ -121,19 +115,10 @@ def _from_samples(points: Points) -> tuple[float, float]:
 
 def modes(points: Points) -> Iterator[Fault]:
     """Modes are numbered below n_modes, -1 is none of them, and mode_mass are shares that sum to 1, as samples have them."""
-    n = points.asked.attribute("n_modes")
-    if n is None:
+    if points.asked.attribute("n_modes") is None:  # before samples are drawn
         raise NotApplicable("n_modes is None")
-    if not is_whole(n) or n < 1:
-        yield Fault(f"n_modes={n!r}: set a whole number >= 1, or None where nobody knows it")
-        return
     given = torch.cat([points.points, points.samples.flatten(0, 1)]) if points.has_samples else points.points
-    index = points.asked.tensor("mode_index", (), torch.long, given)
-    wrong = ((index < -1) | (index >= n)).nonzero()[:, 0]
-    if len(wrong) > 0:
-        line = f"mode_index is {int(index[wrong[0]])} at {written(given[wrong[0]])}{more(len(wrong), 'point')}, and n_modes={n}"
-        yield Fault(f"{line}: return 0 to n_modes - 1, or -1 for no mode")
-        return
+    n, index = points.asked.modes(given)
     mass = points.asked.attribute("mode_mass")
     if mass is None:
         return

@@ -1,8 +1,8 @@
-"""Checks of what a density on R^d says of points: log R, its score, and that an answer depends on the point alone."""
+"""Checks of what a density on R^d says of points: log R and its score."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -11,7 +11,6 @@ from gfn_vi.core.seeds import is_whole
 from gfn_vi.verification.targets.asking import Asked, more, raised, written
 from gfn_vi.verification.targets.findings import Fault, NotApplicable
 from gfn_vi.verification.targets.points import Points
-from gfn_vi.verification.targets.values import ASKED_ALONE, differs
 
 # Step of central differences in float64, relative to the size of a point, and how far the slope along a direction may be from
 # what they say, relative to 1 + |slope|: the step squared, and the rounding of log R over the step, are far below.
@@ -119,63 +118,3 @@ def _by_autograd(points: Points, given: Tensor, found: Tensor) -> Iterator[Fault
             f"autograd through log_reward says {written(gradient[row])} at {written(given[row])}, and score {written(found[row])}"
         )
         yield Fault(f"{line}{more(len(wrong), 'point')}: pathwise gradients use the first; let both be the same")
-
-
-def _questions(points: Points) -> dict[str, Callable[[Tensor], Tensor]]:
-    found: dict[str, Callable[[Tensor], Tensor]] = {"log_reward": points.log_reward}
-    if points.asked.attribute("has_score") is not False:
-        found["score"] = lambda given: points.asked.tensor("score", (points.dim,), None, given)
-    return found
-
-
-def determinism(points: Points) -> Iterator[Fault]:
-    """Asked twice, a density says the same."""
-    given = points.points
-    for name, ask in _questions(points).items():
-        once, twice = ask(given), ask(given)
-        wrong = differs(once, twice).nonzero()[:, 0]
-        if len(wrong) > 0:
-            answers = f"{written(once[wrong[0]])} and then {written(twice[wrong[0]])}"
-            yield Fault(f"{name} says {answers} at {written(given[wrong[0]])}: take randomness out of it")
-
-
-def independence(points: Points) -> Iterator[Fault]:
-    """A point is told the same alone, in a batch, and along more leading axes."""
-    given = points.near
-    for name, ask in _questions(points).items():
-        whole = ask(given)
-        for i in torch.linspace(0, len(given) - 1, ASKED_ALONE).round().long().tolist():
-            alone = ask(given[i])
-            if bool(differs(alone[None], whole[i : i + 1]).any()):
-                answers = f"{written(alone)} alone and {written(whole[i])} in a batch of {len(given)}"
-                yield Fault(f"{name} says {answers} at {written(given[i])}: let a row depend on its own point alone")
-                break
-        else:
-            half = len(given) // 2
-            boxed = ask(given[: 2 * half].view(2, half, points.dim)).flatten(0, 1)
-            wrong = differs(boxed, whole[: 2 * half]).nonzero()[:, 0]
-            if len(wrong) > 0:
-                yield Fault(
-                    f"{name} says something else at {written(given[wrong[0]])} with two leading axes: use [..., k], not [:, k]"
-                )
-
-
-def untouched_inputs(points: Points) -> Iterator[Fault]:
-    """No question has changed the points that it was given."""
-    yield from map(Fault, points.asked.changed.values())
-
-
-def another_device(points: Points) -> Iterator[Fault]:
-    """A copy on a device says the same: on the CPU, and on an accelerator where there is one."""
-    given = points.near[:ASKED_ALONE]
-    expected = points.log_reward(given)
-    for device in ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]:
-        try:
-            with torch.no_grad():
-                found = points.asked.target.to(device).log_reward(given.to(device)).cpu()
-        except Exception as error:  # noqa: BLE001 - whatever a user's method raises
-            yield Fault(f"what to({device!r}) returns cannot be asked at {written(given[0])}: {raised(error)}")
-            return
-        wrong = differs(found, expected).nonzero()[:, 0]
-        if len(wrong) > 0:
-            yield Fault(f"log_reward of to({device!r}) says something else at {written(given[wrong[0]])}: return an equal target")

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from gfn_vi.core.replicas import ReplicaGenerators
 from gfn_vi.core.seeds import is_whole
-from gfn_vi.verification.targets.asking import Asked, more, written
+from gfn_vi.verification.targets.answers import ROUNDING, SMALLEST
+from gfn_vi.verification.targets.asking import Asked, more, raised, written
 from gfn_vi.verification.targets.findings import Fault, NotApplicable
 from gfn_vi.verification.targets.space import Space
-from gfn_vi.verification.targets.values import ROUNDING, SMALLEST
 
 # How far a stated sum may be from the one that is found, relative to 1 + |value|: it may have been rounded when it was written.
 CLOSE = 1e-4
@@ -37,8 +37,8 @@ def state_graph(space: Space) -> Iterator[Fault]:
     try:
         graph = target.state_graph()
     except Exception as error:
-        raise Fault(f"state_graph raises {type(error).__name__}: {error}; set enumerable to False, or mend it") from error
-    row_of = {tuple(state): row for row, state in enumerate(space.states.flatten(1).tolist())}
+        raise Fault(f"state_graph raises {raised(error)}; set enumerable to False, or mend it") from error
+    row_of = space.row_of
     listed = [tuple(state) for state in graph.states.flatten(1).tolist()]
     for row, key in enumerate(listed):
         if key not in row_of:
@@ -95,12 +95,7 @@ def _moves_of(space: Space, graph: Any, rank: Tensor) -> Iterator[Fault]:
 
 def log_partition(space: Space) -> Iterator[Fault]:
     """The stated log Z is the log of the sum of R over all states that can stop."""
-    stated = space.asked.attribute("log_Z")
-    if stated is None:
-        raise NotApplicable("the target states no log_Z")
-    if isinstance(stated, bool) or not isinstance(stated, int | float) or not math.isfinite(stated):
-        yield Fault(f"log_Z={stated!r}: set a finite number, or None where nobody knows it")
-        return
+    stated = space.asked.log_Z()
     if not space.complete or int(space.log_reward.isfinite().sum()) == 0:
         raise NotApplicable(f"log_Z={stated:.6g}, and not all rewards were summed")
     rewards = space.log_reward[space.stops]
@@ -119,19 +114,8 @@ def modes(space: Space) -> Iterator[Fault]:
     """Modes are numbered below n_modes, -1 is none of them, and mode_mass are their shares of R."""
     if space.overlong is not None:  # a target that lists its states to count modes would not come to an end
         raise NotApplicable("the horizon is too small")
-    n = space.asked.attribute("n_modes")
-    if n is None:
-        raise NotApplicable("n_modes is None")
-    if not is_whole(n) or n < 1:
-        yield Fault(f"n_modes={n!r}: return a whole number >= 1, or None where nobody knows it")
-        return
     rows = space.stops.nonzero()[:, 0] if not space.complete else torch.arange(len(space.states))
-    index = space.asked.tensor("mode_index", (), torch.long, space.states[rows])
-    wrong = ((index < -1) | (index >= n)).nonzero()[:, 0]
-    if len(wrong) > 0:
-        line = f"mode_index is {int(index[wrong[0]])} at {space.show(rows[wrong[0]])}{more(len(wrong))}, and n_modes={n}"
-        yield Fault(f"{line}: return 0 to n_modes - 1, or -1 for no mode")
-        return
+    n, index = space.asked.modes(space.states[rows])
     if not space.complete:
         return
     empty = set(range(n)) - set(index.tolist())
@@ -164,7 +148,7 @@ def samples(space: Space) -> Iterator[Fault]:
     try:
         drawn, again = (target.sample(N_SAMPLES // 2, rng) for rng in seeded)
     except Exception as error:
-        raise Fault(f"sample raises {type(error).__name__}: {error}; leave it out, or mend it") from error
+        raise Fault(f"sample raises {raised(error)}; leave it out, or mend it") from error
     expected = (2, N_SAMPLES // 2, *target.state_shape)
     if not isinstance(drawn, Tensor) or tuple(drawn.shape) != expected:
         got = list(drawn.shape) if isinstance(drawn, Tensor) else type(drawn).__name__
@@ -181,13 +165,12 @@ def samples(space: Space) -> Iterator[Fault]:
         return
     if not space.complete:
         raise NotApplicable("not all states were listed, so that samples have no probabilities to be compared with")
-    row_of = {tuple(state): row for row, state in enumerate(space.states.flatten(1).tolist())}
-    keys = [tuple(state) for state in flat.tolist()] if flat.dim() == 2 else [tuple(s) for s in flat.flatten(1).tolist()]
-    strange = [i for i, key in enumerate(keys) if key not in row_of]
+    keys = [tuple(state) for state in flat.flatten(1).tolist()]
+    strange = [i for i, key in enumerate(keys) if key not in space.row_of]
     if strange:
         yield Fault(f"sample draws {written(flat[strange[0]])}, which no moves lead to: draw from the states that there are")
         return
-    counts = torch.bincount(torch.tensor([row_of[key] for key in keys]), minlength=len(space.states)).double()
+    counts = torch.bincount(torch.tensor([space.row_of[key] for key in keys]), minlength=len(space.states)).double()
     probability = space.log_reward.where(space.stops, -torch.inf).softmax(0)
     yield from _compared(space, counts, N_SAMPLES * probability)
 

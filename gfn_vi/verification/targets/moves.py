@@ -14,10 +14,10 @@ from torch import Tensor
 from gfn_vi.core.seeds import is_whole
 from gfn_vi.verification.targets.asking import Asked, more, written
 from gfn_vi.verification.targets.findings import Fault, NotApplicable
-from gfn_vi.verification.targets.space import Space
+from gfn_vi.verification.targets.space import Space, spread
 
-# States of a cycle that are shown; moves that are undone at once.
-MOST_SHOWN, MOVES_AT_ONCE = 5, 2**16
+# States of a cycle that are shown; states whose stop action is tried; moves that are undone at once.
+MOST_SHOWN, STOPS_TRIED, MOVES_AT_ONCE = 5, 512, 2**16
 
 
 def sizes(asked: Asked) -> Iterator[Fault]:
@@ -68,7 +68,7 @@ def masks(space: Space) -> Iterator[Fault]:
 
 def steps(space: Space) -> Iterator[Fault]:
     """The stop action leaves a state as it is, and every other action leads to another state."""
-    rows = space.sample(512)
+    rows = spread(len(space.states), STOPS_TRIED)
     states = space.states[rows]
     stop = torch.full((len(rows),), space.n_actions - 1)
     after = space.step(states, stop)
@@ -190,7 +190,6 @@ def inverses_of_backward_steps(space: Space) -> Iterator[Fault]:
         row, undo = row[kept], undo[kept]
     if len(row) == 0:
         raise NotApplicable("no state has a backward action")
-    known = {tuple(state) for state in space.states.flatten(1).tolist()} if space.complete else set()
     unreached: list[str] = []
 
     def parts() -> Iterator[Iterator[Fault]]:
@@ -198,7 +197,7 @@ def inverses_of_backward_steps(space: Space) -> Iterator[Fault]:
             parents = space.backstep(space.states[rows], undone)
             if space.complete and not unreached:
                 for i, parent in enumerate(parents.flatten(1).tolist()):
-                    if tuple(parent) not in known:
+                    if tuple(parent) not in space.row_of:
                         step = f"backward action {int(undone[i])} leads from {space.show(rows[i])} to {written(parents[i])}"
                         unreached.append(f"{step}, which no moves from the source lead to: forbid it in backward_mask")
                         break

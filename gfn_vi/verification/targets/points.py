@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from gfn_vi.core.replicas import ReplicaGenerators
-from gfn_vi.verification.targets.asking import Asked
+from gfn_vi.verification.targets.answers import Questions
+from gfn_vi.verification.targets.asking import Asked, raised
 from gfn_vi.verification.targets.findings import Fault, NotApplicable
 
 # Standard deviations of the points around the origin, points of each size, and exact samples of each of 2 replicas.
@@ -41,6 +42,13 @@ class Points:
         """Return log R, of which shape and type are looked at: [..., d] -> [...] float64."""
         return self.asked.tensor("log_reward", (), torch.float64, points)
 
+    def questions(self) -> Questions:
+        """Return method -> the points near the origin [n, d], and the question."""
+        found: Questions = {"log_reward": (self.near, self.log_reward)}
+        if self.asked.attribute("has_score") is not False:
+            found["score"] = (self.near, lambda given: self.asked.tensor("score", (self.dim,), None, given))
+        return found
+
     @property
     def has_samples(self) -> bool:
         """Return whether the target says that it draws exact samples."""
@@ -53,7 +61,7 @@ class Points:
         try:
             found = self.asked.target.sample(n, ReplicaGenerators(seed, 2, "target check", dtype=torch.float64))
         except Exception as error:
-            raise Fault(f"sample raises {type(error).__name__}: {error}; set has_exact_samples = False, or mend it") from error
+            raise Fault(f"sample raises {raised(error)}; set has_exact_samples = False, or mend it") from error
         if not isinstance(found, Tensor) or tuple(found.shape) != (2, n, self.dim):
             got = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
             raise Fault(f"sample({n}, rng) of two replicas returns {got}: return [2, n, d] = {[2, n, self.dim]}")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from gfn_vi.core.families import is_density
-from gfn_vi.verification.targets import density_facts, density_values, facts, moves, values
+from gfn_vi.verification.targets import answers, density_facts, density_values, facts, moves, values
 from gfn_vi.verification.targets.asking import Asked
 from gfn_vi.verification.targets.findings import Check, Fault, Finding, Report, found_by
 from gfn_vi.verification.targets.points import Points
@@ -26,13 +25,15 @@ OF_MOVES = (
     Check("inverses backward", moves.inverses_of_backward_steps, "a parent's child, by forward_action, is the state"),
     HORIZON,
 )
+INPUTS = Check("inputs", answers.untouched_inputs, "no method changes what it is given")
+DEVICES = Check("devices", answers.another_device, "a copy by to() says the same")
 REWARDS = Check("rewards", values.rewards, "log_reward is finite in float64 wherever stopping is legal")
 OF_VALUES = (
     Check("features", values.features, "in range and finite"),
     Check("determinism", values.determinism, "asked twice, the same"),
-    Check("one row, one state", values.independence, "alone, in a batch and along two leading axes, the same"),
-    Check("inputs", values.untouched_inputs, "no method changes what it is given"),
-    Check("devices", values.another_device, "a copy by to() says the same"),
+    Check("one row, one state", answers.independence, "alone, in a batch and along two leading axes, the same"),
+    INPUTS,
+    DEVICES,
 )
 OF_FACTS = (
     Check("state graph", facts.state_graph, "state_graph() has the states, moves and rewards found here"),
@@ -44,11 +45,11 @@ NAMES = Check("names", facts.names, "different, one for each")
 SIZES_OF_A_DENSITY = Check("sizes", density_values.sizes, "dim is a whole number")
 OF_POINTS = (
     Check("values", density_values.log_rewards, "log_reward is a finite float64, or -inf, near and far"),
-    Check("determinism", density_values.determinism, "asked twice, the same"),
-    Check("one row, one point", density_values.independence, "alone, in a batch and along two leading axes, the same"),
+    Check("determinism", answers.determinism, "asked twice, the same"),
+    Check("one row, one point", answers.independence, "alone, in a batch and along two leading axes, the same"),
     Check("score", density_values.score, "the gradient of log_reward by finite differences and by autograd"),
-    Check("inputs", density_values.untouched_inputs, "no method changes what it is given"),
-    Check("devices", density_values.another_device, "a copy by to() says the same"),
+    INPUTS,
+    DEVICES,
 )
 OF_DENSITY_FACTS = (
     Check("log_Z", density_facts.log_partition, "the integral"),
@@ -57,48 +58,34 @@ OF_DENSITY_FACTS = (
 )
 
 
-def _of_states(target: Any, effort: Effort) -> tuple[str, Iterator[Finding]]:
+def check_target(target: Any, most_states: int, n_walks: int, seed: int) -> Report:
+    """Ask a target everything that it owes, and return what was found; gfn_vi.check_target explains the arguments."""
     told: set[str] = set()
-    first = list(found_by(SIZES, Asked(target, 1), told))
-    if any(finding.verdict == "fault" for finding in first):
-        return "nothing else can be looked at", iter(first)
-    asked = Asked(target, len(target.state_shape))
+    made: list[Finding] = []
+
+    def look(subject: Any, *checks: Check) -> bool:
+        """Make the checks, and return whether all has been well so far."""
+        for check in checks:
+            made.extend(found_by(check, subject, told))
+        return all(finding.verdict != "fault" for finding in made)
+
+    def report(scope: str) -> Report:
+        return Report(type(target).__name__, scope, tuple(made))
+
+    is_of_points = is_density(target)
+    if not look(Asked(target, 1), SIZES_OF_A_DENSITY if is_of_points else SIZES):
+        return report("nothing else can be looked at")
+    asked = Asked(target, 1 if is_of_points else len(target.state_shape))
+    if is_of_points:
+        points = Points(asked, seed)
+        look(points, *OF_POINTS, *OF_DENSITY_FACTS)
+        look(asked, NAMES)
+        return report(points.scope)
     try:
-        space = Space(asked, effort)
+        space = Space(asked, Effort(most_states, n_walks, seed))
     except Fault as fault:
-        return "its moves cannot be followed", iter([*first, Finding("moves", "fault", fault.line)])
-
-    def made() -> Iterator[Finding]:
-        yield from first
-        for check in (*OF_MOVES, REWARDS, *OF_VALUES, *OF_FACTS):
-            yield from found_by(check, space, told)
-        yield from found_by(NAMES, asked, told)
-
-    return space.scope, made()
-
-
-def _of_density(target: Any, seed: int) -> tuple[str, Iterator[Finding]]:
-    told: set[str] = set()
-    asked = Asked(target, 1)
-    sizes = list(found_by(SIZES_OF_A_DENSITY, asked, told))
-    if any(finding.verdict == "fault" for finding in sizes):
-        return "nothing else can be looked at", iter(sizes)
-    points = Points(asked, seed)
-
-    def made() -> Iterator[Finding]:
-        yield from sizes
-        for check in (*OF_POINTS, *OF_DENSITY_FACTS):
-            yield from found_by(check, points, told)
-        yield from found_by(NAMES, asked, told)
-
-    return points.scope, made()
-
-
-def check_target(target: Any, most_states: int = 50_000, n_walks: int = 64, seed: int = 0) -> Report:
-    """Ask a target everything that it owes, and return what was found; print it to read it.
-
-    most_states: a space of more is not listed but walked through; n_walks: random walks then, each a few hundred questions;
-    seed: of the walks and points.
-    """
-    scope, found = _of_density(target, seed) if is_density(target) else _of_states(target, Effort(most_states, n_walks, seed))
-    return Report(type(target).__name__, scope, tuple(found))
+        made.append(Finding("moves", "fault", fault.line))
+        return report("its moves cannot be followed")
+    look(space, *OF_MOVES, REWARDS, *OF_VALUES, *OF_FACTS)
+    look(asked, NAMES)
+    return report(space.scope)

@@ -14,15 +14,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gfn_vi.verification.targets.asking import Asked, written
+from gfn_vi.verification.targets.answers import Questions
+from gfn_vi.verification.targets.asking import Asked, raised, written
 from gfn_vi.verification.targets.findings import Fault
 
 # Numbers in the states, or in the masks, that are worked on at once.
 LARGEST_PART = 2**22
 # Listing is given up when even the shortest way to a state is so many times the horizon: the space may have no end.
 ENDLESS = 3
+# States that are asked twice and in another order.
+ASKED_TWICE = 64
 # Of random walks: states whose moves are all followed and moves of these, for each walk.
 STATES_PER_WALK, MOVES_PER_WALK = 32, 64
+
+
+def spread(n: int, most: int) -> Tensor:
+    """Return at most so many of the numbers below n, the first and the last among them: [m] long."""
+    return torch.linspace(0, max(n - 1, 0), min(n, most)).round().long()
 
 
 @dataclass(frozen=True)
@@ -32,9 +40,9 @@ class Effort:
     seconds: listing that takes longer is given up; None for no limit.
     """
 
-    most_states: int = 50_000
-    n_walks: int = 64
-    seed: int = 0
+    most_states: int
+    n_walks: int
+    seed: int
     seconds: float | None = None
 
 
@@ -65,9 +73,10 @@ class _Rows:
 class Space:
     """States [S, *state], the source first, and moves E between them, with what the target says of each.
 
-    source, action, target [E] long: rows of states; followed [S] bool: states all of whose moves are there; complete: all
-    states and moves are. overlong: (moves, state) of a walk that the horizon does not hold, None without one; strays: a state
-    from which steps back do not come to the source within the horizon, and what it is that happens, None without one.
+    row_of: numbers of a state -> its row; source, action, target [E] long: rows of states; followed [S] bool: states all of
+    whose moves are there; complete: all states and moves are. overlong: (moves, state) of a walk that the horizon does not
+    hold, None without one; strays: a state from which steps back do not come to the source within the horizon, and what it is
+    that happens, None without one.
     """
 
     def __init__(self, asked: Asked, effort: Effort) -> None:
@@ -80,7 +89,7 @@ class Space:
         self.complete = listed
         if not listed and self.overlong is None and effort.n_walks > 0:
             self._walk()
-        self.states = self._rows.states()
+        self.states, self.row_of = self._rows.states(), self._rows.row_of
         moves = [torch.cat(part) if part else torch.zeros(0, dtype=torch.long) for part in zip(*self._moves, strict=True)]
         self.source, self.action, self.target = moves if moves else [torch.zeros(0, dtype=torch.long)] * 3
         self.followed = torch.zeros(len(self.states), dtype=torch.bool)
@@ -160,10 +169,19 @@ class Space:
             front, k = (waiting == 0) & (level < 0), k + 1
         return level
 
-    def sample(self, most: int) -> Tensor:
-        """Return the rows of at most so many states, the source and the last among them: [m] long."""
-        n = len(self.states)
-        return torch.linspace(0, n - 1, min(n, most)).round().long()
+    def questions(self) -> Questions:
+        """Return method -> the states that it is asked about again [n, *state], and the question."""
+        asked, states = self.asked, self.states[spread(len(self.states), ASKED_TWICE)]
+        found: Questions = {
+            "forward_mask": (states, lambda given: asked.tensor("forward_mask", (self.n_actions,), torch.bool, given)),
+            "backward_mask": (states, lambda given: asked.tensor("backward_mask", (self.n_backward_actions,), torch.bool, given)),
+            "features": (states, asked.features),
+        }
+        _ = self.log_reward
+        if len(self.rewarded) > 0:
+            rewarded = self.states[self.rewarded[spread(len(self.rewarded), ASKED_TWICE)]]
+            found["log_reward"] = (rewarded, lambda given: asked.tensor("log_reward", (), torch.float64, given))
+        return found
 
     # -- how they are found -------------------------------------------------------------------------------------------
 
@@ -171,7 +189,7 @@ class Space:
         try:
             found = self.asked.target.initial(*leading)
         except Exception as error:
-            raise Fault(f"initial({', '.join(map(str, leading))}) raises {type(error).__name__}: {error}") from error
+            raise Fault(f"initial({', '.join(map(str, leading))}) raises {raised(error)}") from error
         expected = (*leading, *self.asked.target.state_shape)
         if not isinstance(found, Tensor) or tuple(found.shape) != expected:
             got = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
