@@ -26,7 +26,7 @@ from gfn_vi.fitting import (
     require_members,
     unreached_milestones,
 )
-from gfn_vi.signatures import check_arguments, check_signatures, nearest
+from gfn_vi.signatures import SUPPLIED, check_arguments, check_signatures, nearest
 
 if TYPE_CHECKING:  # torch takes two seconds to import: `--help` and finished runs do without
     import torch
@@ -42,8 +42,6 @@ if TYPE_CHECKING:  # torch takes two seconds to import: `--help` and finished ru
 
 # Kinds of metrics, the strongest first: sums over all states, comparisons with samples of the target, own samples.
 EVIDENCE = ("exact", "reference", "sampled", "any")
-# What a logger is told besides its configuration.
-LOGGER_SUPPLIED = ("directory", "name", "config")
 # Configurations of targets that were checked, and those that have too many states to be listed: the other runs of a sweep in
 # this process know it at once.
 _checked: set[str] = set()
@@ -315,7 +313,7 @@ def build_parts(
     remarks_on_target = check_own_target(config, target)
     sampler = build_sampler(config, target, device, dtype, config.replicas, Need.FLOW in objective.needs)
     check_tilts(config, sampler, exploration)
-    check_offers("objective", objective.needs, sampler, "objective=trajectory_balance")
+    check_offers("objective", objective.needs, sampler, "objective=trajectory_balance", type(objective).__name__)
     facts = {"parameter_groups": sampler.parameter_groups(), "n_replicas": config.replicas}
     optimizer = _built(config.optimizer, "optimizer", facts)
     quadrature = build_quadrature(config.evaluation.get("quadrature"), "evaluation.quadrature")
@@ -327,7 +325,7 @@ def build_parts(
     watching = {"target": target, "n_replicas": config.replicas, "device": device}
     observers = [_built(o, f"evaluation.observers.{name}", watching) for name, o in config.evaluation.observers.items() if o]
     if config.logger.get("_target_") is not None:
-        check_signatures(OmegaConf.to_container(config.logger), "logger", LOGGER_SUPPLIED)
+        check_signatures(OmegaConf.to_container(config.logger), "logger", SUPPLIED["logger"])
     exact = any(metric.kind == "exact" for metric in metrics)
     sampled = [metric.n_samples for metric in metrics if metric.n_samples is not None]
     check_memory(config, target, max(sampled, default=0))
@@ -398,6 +396,6 @@ def build_sinks(config: DictConfig, directory: Path) -> list[Any]:
     if config.logger.get("_target_") is None:
         return []
     factory = instantiate(config.logger, _partial_=True, _convert_="all")
-    offered = dict(zip(LOGGER_SUPPLIED, (str(directory), directory.name, OmegaConf.to_container(config)), strict=True))
+    offered = dict(zip(SUPPLIED["logger"], (str(directory), directory.name, OmegaConf.to_container(config)), strict=True))
     wanted = inspect.signature(factory.func).parameters
     return [factory(**{key: value for key, value in offered.items() if key in wanted})]

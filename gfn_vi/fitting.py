@@ -189,29 +189,29 @@ def require_family(metric: BaseMetric, target: Target, key: str) -> None:
     require(not lacking, key, type(metric).__name__, f"{missing}; use {instead}an evaluation without this metric")
 
 
-def check_offers(key: str, needs: frozenset[Need], sampler: Any, instead: str) -> None:
-    """Refuse what asks a sampler for more than it offers. key: of what asks; instead: an override that asks for less."""
+def check_offers(key: str, needs: frozenset[Need], sampler: Any, instead: str, found: str = "a choice") -> None:
+    """Refuse what asks a sampler for more than it offers. key: of what asks, `found`; instead: an override that asks for less."""
     from gfn_vi.core.types import Need
 
     lacking = needs - sampler.offers - {Need.BEHAVIOR, Need.ON_POLICY}  # these two are an exploration's
     if Need.INFLOW in lacking and sampler.tilts == "gaussian":
-        raise ConfigError(key, "a choice", f"needs {Need.INFLOW.value}, and in R^d every point is a parent; use {instead}")
+        raise ConfigError(key, found, f"needs {Need.INFLOW.value}, and in R^d every point is a parent; use {instead}")
     if Need.FLOW in lacking and "flow" not in inspect.signature(type(sampler)).parameters:
-        found = f"has no state flows, which {key} needs; use another sampler, or {instead}"
-        raise ConfigError("sampler", type(sampler).__name__, found)
+        advice = f"has no state flows, which {key} needs; use another sampler, or {instead}"
+        raise ConfigError("sampler", type(sampler).__name__, advice)
     if Need.FLOW in lacking or Need.INFLOW in lacking:
         learn = "sampler.flow=null (learn them when the objective needs them)" if key == "objective" else "sampler.flow=true"
         advice = f"{key} needs learned state flows, which this sampler has none of; use {learn}, or {instead}"
         raise ConfigError("sampler.flow", getattr(sampler, "has_flow", "missing"), advice)
     if Need.STOP_FLOW in lacking:
         other = "objective=detailed_balance" if key == "objective" else instead
-        raise ConfigError(key, "a choice", f"needs a target in which every state can stop; use {other} here")
+        raise ConfigError(key, found, f"needs a target in which every state can stop; use {other} here")
     if Need.PATHWISE in lacking:
-        found = f"{type(sampler).__name__} has no differentiable path from noise to log R here"
+        advice = f"{type(sampler).__name__} has no differentiable path from noise to log R here"
         where = "objective.estimator" if key == "objective" else key
-        raise ConfigError(where, "pathwise", f"{found}; use estimator@objective.estimator=score")
+        raise ConfigError(where, "pathwise", f"{advice}; use estimator@objective.estimator=score")
     for need in lacking:
-        raise ConfigError(key, "a choice", f"needs {need.value}, which {type(sampler).__name__} does not offer; use {instead}")
+        raise ConfigError(key, found, f"needs {need.value}, which {type(sampler).__name__} does not offer; use {instead}")
 
 
 def unreached_milestones(config: DictConfig, optimizer: Any) -> list[str]:

@@ -25,7 +25,11 @@ PLAIN = {bool: "true or false", int: "a whole number", float: "a number", str: "
 LISTS = (list, tuple, set, frozenset, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection)
 MAPPINGS = (dict, collections.abc.Mapping)
 # Arguments that the program adds to a node, which are no keys of a configuration.
-SUPPLIED = {"sampler": ("target", "rng"), "optimizer": ("parameter_groups", "n_replicas")}
+SUPPLIED = {
+    "sampler": ("target", "rng"),
+    "optimizer": ("parameter_groups", "n_replicas"),
+    "logger": ("directory", "name", "config"),
+}
 
 
 def suggestion(word: str, choices: Iterable[str], place: str = "") -> str:
@@ -125,7 +129,10 @@ def parameters_of(factory: Any) -> Mapping[str, inspect.Parameter] | None:
 def _refuse_unknown(
     factory: Any, parameters: Mapping[str, inspect.Parameter], config: Mapping[Any, Any], key: str, supplied: Sequence[str]
 ) -> None:
-    """Raise ConfigError for a key that is no parameter, unless any is taken."""
+    """Raise ConfigError for a key that is no parameter, unless any is taken, and for one that the program supplies."""
+    for argument in set(map(str, config)).intersection(supplied):
+        message = "nothing reads this key: the program gives this argument a value of its own; leave it out"
+        raise ConfigError(f"{key}.{argument}", config[argument], message)
     if any(parameter.kind == inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
         return
     known = [name for name in parameters if name not in supplied]

@@ -31,14 +31,15 @@ def require(condition: bool, key: str, found: object, expected: str) -> None:
 
 
 def as_number(value: object) -> str:
-    """Return how a number should have been typed, to be appended: one in quotes, or a whole one that is written as 1e4.
+    """Return how a number should have been typed, to be appended: one that is a text, or a whole one written as 1e4.
 
     "" for anything else.
     """
     if isinstance(value, float) and value.is_integer():
         return f"; type {int(value)}"
-    is_quoted = isinstance(value, str) and is_number(value) and math.isfinite(float(value))
-    return "; it is a text here, since it stands in quotes: leave them out" if is_quoted else ""
+    is_text = isinstance(value, str) and is_number(value) and math.isfinite(float(value))
+    variable = "a variable is $NAME for the shell, ${oc.decode:${oc.env:NAME}} in a YAML file"
+    return f"; it is a text here: if it stands in quotes, leave them out; {variable}" if is_text else ""
 
 
 def is_number(text: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from gfn_vi.core.errors import require
+from gfn_vi.core.errors import as_number, require
 
 END_OF_SEEDS = 2**53
 RATES = ("lr_forward", "lr_backward", "lr_flow", "lr_log_Z")
@@ -22,7 +22,8 @@ def replica_seeds(seed: int | Sequence[int], replicas: int) -> list[int]:
         require(len(seed) == replicas and all(is_whole(s) and s >= 0 for s in seed), "seed", seed, expected)
         seeds = list(seed)
     else:
-        require(is_whole(seed) and seed >= 0, "seed", seed, "expected a whole number >= 0, or a list of them, one per replica")
+        expected = f"expected a whole number >= 0, or a list of them, one per replica{as_number(seed)}"
+        require(is_whole(seed) and seed >= 0, "seed", seed, expected)
         seeds = [seed + r for r in range(replicas)]
     require(max(seeds) < END_OF_SEEDS, "seed", seed, "expected seeds below 2^53: tables hold these to the last digit")
     return seeds

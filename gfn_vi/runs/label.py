@@ -70,7 +70,9 @@ def _check_preset(config: DictConfig, choices: Mapping[str, Any]) -> None:
         if experiment is None:
             raise ConfigError("preset", preset, "a preset is the size of an experiment: choose one with experiment=...")
         missing = f"configs/experiment_preset/{experiment}/{preset}.yaml"
-        raise ConfigError("preset", preset, f"experiment={experiment} has no such size: there is no {missing}")
+        raise ConfigError(
+            "preset", preset, f"experiment={experiment} has no such size: there is no {missing}; leave the word out"
+        )
 
 
 def _check_time(node: object, key: str) -> None:

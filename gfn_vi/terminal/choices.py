@@ -17,6 +17,8 @@ import yaml
 OPEN = {"evaluation.metrics": "metric", "evaluation.observers": "observer", "evaluation.reports": "report"}
 # Names of choices that end in a name of their own, as most arms do: arm=paper/reverse_kl.
 IN_FOLDERS = "/"
+# Groups from which nothing is chosen by default: no configuration has a key of their names.
+GROUPS = ("experiment", "preset", "arm", "deviation", "sweep", "debug")
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # A line of a defaults list that chooses from another group: `- /penalty@penalty: square`.
 DEFAULT = re.compile(r"^\s*- (?:override )?/([\w/]+)@([\w.]+):", re.M)
@@ -95,6 +97,17 @@ def keys_of_file(name: str) -> dict[str, object]:
             if is_made and place != "_global_" and not str(made).startswith(("override ", "optional ")):
                 keys.setdefault((place or group.lstrip("/")).partition(".")[0], None)
     return keys
+
+
+def has_key(group: str, choice: str, name: str) -> bool:
+    """Return whether the YAML of a choice, or one that it builds on, has a key of that name."""
+    paths = (folder / group / f"{choice}.yaml" for folder in config_folders())
+    path = next((path for path in paths if path.is_file()), None)
+    content = None if path is None else yaml.load(path.read_text(encoding="utf-8"), LOADER)
+    if not isinstance(content, Mapping):
+        return False
+    bases = [base for base in content.get("defaults", ()) if isinstance(base, str) and base != "_self_"]
+    return name in content or any(has_key(group, base, name) for base in bases)
 
 
 def has_known_arguments(config: object) -> bool:

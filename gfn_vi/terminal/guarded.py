@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from gfn_vi.core.errors import ConfigError, RunError
-from gfn_vi.terminal.choices import keys_of_file
+from gfn_vi.terminal.choices import GROUPS, keys_of_file
 from gfn_vi.terminal.config_folder import check_config_folder
 from gfn_vi.terminal.exit_status import EXIT_BAD_INPUT, EXIT_INTERRUPTED
 from gfn_vi.terminal.grammar import braces_taken_apart, dashed_key
@@ -21,7 +21,6 @@ from gfn_vi.terminal.streams import check_words, prepare_streams
 
 SHOWN_BYTES = 40  # of a file that is no text, before the place
 COMMANDS = ("train", "verify", "check")
-GROUPS = ("experiment", "preset", "arm", "deviation", "sweep", "debug")
 
 
 def options_first(words: list[str]) -> list[str]:
@@ -72,7 +71,7 @@ def guarded(task: Callable[[], object]) -> None:
             before = bytes(error.object[max(error.start - SHOWN_BYTES, 0) : error.start]).decode(errors="replace")
             found = f"byte 0x{error.object[error.start]:02x} after {before!r}"
             print(f"error: a file of the configuration is not UTF-8 ({found}): save it as UTF-8", file=sys.stderr)
-        elif isinstance(error, ValueError):  # of Hydra: tasks report their own
+        elif isinstance(error, ValueError) or "is not configured" in str(error):  # of Hydra: tasks report their own
             print(f"error: {in_one_line(error)}", file=sys.stderr)
         else:
             raise

@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from gfn_vi.core.command_line import key_of
 from gfn_vi.core.errors import ConfigError
 from gfn_vi.signatures import located, parameters_of, suggestion
-from gfn_vi.terminal.choices import OPEN, choices_of, inner_choices, keys_of_file, owners_of, similar_choices
+from gfn_vi.terminal.choices import GROUPS, OPEN, choices_of, has_key, inner_choices, keys_of_file, owners_of, similar_choices
 from gfn_vi.terminal.grammar import in_quotes, unreadable
 from gfn_vi.terminal.nearest_keys import nearest_keys
 
@@ -81,10 +81,19 @@ def _of_an_override(error: BaseException, cause: BaseException | None) -> str | 
         target, name, place = found.groups()
         known = list(parameters_of(located(target, place)) or ())
         return f"{place}.{name}: no such key{suggestion(name, known, place)}; keys of {place}: {', '.join(known)}"
+    if found := re.match(r"Multiple values for ([^\s]+)\.", text):
+        return f"+{found.group(1)}: a choice of this group is made already: type {found.group(1)}={_typed(found.group(1))}"
     if "override must be a string or a list." in text:
         return _no_choice(sys.argv[1:])
     if found := re.match(r"Sweep parameters '(.+)' requires --multirun", text):
         return f"{found.group(1)}: several values are a sweep: add -m"
+    if found := re.match(r"Hydra (sweeper|launcher) is not configured", text):
+        node = f"hydra.{found.group(1)}"
+        return f"{node}=null: expected keys with values of their own: {node}.KEY=..."
+    if found := re.match(r"Sweeping over Hydra's configuration is not supported : '(?:hydra\.sweeper\.params\.)?(.+)'", text):
+        word = found.group(1)
+        advice = "give it one value" if word.startswith("hydra") else f"an axis is a word of its own: -m {word}"
+        return f"{word.partition('=')[0]}: settings of Hydra are no axes: {advice}"
     if found := re.match(r"(\S+) appears more than once in the final defaults list", text):
         word = next((word for word in sys.argv[1:] if "=[" in word), found.group(1))
         return f"{word}: {found.group(1)} is chosen more than once; one run has one choice, several runs are -m group=a,b"
@@ -177,12 +186,21 @@ def _unknown_key(cause: OmegaConfBaseException, text: str, of_a_sweep: bool) -> 
     names, place = [str(name) for name in node], key.rpartition(".")[0]
     added = re.search(r"use \+[^=]+=(.*)", text)
     value = added.group(1).strip() if added else "..."
+    if place == "hydra.sweeper.params":
+        return f"{key}: on a command line, an axis is a word of its own: -m {key.removeprefix(f'{place}.')}=a,b"
+    if not names and place in OPEN:
+        return f"{key}: no such key{_one_more(node, key, value)}"
+    if not names and place.startswith("hydra."):
+        return f"{key}: {place} has no keys yet: type +{key}={value}"
     if not names:
         return f"{key}: {place} has no keys: give it a value as a whole, {place}={FORMS.get(place, '...')}"
     swept = ""
-    if of_a_sweep and place:
+    if of_a_sweep and place and not place.startswith("hydra"):
         quoted = f'"{value}"' if "," in value else value
         swept = f"; where only choices of the sweep have it: 'hydra.sweeper.grids=[{{{key}:{quoted}}}]'"
+    able = [choice for choice in _typed(place).split(",") if has_key(place, choice.strip(), str(cause.key))] if place else []
+    if able:
+        swept = _in_grids(place, key, _typed(key), [choice.strip() for choice in able])
     known = f"keys of {place or 'the top level'}: {', '.join(name for name in names if name != 'hydra')}"
     return f"{key}: no such key{_advice(cause, key, value)}; {known}{_one_more(node, key, value)}{swept}"
 
@@ -198,7 +216,7 @@ def _advice(cause: OmegaConfBaseException, key: str, value: str) -> str:
     plain: Any = OmegaConf.to_container(root, resolve=False) if OmegaConf.is_dict(root) else {}
     of_hydra = plain.pop("hydra", {})
     ours = {name: of_hydra.get(name) for name in ("launcher", "sweeper")}
-    nearest = nearest_keys(key, {**plain, "hydra": of_hydra if key.startswith("hydra.") else ours})
+    nearest = nearest_keys(key, {**dict.fromkeys(GROUPS), **plain, "hydra": of_hydra if key.startswith("hydra.") else ours})
     if not nearest:
         return next((f"; {form}" for form in _of_sweeps(name, value)), "")
     return f"; did you mean {nearest}?"

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gfn_vi.core.command_line import key_of
 from gfn_vi.core.errors import ConfigError, is_number, require
-from gfn_vi.terminal.choices import OPEN, choices_of, keys_of_file, owners_of, places_of, similar_choices
+from gfn_vi.terminal.choices import GROUPS, OPEN, choices_of, keys_of_file, owners_of, places_of, similar_choices
 from gfn_vi.terminal.nearest_keys import nearest_keys
 from gfn_vi.terminal.references import is_pointed_to, pointers_of_all_choices, references
 
@@ -43,12 +43,17 @@ def check_keys(config: DictConfig, primary: str = "train") -> None:
     _check_place(keys, "", plain, known, needed=known if primary == "train" else ())
     for place in ("trainer", "checkpoint"):
         node, inner = plain.get(place), known.get(place)
-        if isinstance(node, Mapping) and isinstance(inner, Mapping):
+        if isinstance(inner, Mapping):
+            require(isinstance(node, Mapping), place, node, f"expected keys with values of their own: {place}.KEY=...")
             _check_place(keys, place, node, inner, needed=inner)
     if isinstance(plain.get("evaluation"), Mapping):
         needed = [key for key in of_evaluation if key not in OPTIONAL] if primary == "train" else ()
         _check_place(keys, "evaluation", plain["evaluation"], of_evaluation, needed)
     _check_choices(keys)
+    for word in about["overrides"]["task"]:
+        key, _, value = word.lstrip("+").partition("=")
+        expected = f"a mapping is merged into what is there, so {{}} changes nothing; one less is {key}.NAME=null"
+        require(value.strip() != "{}" or not _at(plain, key), key, value, expected)
     for word in about["overrides"]["hydra"]:
         folder, _, value = word.lstrip("+~").partition("=")
         expected = "runs lie in <output_root>/<experiment_name>/<run>: set output_root or experiment_name"
@@ -109,7 +114,11 @@ def _is_read(keys: _Keys, leaf: str) -> bool:
 
 def _refusal(keys: _Keys, key: str, leaf: str, found: Any, known: Sequence[str]) -> ConfigError:
     """Return the error for a key that nothing reads: `leaf`, which is `key` of a plain place or lies in it."""
-    value, choice, name = _at(keys.config, key), keys.made.get(key), key.rpartition(".")[2]
+    value, choice, name = _at(keys.config, key), keys.made.get(key), _name(key)
+    put = next((made for made in keys.made if str(made).endswith(f"@{key}")), None)
+    if put is not None:
+        form = _as_choice(keys, put.partition("@")[0], keys.made[put], besides=put)
+        return ConfigError(put, keys.made[put], f"nothing reads what is put there; {form}")
     if choice is not None and isinstance(value, Mapping) and not _is_part(value):
         listed = ", ".join(inner.partition(".")[2] for inner, _ in _leaves(key, value))
         first = f"the first line of {key}/{choice}.yaml has to be '# @package _global_'"
@@ -117,9 +126,14 @@ def _refusal(keys: _Keys, key: str, leaf: str, found: Any, known: Sequence[str])
     if choices_of(name) and (_is_part(value) or not isinstance(value, Mapping)):
         typed = choice or (value if isinstance(value, str) else "...")
         return ConfigError(key, typed, f"nothing reads this key; {_as_choice(keys, key, typed)}")
-    forms = nearest_keys(leaf, _without(keys.config, key))
+    forms = nearest_keys(leaf, {**dict.fromkeys(GROUPS), **_without(keys.config, key)})
     advice = f"did you mean {forms}?" if forms else f"keys of {key.rpartition('.')[0] or 'the top level'}: {', '.join(known)}"
     return ConfigError(leaf, found, f"nothing reads this key; {advice}")
+
+
+def _name(key: str) -> str:
+    """Return what may be the name of a group in a key: penalty, of trainer.penalty and of objective/penalty."""
+    return key.replace("/", ".").rpartition(".")[2]
 
 
 def _without(config: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -128,13 +142,17 @@ def _without(config: Mapping[str, Any], key: str) -> dict[str, Any]:
     return {k: _without(v, rest) if k == name else v for k, v in config.items() if k != name or rest}
 
 
-def _as_choice(keys: _Keys, key: str, choice: str) -> str:
-    """Return how a choice of the group that has the name of a key is made in this configuration, or in which others."""
-    group = key.rpartition(".")[2]
-    places = [place for place in places_of(group, keys.made) if not place.startswith(f"{group}@{key}.")]
+def _as_choice(keys: _Keys, key: str, choice: str, besides: str = "") -> str:
+    """Return how a choice of the group that has the name of a key is made in this configuration, or in which others.
+
+    besides: a "group@place" that is none of the answers.
+    """
+    group = _name(key)
+    found = [place for place in places_of(group, keys.made) if place != besides]
+    places = [place for place in found if not place.startswith(f"{group}@{key}.")]
     if places:
         return f"type {' or '.join(f'{place}={choice}' for place in places)}"
-    if group in keys.made and group != key:
+    if group in keys.made and (group != key or besides):
         return f"type {group}={choice}"
     owners = [f"{place}={choice} goes with {' or '.join(made)}" for place, made in owners_of(group).items()]
     return "; ".join(owners) or f"choose its place, {group}@PLACE={choice}"

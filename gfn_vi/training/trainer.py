@@ -162,7 +162,7 @@ class Trainer:
         budget = self.budget
         if self.step == 0:
             names = ", ".join(type(metric).__name__ for metric in self.parts.metrics)
-            with told_if_slow(f"measuring {self.n_replicas} untrained replicas by {names}"):
+            with told_if_slow(f"measuring {self.n_replicas} untrained replica{'s' * (self.n_replicas > 1)} by {names}"):
                 self._record(record, self.measure())
         while self.step < budget.steps:
             loss, trajectories, evaluation = self.update()

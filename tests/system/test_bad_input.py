@@ -17,7 +17,7 @@ REFUSED = {
     "reward@target.reward=foo": ("reward=foo", "corners, cosine, deceptive"),
     "target.sied=3": ("target.sied", "did you mean target.side?"),
     "foo=1": ("foo: no such key", "replicas"),
-    "experiment=quickstart preset=smoke": ("preset=smoke: experiment=quickstart has no such size",),
+    "experiment=quickstart preset=smoke": ("preset=smoke: experiment=quickstart has no such size", "leave the word out"),
     "preset=paper": ("preset=paper: a preset is the size of an experiment",),
     "sampler=null": ("sampler=null: a group needs a choice", "dag_transformer, diffusion"),
     "baseline=none": (
@@ -102,7 +102,11 @@ REFUSED = {
     "objective=forward_kl weighting@objective.weighting=unweighted": ("objective.baseline", "baseline=none"),
     "exploration=replay exploration.fraction=0.999": ("exploration.fraction=0.999", "expected some of both"),
     "objective=reverse_kl exploration=replay": ("exploration=Replay", "weighting@objective.weighting=unweighted"),
-    "objective=modified_detailed_balance target=tiny_dag": ("objective=", "every state can stop", "detailed_balance"),
+    "objective=modified_detailed_balance target=tiny_dag": (
+        "objective=ModifiedDetailedBalance: ",
+        "every state can stop",
+        "detailed_balance",
+    ),
     "sampler=tabular target.max_enumerated_states=10": ("sampler=tabular", "sampler=mlp"),
     "objective=reverse_kl baseline@objective.baseline=leave_one_out trainer.batch_size=1": ("trainer.batch_size=1", "at least 2"),
     "rate_schedule@optimizer.schedule=plateau_on_exact_jsd evaluation=sampled": ("optimizer.schedule", "evaluation=exact"),

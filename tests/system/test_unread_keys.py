@@ -31,6 +31,9 @@ REFUSED = {
     "+score=bde": ["score@target.score=bde goes with target=dag"],
     "exploration=stop_bias +schedule=cosine": ["type schedule@exploration.bias=cosine"],
     "+trainer.objective=reverse_kl": ["type objective=reverse_kl"],
+    "+objective/penalty=huber": ["type penalty@objective.penalty=huber"],
+    "+objective@foo=reverse_kl": ["objective@foo=reverse_kl: nothing reads what is put there; type objective=reverse_kl"],
+    "+baseline@foo=none": ["baseline@foo=none: nothing reads what is put there; baseline@objective.baseline=none goes with"],
     "+seeds=3": ["seeds=3: nothing reads this key; did you mean seed?"],
     "seeds=3": ["seeds: no such key; did you mean seed?"],
     "+lr=0.1": ["did you mean optimizer.lr_forward, optimizer.lr_backward, optimizer.lr_flow or optimizer.lr_log_Z?"],
@@ -52,6 +55,20 @@ REFUSED = {
     "+hydra.job.nam=x": ["did you mean hydra.job.name?"],
     "-m +hydra.sweeper.max_loses=1": ["hydra.sweeper.max_loses: no such key; did you mean hydra.sweeper.max_losses?"],
     "+seed=3": ["seed: this key is there already: type seed=3"],
+    "+arm=paper/reverse_kl": ["+arm: a choice of this group is made already: type arm=paper/reverse_kl"],
+    "+experiment=quickstart": ["type experiment=quickstart"],
+    "presets=smoke": ["presets: no such key; did you mean preset?"],
+    "+experiments=quickstart": ["nothing reads this key; did you mean experiment?"],
+    "evaluation.reports.mine=graphs": ["one more: +report@evaluation.reports.NAME=CHOICE"],
+    "hydra.job.env_set.A=1": ["type +hydra.job.env_set.A=1"],
+    "-m hydra.sweeper.n_trials=5": ["goes with -m hydra/sweeper=search; keys of hydra.sweeper", "rates_in_replicas\n"],
+    "-m 'hydra.sweeper.params={seed:\"0,1\"}'": ["an axis is a word of its own: -m seed=a,b"],
+    "-m hydra.sweeper.params.seed=0,1": ["an axis is a word of its own: -m seed=0,1"],
+    "-m hydra.launcher=null": ["hydra.launcher=null: expected keys"],
+    "'evaluation.metrics={}'": ["evaluation.metrics={}: ", "{} changes nothing; one less is evaluation.metrics.NAME=null"],
+    "checkpoint=null": ["checkpoint=None: expected keys", "checkpoint.KEY=..."],
+    "logger=wandb +logger.name=x": ["logger.name=x: nothing reads this key: the program gives", "leave it out"],
+    "-m +optimizer.n_replicas=3": ["optimizer.n_replicas=3: nothing reads this key: the program gives"],
     "n_jobs=two": ["n_jobs: no such key; hydra.launcher.n_jobs=two goes with -m hydra/launcher=local"],
     "hydra.run.dir=here": ["hydra.run.dir=here: ", "set output_root"],
     "hydra.sweeper.max_losses=3": ["add -m"],
@@ -83,6 +100,12 @@ REFUSED = {
     "-m objective=reverse_kl,forward_kl baseline@objective.baseline=none": [
         "'hydra.sweeper.grids=[{baseline@objective.baseline:none}]'"
     ],
+    "-m target=gaussian,hypergrid target.dim=2": ["'hydra.sweeper.grids=[{target:gaussian,target.dim:2},{target:hypergrid}]'"],
+    "-m target=gaussian,gmm25 target.dim=2": ["in the place of this word: 'hydra.sweeper.grids=[{target.dim:2}]'"],
+    "-m target=tiny_dag,hypergrid_3x3,hypergrid target.r0=0.1": [
+        "target=tiny_dag: target.r0: no such key",
+        "'hydra.sweeper.grids=[{target:\"hypergrid_3x3,hypergrid\",target.r0:0.1},{target:tiny_dag}]'",
+    ],
     # the grammar of overrides
     "target=dag target.data.path=a=b.csv": ["target.data.path=a=b.csv: ", "type 'target.data.path=\"a=b.csv\"'"],
     "target=dag target.data.path=datén.csv": ["U+00E9", "type 'target.data.path=\"datén.csv\"'"],
@@ -109,11 +132,15 @@ REFUSED = {
     ],
     "-m hydra.sweeper.grids=[seed:1]": ["hydra.sweeper.grids=['seed:1']: expected {key: values}"],
     # values
-    "'optimizer.lr_forward=\"1e-3\"'": ["optimizer.lr_forward=1e-3: expected a number", "in quotes: leave them out"],
+    "'optimizer.lr_forward=\"1e-3\"'": ["optimizer.lr_forward=1e-3: expected a number", "in quotes, leave them out"],
+    "'seed=\"5\"'": ["seed=5: expected a whole number", "${oc.decode:${oc.env:NAME}}"],
     "trainer.n_trajectories=1e4": ["type 10000"],
     "pictures=yes": ["pictures=yes: expected true, false or null"],
     "-m hydra/launcher=local hydra.launcher.n_jobs=two": ["hydra.launcher.n_jobs=two: expected a whole number"],
     "-m hydra/launcher=local hydra.launcher.n_jobs=0": ["hydra.launcher.n_jobs=0: expected a number of jobs"],
+    "-m hydra/sweeper=search target.side=interval(8,64)": [
+        "target.side=interval(8,64): a search compares settings on one target"
+    ],
     "-m hydra/sweeper=search trainer.batch_size=interval(8,64)": ["type 'trainer.batch_size=int(interval(8,64))'"],
     # an experiment of several runs
     "experiment=quickstart": ["6 values of arm", "add -m", "experiment=quickstart arm=paper/trajectory_balance"],

@@ -68,6 +68,11 @@ def test_a_choice_of_the_name_of_a_shipped_one_is_refused(tmp_path: Path) -> Non
         own.write_bytes((shipped / "trajectory_balance.yaml").read_bytes())
 
 
+def test_a_config_dir_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^--config-dir=nowhere: there is no such folder; it was looked for at /.*/nowhere$"):
+        check_config_folder(["--config-dir", "nowhere", "seed=1"])
+
+
 @pytest.mark.parametrize("sweep", [[], ["-m", "seed=0,1"]])
 def test_a_run_is_not_named_after_the_clock(sweep: list[str], tmp_path: Path) -> None:
     """The jobs of a sweep would run in other folders than those that it waits for, and no second command would go on."""
