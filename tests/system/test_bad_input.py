@@ -43,7 +43,7 @@ REFUSED = {
     "tuning_seeds=3": ("tuning_seeds=3", "list of whole numbers"),
     "tuning_seeds=[1.5]": ("tuning_seeds=[1.5]", "list of whole numbers"),
     "threads=true": ("threads=True", "whole number >= 0"),
-    "trainer=3": ("trainer=3", "group of keys"),
+    "trainer=3": ("trainer=3", "keys with values of their own"),
     "output_root=null": ("output_root=None", "name of a folder"),
     "exploration=stop_bias trainer.n_trajectories=abc": ("abc", "exploration.bias.duration"),
     # signatures
