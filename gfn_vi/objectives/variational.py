@@ -129,15 +129,15 @@ class Variational(BaseObjective):
         return {measure: self.weighting(w) for measure, w in self._log_weights(evaluation).items()}
 
     def statistics(self, evaluation: Evaluation) -> dict[str, Tensor]:
-        """Return the effective sample size of the weights in use as a fraction of the batch: ess_forward, ess_backward, each [R].
+        """Return the effective sample size of the weights in use as a fraction of the batch, each [R].
 
-        It is 0 where all weights have underflowed.
+        batch_ess_forward is that of weights towards P_F, batch_ess_backward of those towards P_B; 0 where all have underflowed.
         """
         if not self.weighting.needs_density:
             return {}
         weights = self._weights(evaluation)
         used = {d.measure for divergences in self.sides.values() for d in divergences}
-        names = {FORWARD: "ess_forward", BACKWARD: "ess_backward"}
+        names = {FORWARD: "batch_ess_forward", BACKWARD: "batch_ess_backward"}
         return {
             names[m]: effective_sample_size(weights[m].log()).where(weights[m].sum(-1) > 0, 0.0)
             for m in (FORWARD, BACKWARD)

@@ -69,8 +69,8 @@ def test_recorded_sample_sizes_are_those_of_the_weights_in_use(weighting: str) -
     drawn = make_exploration("epsilon_uniform").collect(sampler, BATCH, generators(1, 2), 0)
     found = objective.statistics(evaluation := sampler.evaluate(drawn))
     log_w = {
-        "ess_forward": evaluation.trajectory_log_pf - drawn.log_behavior,
-        "ess_backward": evaluation.log_reward + evaluation.trajectory_log_pb - drawn.log_behavior,
+        "batch_ess_forward": evaluation.trajectory_log_pf - drawn.log_behavior,
+        "batch_ess_backward": evaluation.log_reward + evaluation.trajectory_log_pb - drawn.log_behavior,
     }
     assert found.keys() == log_w.keys()
     for key, value in log_w.items():
@@ -79,5 +79,5 @@ def test_recorded_sample_sizes_are_those_of_the_weights_in_use(weighting: str) -
             w = torch.minimum(w, w.mean(1, keepdim=True) * BATCH**0.5)
         torch.testing.assert_close(found[key], w.sum(1).square() / w.square().sum(1) / BATCH, rtol=1e-12, atol=0)
     on_policy = sampler.evaluate(sampler.rollout(BATCH, generators(1, 2)))
-    torch.testing.assert_close(objective.statistics(on_policy)["ess_forward"], torch.ones(2).double(), **EXACT)
-    assert make_objective("reverse_kl", weighting=weighting).statistics(evaluation).keys() == {"ess_forward"}
+    torch.testing.assert_close(objective.statistics(on_policy)["batch_ess_forward"], torch.ones(2).double(), **EXACT)
+    assert make_objective("reverse_kl", weighting=weighting).statistics(evaluation).keys() == {"batch_ess_forward"}
