@@ -18,8 +18,8 @@ from rich.console import Console
 from gfn_vi.analysis.pages.status_view import choose_rows, clock, plain, short_labels, snapshot, table
 from gfn_vi.commands import status as status_command
 from gfn_vi.core.headline import Headline
-from gfn_vi.runs.directory import RunDirectory
 from gfn_vi.core.reliability import LEGEND, MARK
+from gfn_vi.runs.directory import RunDirectory
 from gfn_vi.runs.metrics_tail import FIRST_BYTES, MetricsTail
 from gfn_vi.runs.state import RunState
 from gfn_vi.runs.sweep_states import Progress, SweepStates, count, seconds_left

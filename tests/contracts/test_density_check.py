@@ -12,7 +12,6 @@ from gfn_vi import check_target
 from gfn_vi.core.errors import ConfigError
 from gfn_vi.verification.targets.at_start import refuse_faults
 
-
 # What does not apply: the grids see a kink, an end of the support or a needle, and Stein's identity wants no jumps.
 SKIPPED = {
     SoundDensity: set[str](),

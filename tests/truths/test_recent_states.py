@@ -8,13 +8,13 @@ import pytest
 import torch
 from building import bumpy, generators, make_sampler, make_target, make_trainer
 from torch import Tensor
-from truths.test_gradient_statistics_of_runs import same, trained
 
 from gfn_vi.core.protocols import EnumerableTarget
 from gfn_vi.core.types import Trajectories
 from gfn_vi.samplers.discrete.recent_states import FEWEST_ROWS, UPDATES_REMEMBERED, RecentStates, expected_rollout
 from gfn_vi.samplers.discrete.rollout import Path, table_rollout
 from gfn_vi.targets.grids.hypergrid import Hypergrid
+from truths.test_gradient_statistics_of_runs import same, trained
 
 LARGE = ("target.side=40", "sampler.hidden=[16]", "trainer.batch_size=8", "exploration=epsilon_uniform")
 WALKS = ("rows of a grid", "dag")
