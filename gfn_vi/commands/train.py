@@ -5,6 +5,7 @@ Nothing heavy is imported before a run really starts: --help and finished runs a
 
 from __future__ import annotations
 
+import re
 import sys
 import traceback
 
@@ -72,17 +73,24 @@ def task(config: DictConfig) -> float | None:
     except (ConfigError, RunError, OmegaConfBaseException) as error:
         raise _failure(in_one_line(error), EXIT_BAD_INPUT) from error
     except Exception as error:
+        asked = re.search(r"[Tt]ried to allocate ([\d.]+ \w+)", str(error))  # torch's, on the CPU and on an accelerator
+        if asked is not None:
+            advice = "use a smaller trainer.batch_size, evaluation.n_samples, replicas or target"
+            raise _failure(f"out of memory ({asked[1]} at once): {advice}", EXIT_FAILED) from error
         traceback.print_exc()
-        raise _failure(f"{type(error).__name__}: {' '.join(str(error).split())}", EXIT_FAILED) from error
+        raise _failure(f"{type(error).__name__}: {' '.join(str(error).split())}", EXIT_FAILED, is_told=True) from error
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
 
 
-def _failure(line: str, status: int) -> JobError | SystemExit:
-    """Return the error to raise: a sweep says at its end what failed, a single run says it now and ends with the status."""
+def _failure(line: str, status: int, is_told: bool = False) -> JobError | SystemExit:
+    """Return the error to raise: a sweep says at its end what failed, a single run says it now and ends with the status.
+
+    is_told: whether a traceback has said it.
+    """
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         return JobError(line, is_input=status == EXIT_BAD_INPUT)
-    if status == EXIT_BAD_INPUT:
+    if not is_told:
         print(f"error: {line}", file=sys.stderr)
     return SystemExit(status)
 

@@ -95,7 +95,10 @@ def run_directory(config: Mapping[str, Any]) -> Path:
         except UnicodeEncodeError:
             names = f"names of files are written in {sys.getfilesystemencoding().upper()} here"
             raise ConfigError(key, config[key], f"{names}: set PYTHONUTF8=1, or LC_ALL to a locale of UTF-8") from None
-    path = Path(config["output_root"], config["experiment_name"], run_name(config))
+    inner = Path(config["experiment_name"])
+    is_below = not inner.is_absolute() and ".." not in inner.parts
+    require(is_below, "experiment_name", str(inner), "expected a folder below output_root: set output_root for another place")
+    path = Path(config["output_root"], inner, run_name(config))
     try:
         changed = path.parent.stat().st_mtime_ns
         return path if path.exists() else _by_identity(path.parent, changed).get(identity_of(path), path)

@@ -45,6 +45,8 @@ REFUSED = {
     "threads=true": ("threads=True", "whole number >= 0"),
     "trainer=3": ("trainer=3", "keys with values of their own"),
     "output_root=null": ("output_root=None", "name of a folder"),
+    "experiment_name=../x": ("experiment_name=../x", "below output_root"),
+    "experiment_name=/tmp/x": ("experiment_name=/tmp/x", "below output_root"),
     "exploration=stop_bias trainer.n_trajectories=abc": ("abc", "exploration.bias.duration"),
     # signatures
     "target.side=abc": ("target.side=abc", "a whole number"),

@@ -113,6 +113,18 @@ def test_a_replica_that_becomes_non_finite_is_reported(tmp_path: Path) -> None:
     assert f"already done, but {error}" in again.out
 
 
+def test_an_allocation_that_fails_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "greedy.py").write_text(
+        "import torch\nfrom gfn_vi.objectives.trajectory_balance import TrajectoryBalance\n\n\n"
+        "class Greedy(TrajectoryBalance):\n    def __call__(self, evaluation):\n        return torch.empty(10**15)\n"
+    )
+    outcome = train([*TINY, "objective._target_=greedy.Greedy"], tmp_path)
+    assert outcome.code == 1
+    advice = "use a smaller trainer.batch_size, evaluation.n_samples, replicas or target"
+    assert f"error: out of memory (4000000000000000 bytes at once): {advice}\n" in outcome.err
+    assert "Traceback" not in outcome.err
+
+
 @pytest.fixture(scope="module")
 def help_outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     return ended(spawn(["--help"], tmp_path_factory.mktemp("help"), python=["-X", "importtime"]))
