@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from gfn_vi.analysis.experiments import PRESETS, draw, find_experiment, folder_of
 from gfn_vi.core.command_line import command
 from gfn_vi.runs.folders import TableError
-from gfn_vi.runs.presets import remark_on
 from gfn_vi.terminal.arguments import answers_in_one_line, parser_of
 
 KEYS = {"experiment": None, "preset": None, "output_root": "outputs", "x": None, "statistic": None}
@@ -30,6 +29,8 @@ VALUES = {
 @answers_in_one_line
 def main(arguments: Sequence[str] | None = None) -> int:
     """Draw the figure that the arguments ask for and return the exit status (2: a clear one-line error on stderr)."""
+    from gfn_vi.runs.presets import remark_on
+
     parser = parser_of("figure", __doc__)
     parser.add_argument("keys", nargs="*", metavar="key=value", help="experiment=NAME (needed), preset=..., output_root=FOLDER")
     given = parser.parse_args(arguments).keys

@@ -76,11 +76,11 @@ def space_of(overrides: Sequence[Override]) -> Space:
     """Sort the overrides; of two of a key the later one counts. Raises ConfigError."""
     by_key = {override.get_key_element().lstrip("+~"): override for override in overrides}
     searched = {o.get_key_element(): distribution(o) for o in by_key.values() if o.is_sweep_override()}
-    typed = {key: (override.input_line or "").partition("=")[2] for key, override in by_key.items()}
+    typed = {o.get_key_element(): (o.input_line or "").partition("=")[2] for o in by_key.values()}
     for key in NOT_SEARCHED:
         require(key not in searched, key, typed.get(key), "every trial of a search has the same; give one value")
     for key in searched:
-        is_of_target = key.partition(".")[0] == "target" or key.partition("@")[2].partition(".")[0] == "target"
+        is_of_target = "target" in (key.lstrip("+").partition(".")[0], key.partition("@")[2].partition(".")[0])
         require(not is_of_target, key, typed[key], "a search compares settings on one target; give one value, or sweep it")
     require(len(searched) > 0, "hydra.sweeper.params", "{}", "nothing to search; give a key an interval(a,b) or values a,b")
     return Space(searched, [str(o.input_line) for o in by_key.values() if not o.is_sweep_override()])
