@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -71,11 +71,11 @@ class BaseSampler(nn.Module):
     def remember(self, trajectories: Trajectories) -> None:
         """Take in what an update was trained on. What a sampler makes of it may change its speed, and none of its numbers."""
 
-    def memory(self) -> Tensor | None:
+    def memory(self) -> dict[str, Any] | None:
         """Return what is remembered of earlier updates; None for nothing."""
         return None
 
-    def recall(self, memory: Tensor | None) -> None:
+    def recall(self, memory: dict[str, Any] | None) -> None:
         """Continue with the `memory` of another process."""
 
     def repeated(self, times: int) -> Self:

@@ -77,17 +77,32 @@ def test_a_replica_whose_policy_is_nan_stops_at_once_and_leaves_the_others_alone
 
 def test_a_state_is_expected_until_it_was_not_visited_for_some_updates() -> None:
     recent, mask = RecentStates(), torch.tensor([[[True, True, False]], [[True, False, False]]])
-    assert recent.expected() is None
+    assert recent.expected(1, 100) is None
     recent.remember(torch.tensor([[[0, 7, 5]], [[0, 6, 6]]]), mask, 9)
     elsewhere = torch.zeros(2, 1, 3, dtype=torch.long)
     for update in range(UPDATES_REMEMBERED + 1):
-        expected = recent.expected()
-        assert expected is not None
+        assert recent.countdown is not None
         known = [0, 7] if update < UPDATES_REMEMBERED else [0]
-        assert [row.nonzero()[:, 0].tolist() for row in expected] == [known, [0]], update
+        assert [row.nonzero()[:, 0].tolist() for row in recent.countdown] == [known, [0]], update
         recent.remember(elsewhere, mask, 9)
-    recent.remember(torch.arange(5).expand(2, 1, 5), torch.ones(2, 1, 5, dtype=torch.bool), 9)
-    assert recent.expected() is None  # more than half
+
+
+def test_nothing_is_expected_where_it_would_not_pay() -> None:
+    """Of 1,600 states: few that come again pay, many do not, nor surprises, nor where a rollout has few steps."""
+    some, every = torch.arange(100).view(1, 1, 100), torch.arange(1600).view(1, 1, 1600)
+    recent = RecentStates()
+    recent.remember(some, some >= 0, 1600)
+    assert recent.n_unexpected == 100
+    assert recent.expected(64, 256) is None  # all of them were met unexpectedly
+    recent.remember(some, some >= 0, 1600)
+    assert recent.n_unexpected == 0
+    found = recent.expected(64, 256)
+    assert found is not None
+    assert found.sum() == 100
+    assert recent.expected(1, 0) is None  # 100 steps that cost a row each
+    recent.remember(every, every >= 0, 1600)
+    recent.remember(every, every >= 0, 1600)
+    assert recent.expected(64, 256) is None
 
 
 def test_training_is_the_same_with_and_without_a_memory() -> None:
@@ -102,7 +117,7 @@ def test_training_is_the_same_with_and_without_a_memory() -> None:
         for name in ("states", "actions", "mask"):
             assert torch.equal(getattr(ours, name), getattr(theirs, name)), (name, update)
         assert torch.allclose(ours.log_behavior, theirs.log_behavior, rtol=1e-12, atol=0)
-    assert with_memory.parts.sampler.memory() is not None
+    assert with_memory.parts.sampler._recent.expected(8, 128) is not None
 
 
 def test_a_resumed_run_remembers() -> None:
@@ -112,7 +127,7 @@ def test_a_resumed_run_remembers() -> None:
     resumed.load_state_dict(plain.state_dict())
     assert same(trained(plain, 4, measure=False), trained(resumed, 4, measure=False))
     state = plain.state_dict()
-    assert state["memory"].shape == (2, 1600)
+    assert state["memory"]["countdown"].shape == (2, 1600)
     del state["memory"]  # of an earlier release
     resumed.load_state_dict(state)
     assert resumed.parts.sampler.memory() is None
@@ -123,4 +138,5 @@ def test_a_copy_with_more_replicas_remembers_nothing() -> None:
     trainer.update()
     twin = trainer.parts.sampler.repeated(3)
     assert twin.rollout(4, generators(0, 6)).states.shape[:2] == (6, 4)
-    assert trainer.parts.sampler.memory().shape == (2, 1600)
+    assert trainer.parts.sampler.memory()["countdown"].shape == (2, 1600)
+    assert twin.memory() is None

@@ -20,8 +20,12 @@ from gfn_vi.samplers.discrete.rollout import Path, graph_walk
 # Updates after which a state that was not visited again is no longer expected, and how many states that follow unexpected ones
 # are evaluated with them (measured on 64 x 64 and 128 x 128; only speed depends on them).
 UPDATES_REMEMBERED, FOLLOWERS = 8, 64
-# Below so many states a table of all of them costs less than to find out what to expect.
-SMALLEST_SPACE = 1_000
+# Below so many states a table of all of them costs less than to find out what to expect; above, the tables of a rollout cost more
+# than its steps.
+FEWEST_STATES, MOST_STATES = 1_000, 250_000
+# What costs a row of a policy network besides: states of the tables that a rollout fills in, and evaluations of unexpected
+# states, of which there is one for some eight of these states.
+TABLE_COST, SURPRISE_COST = 1 / 16, 1 / 8
 # Few rows in a product of matrices are rounded in another way than many.
 FEWEST_ROWS = 16
 
@@ -30,24 +34,36 @@ class RecentStates:
     """The states of a graph that training visited lately, for each replica.
 
     countdown [R, S] uint8: updates until a state is forgotten, 0 where none is expected; None before the first update.
+    mean_steps, most_steps: of the trajectories of the last update; n_unexpected: states that it met unexpectedly, in the replica
+    that has most.
     """
 
-    countdown: Tensor | None = None
+    def __init__(
+        self, countdown: Tensor | None = None, mean_steps: float = 0.0, most_steps: int = 0, n_unexpected: int = 0
+    ) -> None:
+        self.countdown, self.mean_steps, self.most_steps, self.n_unexpected = countdown, mean_steps, most_steps, n_unexpected
 
     def remember(self, rows: Tensor, mask: Tensor, n_states: int) -> None:
         """Take in the rows [R, B, T] that the steps of an update start from, where mask [R, B, T]; what is known ages by one."""
-        n_replicas = rows.shape[0]
+        n_replicas, batch, self.most_steps = mask.shape
         before = torch.zeros(n_replicas, n_states, dtype=torch.uint8) if self.countdown is None else self.countdown
         aged = torch.nn.functional.pad(before - (before > 0).to(torch.uint8), (0, 1))  # padding goes to row S
         visited = rows.where(mask, n_states).view(n_replicas, -1)
         self.countdown = aged.scatter_(1, visited, UPDATES_REMEMBERED)[:, :n_states]
+        self.n_unexpected = int(((self.countdown == UPDATES_REMEMBERED) & (before == 0)).sum(1).max())
+        self.mean_steps = int(mask.sum()) / (n_replicas * batch)
 
-    def expected(self) -> Tensor | None:
-        """Return which states are expected, [R, S] bool; None where they are not few."""
+    def expected(self, batch: int, dispatch: int) -> Tensor | None:
+        """Return which states are expected, [R, S] bool; None where to evaluate them first is not likely to pay.
+
+        dispatch: what dispatching one step of a rollout costs, in rows of a policy network.
+        """
         if self.countdown is None:
             return None
-        expected = self.countdown > 0
-        return expected if 2 * int(expected.sum(1).max()) < expected.shape[1] else None
+        expected, n_states = self.countdown > 0, self.countdown.shape[1]
+        otherwise = min(n_states, self.mean_steps * batch + self.most_steps * dispatch)  # a table of all states, or step by step
+        cost = int(expected.sum(1).max()) + TABLE_COST * n_states + SURPRISE_COST * (dispatch + FOLLOWERS) * self.n_unexpected
+        return expected if cost < otherwise else None
 
 
 def expected_rollout(

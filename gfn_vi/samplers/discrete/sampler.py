@@ -7,7 +7,7 @@ log P_B of the stop step is 0: x is its own parent there.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from gfn_vi.core.protocols import DiscreteTarget, DiscreteTilt
 from gfn_vi.core.replicas import ReplicaGenerators
 from gfn_vi.core.types import Evaluation, Need, Role, Trajectories
 from gfn_vi.samplers.base import BaseSampler
-from gfn_vi.samplers.discrete.recent_states import SMALLEST_SPACE, RecentStates, expected_rollout
+from gfn_vi.samplers.discrete.recent_states import FEWEST_STATES, MOST_STATES, RecentStates, expected_rollout
 from gfn_vi.samplers.discrete.rollout import Path, backward_path, graph_rollout, stepwise_rollout, table_rollout
 from gfn_vi.samplers.discrete.visited import Visited, as_enumerable, take_entries, take_rows, visited_states
 from gfn_vi.samplers.score_norms import trajectory_score_norms
@@ -94,20 +94,20 @@ class DiscreteSampler(BaseSampler):
     # -- what training visited lately ---------------------------------------------------------------------------------
 
     def remember(self, trajectories: Trajectories) -> None:
-        """Expect the next rollouts where these trajectories were, on the CPU, in a large space whose states are listed."""
+        """Expect the next rollouts where these trajectories were, on the CPU, in a space of which it may pay."""
         graph = None if self.enumerable is None else self.enumerable.state_graph()
-        if graph is not None and graph.n_states >= SMALLEST_SPACE and self.log_Z.device.type == "cpu":
+        if graph is not None and FEWEST_STATES <= graph.n_states <= MOST_STATES and self.log_Z.device.type == "cpu":
             assert self.enumerable is not None
             rows = self.enumerable.state_index(trajectories.states[:, :, :-1])
             self._recent.remember(rows, trajectories.mask, graph.n_states)
 
-    def memory(self) -> Tensor | None:
-        """Return what is remembered: [R, S], None before the first update."""
-        return self._recent.countdown
+    def memory(self) -> dict[str, Any] | None:
+        """Return what is remembered (the arguments of RecentStates); None before the first update."""
+        return None if self._recent.countdown is None else vars(self._recent)
 
-    def recall(self, memory: Tensor | None) -> None:
+    def recall(self, memory: dict[str, Any] | None) -> None:
         """Continue with what another process remembered."""
-        self._recent.countdown = memory
+        self._recent = RecentStates(**(memory or {}))
 
     def repeated(self, times: int) -> Self:
         """Return a copy with more replicas, as BaseSampler does, which remembers nothing."""
@@ -121,17 +121,17 @@ class DiscreteSampler(BaseSampler):
     def rollout(self, batch: int, rng: ReplicaGenerators, tilt: DiscreteTilt | None = None) -> Trajectories:
         """Draw trajectories [R, batch] from P_F, or from its tilted version; log_behavior is their density."""
         graph = None if self.enumerable is None else self.enumerable.state_graph()
-        horizon = self.target.horizon
+        horizon, dispatch = self.target.horizon, STEP_OVERHEAD // self.n_replicas
 
         def policy(states: Tensor) -> Tensor:
             return self.forward_log_probs(states, tilt)
 
         if graph is None:
             path = stepwise_rollout(self.target, policy, self.n_replicas, batch, self.dtype, rng)
-        elif (expected := self._recent.expected()) is not None:
+        elif (expected := self._recent.expected(batch, dispatch)) is not None:
             path = expected_rollout(graph, policy, expected, batch, horizon, rng, self.dtype)
-        # The table costs S rows in one product; every step costs batch rows in a small one and dispatch besides.
-        elif graph.n_states <= horizon * (batch + STEP_OVERHEAD // self.n_replicas):
+        # The table costs S rows in one product.
+        elif graph.n_states <= horizon * (batch + dispatch):
             table = policy(graph.states.expand(self.n_replicas, *graph.states.shape))
             path = table_rollout(graph, table, batch, horizon, rng)
         else:
