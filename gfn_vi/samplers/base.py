@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gfn_vi.core.protocols import Target
-from gfn_vi.core.types import Need, Role, Trajectories
+from gfn_vi.core.types import Need, Role
 
 
 class BaseSampler(nn.Module):
@@ -68,8 +68,8 @@ class BaseSampler(nn.Module):
         """
         return self
 
-    def remember(self, trajectories: Trajectories) -> None:
-        """Take in what an update was trained on. What a sampler makes of it may change its speed, and none of its numbers."""
+    def remember(self) -> None:
+        """Take note that the last rollout was one of training. What a sampler makes of it may change its speed, and no number."""
 
     def memory(self) -> dict[str, Any] | None:
         """Return what is remembered of earlier updates; None for nothing."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gfn_vi.core.replicas import ReplicaGenerators
 
-NARROW = 16  # columns
+NARROW = 32  # columns
 MANY_ROWS = 2_000  # of all replicas: from there on the call of a function of our own takes little of the time
 
 
@@ -27,6 +27,10 @@ class ReplicaLinear(nn.Module):
         """[R, N, in] -> [R, N, out]."""
         return torch.baddbmm(self.bias, x, self.weight)
 
+    def of_each_replica(self) -> list[tuple[Tensor, Tensor]]:
+        """Return the weight [in, out] and the bias [out] of each replica."""
+        return list(zip(self.weight.unbind(0), self.bias.squeeze(1).unbind(0), strict=True))
+
 
 class ActivatedAffine(torch.autograd.Function):
     """The rows bias + gelu(x) weight: values and gradients are those of the plain operations.
@@ -39,7 +43,7 @@ class ActivatedAffine(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """[R, N, in], [R, in, out], [R, 1, out] -> [R, N, out]."""
-        return torch.baddbmm(bias, nn.functional.gelu(x), _columns(weight))
+        return torch.baddbmm(bias, nn.functional.gelu(x), columns(weight))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
@@ -48,24 +52,24 @@ class ActivatedAffine(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the gradients of x, weight and bias; that of the weight as a transpose, for the reason of _columns."""
+        """Return the gradients of x, weight and bias; that of the weight as a transpose, for the reason of columns."""
         x, weight = ctx.saved_tensors
         inner = torch.ops.aten.gelu_backward(torch.bmm(grad, weight.mT), x)
         return inner, torch.bmm(grad.mT, nn.functional.gelu(x)).mT, grad.sum(1, keepdim=True)
 
 
-def _columns(weight: Tensor) -> Tensor:
-    """Return the same [R, in, out], where it has few columns as the transpose of a contiguous matrix.
+def columns(weight: Tensor) -> Tensor:
+    """Return the same [..., in, out], where it has few columns as the transpose of a contiguous matrix.
 
     Matrix libraries are slow where the last axis of a factor is short: with 2 outputs this is 2 to 4 times as fast on a CPU.
     """
-    return weight.mT.contiguous().mT if weight.shape[2] < NARROW else weight
+    return weight.mT.contiguous().mT if weight.shape[-1] < NARROW else weight
 
 
 def activated(layer: ReplicaLinear, x: Tensor) -> Tensor:
     """layer(gelu(x)) [R, N, out], in the way that is fastest for so many rows."""
     if not torch.is_grad_enabled():
-        return torch.baddbmm(layer.bias, nn.functional.gelu(x), _columns(layer.weight))
+        return torch.baddbmm(layer.bias, nn.functional.gelu(x), columns(layer.weight))
     if x.shape[0] * x.shape[1] < MANY_ROWS:
         affine: Tensor = layer(nn.functional.gelu(x))
     else:

@@ -110,7 +110,7 @@ class Trainer:
         for observer in p.observers:
             observer.observe(trajectories)
         if hasattr(sampler, "remember"):
-            sampler.remember(trajectories)
+            sampler.remember()
         self.step += 1
         return loss.detach(), trajectories, evaluation
 
@@ -247,7 +247,7 @@ class Trainer:
             "rng": self.rng.state_dict(),
             "metric_rng": self.metric_rng.state_dict(),
             "sampler": p.sampler.state_dict(),
-            "memory": p.sampler.memory() if hasattr(p.sampler, "memory") else None,
+            "sampler_memory": p.sampler.memory() if hasattr(p.sampler, "memory") else None,
             "optimizer": p.optimizer.state_dict(),
             "objective": p.objective.state_dict(),
             "exploration": p.exploration.state_dict(),
@@ -265,7 +265,7 @@ class Trainer:
         self.metric_rng.load_state_dict(state["metric_rng"])
         p.sampler.load_state_dict(state["sampler"])
         if hasattr(p.sampler, "recall"):
-            p.sampler.recall(state.get("memory"))  # checkpoints of earlier releases have none
+            p.sampler.recall(state.get("sampler_memory"))  # checkpoints of earlier releases have none
         p.optimizer.load_state_dict(state["optimizer"])
         p.objective.load_state_dict(state["objective"])
         p.exploration.load_state_dict(state["exploration"])

@@ -27,7 +27,8 @@ from gfn_vi.evaluation.exact.enumeration import Enumeration, as_trajectories, en
 from gfn_vi.evaluation.exact.metrics import ExactMetrics
 from gfn_vi.evaluation.exact.tables import policies_on_graph
 from gfn_vi.evaluation.sampled.metrics import SampledMetrics
-from gfn_vi.samplers.discrete.rollout import Path, graph_rollout, stepwise_rollout, table_rollout
+from gfn_vi.samplers.discrete.rehearsal import Rehearsal
+from gfn_vi.samplers.discrete.rollout import Path, graph_rollout, noise_block, stepwise_rollout, table_rollout
 from gfn_vi.samplers.discrete.sampler import DiscreteSampler
 
 KINDS = [("tabular", "learned"), ("tabular", "uniform"), ("mlp", "learned"), ("mlp", "uniform"), ("mlp", "tied")]
@@ -141,22 +142,29 @@ def frequencies(sampler: DiscreteSampler, path: Path) -> list[list[int]]:
     return [[count[k] for k in range(len(names))] for count in counts]
 
 
+def noise_of(sampler: DiscreteSampler, n: int, rng: ReplicaGenerators) -> Tensor:
+    return noise_block(rng, n, sampler.target.horizon, torch.float64)
+
+
+def whole_policy(sampler: DiscreteSampler) -> Tensor:
+    return sampler.forward_log_probs(sampler.target.state_graph().states.expand(sampler.n_replicas, -1, -1))
+
+
+def rehearsed(sampler: DiscreteSampler, n: int, rng: ReplicaGenerators) -> Path:
+    """A rollout guessed by another policy: uniform over all actions, also those that are illegal."""
+    graph = sampler.target.state_graph()
+    share = (torch.arange(graph.n_actions - 1) + 1.0).double() / graph.n_actions
+    guess = Rehearsal(share.repeat(sampler.n_replicas * (graph.n_states + 1), 1), "")
+    return guess.rollout(graph, lambda states, _: sampler.forward_log_probs(states), noise_of(sampler, n, rng), 0.0)
+
+
 ROLLOUTS: dict[str, Callable[[DiscreteSampler, int, ReplicaGenerators], Path]] = {
     "table": lambda sampler, n, rng: table_rollout(
-        sampler.target.state_graph(),
-        sampler.forward_log_probs(sampler.target.state_graph().states.expand(sampler.n_replicas, -1, -1)),
-        n,
-        sampler.target.horizon,
-        rng,
+        sampler.target.state_graph(), whole_policy(sampler), noise_of(sampler, n, rng)
     ),
+    "rehearsed": rehearsed,
     "graph": lambda sampler, n, rng: graph_rollout(
-        sampler.target.state_graph(),
-        sampler.forward_log_probs,
-        sampler.n_replicas,
-        n,
-        sampler.target.horizon,
-        rng,
-        torch.float64,
+        sampler.target.state_graph(), sampler.forward_log_probs, noise_of(sampler, n, rng)
     ),
     "stepwise": lambda sampler, n, rng: stepwise_rollout(
         sampler.target, sampler.forward_log_probs, sampler.n_replicas, n, torch.float64, rng

@@ -40,15 +40,19 @@ class MlpSampler(SeparateNetworks):
 
     def heads(self, states: Tensor, roles: Sequence[Role]) -> dict[Role, Tensor]:
         """Return logits [R, N, A] and [R, N, A'], or log F [R, N, 1], of states [R, N, *state] for each of the given roles."""
+        return self.heads_of_some(states, roles, [states.shape[1]] * self.n_replicas)
+
+    def heads_of_some(self, states: Tensor, roles: Sequence[Role], counts: list[int]) -> dict[Role, Tensor]:
+        """Return the same where only the first counts[r] states of replica r are asked for."""
         features = self.target.features(states)
         out = {}
         if Role.FORWARD in roles or (Role.BACKWARD in roles and self.backward_kind == "tied"):
-            both = self.forward_net(features)
+            both = self.forward_net(features, counts)
             out[Role.FORWARD] = both[..., : self.target.n_actions]
             if self.backward_kind == "tied":
                 out[Role.BACKWARD] = both[..., self.target.n_actions :]
         if Role.BACKWARD in roles and self.backward_net is not None:
-            out[Role.BACKWARD] = self.backward_net(features)
+            out[Role.BACKWARD] = self.backward_net(features, counts)
         if Role.FLOW in roles and self.flow_net is not None:
-            out[Role.FLOW] = self.flow_net(features)
+            out[Role.FLOW] = self.flow_net(features, counts)
         return {role: out[role] for role in roles}

@@ -7,7 +7,7 @@ replicas nor on when the others end. Nothing here synchronizes with the host on 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -16,9 +16,7 @@ from gfn_vi.core.log_probability import cumulative, inverse_cdf, sampling_noise
 from gfn_vi.core.protocols import DiscreteTarget
 from gfn_vi.core.replicas import ReplicaGenerators
 from gfn_vi.core.state_graph import StateGraph
-
-# Asking whether all trajectories have ended costs a little; ask only every so many steps.
-CHECK_EVERY = 8
+from gfn_vi.samplers.discrete.table_walk import CHECK_EVERY, TableWalk, drawing_table
 
 
 @dataclass(frozen=True)
@@ -37,43 +35,34 @@ def noise_block(rng: ReplicaGenerators, batch: int, horizon: int, dtype: torch.d
     return sampling_noise(uniform).permute(2, 0, 1).contiguous()
 
 
-def table_rollout(graph: StateGraph, log_probs: Tensor, batch: int, horizon: int, rng: ReplicaGenerators) -> Path:
-    """Return a rollout on a graph by looking up log_probs [R, S, A], the behavior policy at every state."""
+def table_rollout(graph: StateGraph, log_probs: Tensor, noise: Tensor) -> Path:
+    """Return a rollout on a graph by looking up log_probs [R, S, A], the behavior policy at every state; noise: noise_block's."""
     n_replicas, n_states, n_actions = log_probs.shape
-    # Normalized here, once, so that a step only looks up and compares; NaN becomes -1, which takes the last action: stop.
-    # Row S is where ended trajectories stay.
-    cdf = cumulative(log_probs)
-    cdf = cdf[..., :-1] / cdf[..., -1:]
-    cdf = torch.nn.functional.pad(cdf.where(~cdf.isnan(), -1.0), (0, 0, 0, 1)).reshape(-1, n_actions - 1)
+    # row S is where ended trajectories stay
+    table = torch.nn.functional.pad(drawing_table(log_probs), (0, 0, 0, 1)).view(-1, n_actions - 1)
     offset = (torch.arange(n_replicas, device=log_probs.device) * (n_states + 1))[:, None]
+    if log_probs.device.type == "cpu":
+        walk = finished(*TableWalk(graph, table, noise).tensors(n_replicas), n_states)
+    else:
 
-    def draw(rows: Tensor, noise: Tensor) -> tuple[Tensor, None]:
-        flat = rows if n_replicas == 1 else rows + offset
-        return (cdf.index_select(0, flat.view(-1)) <= noise.view(-1, 1)).sum(-1).view_as(rows), None
+        def draw(rows: Tensor, uniform: Tensor) -> tuple[Tensor, None]:
+            return (table.index_select(0, (rows + offset).view(-1)) <= uniform.view(-1, 1)).sum(-1).view_as(rows), None
 
-    walk = graph_walk(graph, draw, n_replicas, batch, horizon, rng, log_probs.dtype, compact=False)
+        walk = graph_walk(graph, draw, noise, compact=False)
     flat = (walk.rows[..., :-1] + n_states * torch.arange(n_replicas, device=offset.device)[:, None, None]) * n_actions
     chosen = log_probs.reshape(-1).index_select(0, (flat + walk.actions).reshape(-1)).view(walk.mask.shape)
     return Path(graph.states[walk.rows], walk.actions, walk.mask, (chosen * walk.mask).sum(2))
 
 
-def graph_rollout(
-    graph: StateGraph,
-    policy: Callable[[Tensor], Tensor],
-    n_replicas: int,
-    batch: int,
-    horizon: int,
-    rng: ReplicaGenerators,
-    dtype: torch.dtype,
-) -> Path:
+def graph_rollout(graph: StateGraph, policy: Callable[[Tensor], Tensor], noise: Tensor) -> Path:
     """Return a rollout on a graph too large to look up; policy: states [R, b, *state] -> log-probabilities [R, b, A]."""
     states = graph.walk_states
 
-    def draw(rows: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    def draw(rows: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
         log_probs = policy(states.index_select(0, rows.view(-1)).view(*rows.shape, *states.shape[1:]))
-        return inverse_cdf(cumulative(log_probs), noise), log_probs
+        return inverse_cdf(cumulative(log_probs), uniform), log_probs
 
-    walk = graph_walk(graph, draw, n_replicas, batch, horizon, rng, dtype, compact=True)
+    walk = graph_walk(graph, draw, noise, compact=True)
     assert walk.log_probs is not None
     return Path(graph.states[walk.rows], walk.actions, walk.mask, (walk.log_probs * walk.mask).sum(2))
 
@@ -88,15 +77,15 @@ class Walk:
     log_probs: Tensor | None
 
 
+def finished(rows: Tensor, actions: Tensor, n_states: int) -> Walk:
+    """Return a walk from rows [R, B, T+1] and actions [R, B, T] where ended trajectories stay at row S, which no state is."""
+    mask = (rows[..., :-1] != n_states).contiguous()
+    last = rows.gather(2, mask.sum(2, keepdim=True) - 1)
+    return Walk(rows.where(rows != n_states, last), actions.where(mask, 0), mask, None)
+
+
 def graph_walk(
-    graph: StateGraph,
-    draw: Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]],
-    n_replicas: int,
-    batch: int,
-    horizon: int,
-    rng: ReplicaGenerators,
-    dtype: torch.dtype,
-    compact: bool,
+    graph: StateGraph, draw: Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]], noise: Tensor, compact: bool
 ) -> Walk:
     """Return a walk along a graph; draw: (rows [R, b], noise [R, b]) -> (actions [R, b], log-probabilities [R, b, A] or None).
 
@@ -104,13 +93,13 @@ def graph_walk(
     soon as half of it has ended in every replica: what was walked so far is put aside as a segment.
     """
     device, n_states = graph.states.device, graph.n_states
-    noise = noise_block(rng, batch, horizon, dtype)
+    horizon, n_replicas, batch = noise.shape
     following = graph.walk_table  # row and action combine in a single operation
     columns = torch.arange(batch, device=device).expand(n_replicas, batch)
     row = torch.zeros(n_replicas, batch, dtype=torch.long, device=device)
     rows_full = torch.full((horizon + 1, n_replicas, batch), n_states, device=device)
     actions_full = torch.zeros(horizon, n_replicas, batch, dtype=torch.long, device=device)
-    log_probs_full = torch.zeros(horizon, n_replicas, batch, dtype=dtype, device=device)
+    log_probs_full = torch.zeros(horizon, n_replicas, batch, dtype=noise.dtype, device=device)
     start = 0
     rows: list[Tensor] = []
     actions: list[Tensor] = []
@@ -146,18 +135,10 @@ def graph_walk(
                 columns, row = columns.gather(1, keep), row.gather(1, keep)
     if rows:
         put_aside(steps)
-    mask = rows_full[:steps] != n_states
     if device.type == "cpu":
-        steps = int(mask.flatten(1).any(1).sum())
-    mask = mask[:steps].permute(1, 2, 0).contiguous()
-    visited = rows_full[: steps + 1].permute(1, 2, 0)
-    last = visited.gather(2, mask.sum(2, keepdim=True) - 1)
-    return Walk(
-        visited.where(visited != n_states, last),
-        actions_full[:steps].permute(1, 2, 0).where(mask, 0),
-        mask,
-        log_probs_full[:steps].permute(1, 2, 0) if log_probs or start > 0 else None,
-    )
+        steps = int((rows_full[:steps] != n_states).flatten(1).any(1).sum())
+    walk = finished(rows_full[: steps + 1].permute(1, 2, 0), actions_full[:steps].permute(1, 2, 0), n_states)
+    return replace(walk, log_probs=log_probs_full[:steps].permute(1, 2, 0)) if log_probs or start > 0 else walk
 
 
 def stepwise_rollout(

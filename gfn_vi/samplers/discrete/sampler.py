@@ -6,8 +6,8 @@ log P_B of the stop step is 0: x is its own parent there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Self
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -16,16 +16,19 @@ from gfn_vi.core.errors import require
 from gfn_vi.core.log_probability import masked_log_softmax, uniform_log_probs
 from gfn_vi.core.protocols import DiscreteTarget, DiscreteTilt
 from gfn_vi.core.replicas import ReplicaGenerators
+from gfn_vi.core.state_graph import StateGraph
 from gfn_vi.core.types import Evaluation, Need, Role, Trajectories
 from gfn_vi.samplers.base import BaseSampler
-from gfn_vi.samplers.discrete.recent_states import FEWEST_STATES, MOST_STATES, RecentStates, expected_rollout
-from gfn_vi.samplers.discrete.rollout import Path, backward_path, graph_rollout, stepwise_rollout, table_rollout
+from gfn_vi.samplers.discrete.rehearsal import FEWEST_STATES, LARGEST_TABLE, Rehearsal
+from gfn_vi.samplers.discrete.rollout import Path, backward_path, graph_rollout, noise_block, stepwise_rollout, table_rollout
 from gfn_vi.samplers.discrete.visited import Visited, as_enumerable, take_entries, take_rows, visited_states
 from gfn_vi.samplers.score_norms import trajectory_score_norms
 
 BACKWARD_KINDS = ("learned", "uniform", "tied")
 # What dispatching one step of a rollout costs, in rows of a policy network (measured on a CPU; only speed depends on it).
 STEP_OVERHEAD = 256
+# States of a replica that a rollout evaluates in one batch: what networks need for more does not fit into memory.
+STATES_AT_ONCE = 16_384
 
 
 class DiscreteSampler(BaseSampler):
@@ -33,6 +36,7 @@ class DiscreteSampler(BaseSampler):
 
     target: DiscreteTarget
     tilts = "discrete"
+    rehearses: ClassVar[bool] = True  # whether P_F costs enough to guess first where it will be needed
 
     def __init__(self, target: DiscreteTarget, n_replicas: int, backward: str, flow: bool, log_Z: float) -> None:
         """backward: "learned", "uniform" or "tied" (a head on the forward trunk); flow: learn log F; log_Z: initial value."""
@@ -40,7 +44,7 @@ class DiscreteSampler(BaseSampler):
         require(backward in BACKWARD_KINDS, "sampler.backward", backward, f"expected one of {', '.join(BACKWARD_KINDS)}")
         self.enumerable = as_enumerable(target)
         self.backward_kind, self.has_flow = backward, flow
-        self._recent = RecentStates()
+        self._rehearsal, self._last_tilt = Rehearsal(), ""
 
     @property
     def offers(self) -> frozenset[Need]:
@@ -55,18 +59,26 @@ class DiscreteSampler(BaseSampler):
         """
         raise NotImplementedError
 
+    def heads_of_some(self, states: Tensor, roles: Sequence[Role], counts: list[int]) -> dict[Role, Tensor]:
+        """Return the same where only the first counts[r] states of replica r are asked for; a subclass may save the others."""
+        return self.heads(states, roles)
+
     def _shared_by_copies(self) -> list[object]:
         """Return what a copy may share, with the target also by the name under which its states can be listed."""
         return [*super()._shared_by_copies(), self.enumerable]
 
     # -- policies on states -------------------------------------------------------------------------------------------
 
-    def _log_probs(self, states: Tensor, roles: Sequence[Role], possible: Tensor | None = None) -> dict[Role, Tensor]:
+    def _log_probs(
+        self, states: Tensor, roles: Sequence[Role], possible: Tensor | None = None, counts: list[int] | None = None
+    ) -> dict[Role, Tensor]:
         """Return the normalized log-probabilities (and log F) of the wanted heads.
 
         possible [R, N, A]: the actions over which P_F is normalized; None: the legal ones.
+        counts: how many states of each replica are asked for; None: all.
         """
-        out = self.heads(states, [r for r in roles if not (r is Role.BACKWARD and self.backward_kind == "uniform")])
+        networks = [r for r in roles if not (r is Role.BACKWARD and self.backward_kind == "uniform")]
+        out = self.heads(states, networks) if counts is None else self.heads_of_some(states, networks, counts)
         if Role.FORWARD in out:
             possible = self.target.forward_mask(states) if possible is None else possible
             out[Role.FORWARD] = masked_log_softmax(out[Role.FORWARD], possible)
@@ -78,9 +90,12 @@ class DiscreteSampler(BaseSampler):
             out[Role.FLOW] = out[Role.FLOW][..., 0]
         return out
 
-    def forward_log_probs(self, states: Tensor, tilt: DiscreteTilt | None = None) -> Tensor:
-        """Return log P_F(. | s), tilted if asked: [R, N, *state] -> [R, N, A]; about -1e30 where illegal."""
-        log_probs = self._log_probs(states, [Role.FORWARD])[Role.FORWARD]
+    def forward_log_probs(self, states: Tensor, tilt: DiscreteTilt | None = None, counts: list[int] | None = None) -> Tensor:
+        """Return log P_F(. | s), tilted if asked: [R, N, *state] -> [R, N, A]; about -1e30 where illegal.
+
+        counts: how many states of each replica are asked for; None: all.
+        """
+        log_probs = self._log_probs(states, [Role.FORWARD], counts=counts)[Role.FORWARD]
         return log_probs if tilt is None else tilt(log_probs, self.target.forward_mask(states))
 
     def backward_log_probs(self, states: Tensor) -> Tensor:
@@ -91,23 +106,22 @@ class DiscreteSampler(BaseSampler):
         """Return the learned log F(s): [R, N, *state] -> [R, N]."""
         return self._log_probs(states, [Role.FLOW])[Role.FLOW]
 
-    # -- what training visited lately ---------------------------------------------------------------------------------
+    # -- what training drew by ----------------------------------------------------------------------------------------
 
-    def remember(self, trajectories: Trajectories) -> None:
-        """Expect the next rollouts where these trajectories were, on the CPU, in a space of which it may pay."""
-        graph = None if self.enumerable is None else self.enumerable.state_graph()
-        if graph is not None and FEWEST_STATES <= graph.n_states <= MOST_STATES and self.log_Z.device.type == "cpu":
-            assert self.enumerable is not None
-            rows = self.enumerable.state_index(trajectories.states[:, :, :-1])
-            self._recent.remember(rows, trajectories.mask, graph.n_states)
+    def remember(self) -> None:
+        """Guess the next rollouts by what the last one evaluated, on the CPU, in a space of which it may pay."""
+        if self.rehearses and self.enumerable is not None and self.log_Z.device.type == "cpu":
+            graph = self.enumerable.state_graph()
+            if graph.n_states >= FEWEST_STATES and self.n_replicas * graph.n_states * graph.n_actions <= LARGEST_TABLE:
+                self._rehearsal.adopt(self._last_tilt)
 
     def memory(self) -> dict[str, Any] | None:
-        """Return what is remembered (the arguments of RecentStates); None before the first update."""
-        return None if self._recent.countdown is None else vars(self._recent)
+        """Return what is remembered (the arguments of Rehearsal); None before the first update."""
+        return self._rehearsal.memory()
 
     def recall(self, memory: dict[str, Any] | None) -> None:
         """Continue with what another process remembered."""
-        self._recent = RecentStates(**(memory or {}))
+        self._rehearsal = Rehearsal(**(memory or {}))
 
     def repeated(self, times: int) -> Self:
         """Return a copy with more replicas, as BaseSampler does, which remembers nothing."""
@@ -122,21 +136,31 @@ class DiscreteSampler(BaseSampler):
         """Draw trajectories [R, batch] from P_F, or from its tilted version; log_behavior is their density."""
         graph = None if self.enumerable is None else self.enumerable.state_graph()
         horizon, dispatch = self.target.horizon, STEP_OVERHEAD // self.n_replicas
+        self._last_tilt = type(tilt).__name__
 
-        def policy(states: Tensor) -> Tensor:
-            return self.forward_log_probs(states, tilt)
+        def policy(states: Tensor, counts: list[int] | None = None) -> Tensor:
+            return self.forward_log_probs(states, tilt, counts)
 
         if graph is None:
             path = stepwise_rollout(self.target, policy, self.n_replicas, batch, self.dtype, rng)
-        elif (expected := self._recent.expected(batch, dispatch)) is not None:
-            path = expected_rollout(graph, policy, expected, batch, horizon, rng, self.dtype)
-        # The table costs S rows in one product.
-        elif graph.n_states <= horizon * (batch + dispatch):
-            table = policy(graph.states.expand(self.n_replicas, *graph.states.shape))
-            path = table_rollout(graph, table, batch, horizon, rng)
+            return self._trajectories(path, path.log_prob)
+        noise = noise_block(rng, batch, horizon, self.dtype)
+        # The table costs S rows, without it each step costs a dispatch.
+        otherwise = min(graph.n_states, horizon * (batch + dispatch))
+        if self._rehearsal.is_due(self._last_tilt, graph.n_states):
+            path = self._rehearsal.whole(graph, self._at_all_states(graph, policy), noise)
+        elif self._rehearsal.pays(self._last_tilt, batch, otherwise, dispatch):
+            path = self._rehearsal.rollout(graph, policy, noise, dispatch)
+        elif graph.n_states == otherwise:
+            path = table_rollout(graph, self._at_all_states(graph, policy), noise)
         else:
-            path = graph_rollout(graph, policy, self.n_replicas, batch, horizon, rng, self.dtype)
+            path = graph_rollout(graph, policy, noise)
         return self._trajectories(path, path.log_prob)
+
+    def _at_all_states(self, graph: StateGraph, policy: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return a policy [R, S, A] at all states."""
+        some = [policy(states.expand(self.n_replicas, *states.shape)) for states in graph.states.split(STATES_AT_ONCE)]
+        return some[0] if len(some) == 1 else torch.cat(some, 1)
 
     @torch.no_grad()
     def backward_rollout(self, terminals: Tensor, rng: ReplicaGenerators, log_reward: Tensor | None = None) -> Trajectories:
@@ -152,7 +176,7 @@ class DiscreteSampler(BaseSampler):
     def log_density(self, trajectories: Trajectories, tilt: DiscreteTilt | None = None) -> Tensor:
         """Return log P_F(tau) under the tilted policy: [R, B]."""
         visited = visited_states(trajectories, self.enumerable)
-        log_probs = self.forward_log_probs(visited.states, tilt)
+        log_probs = self.forward_log_probs(visited.states, tilt, visited.counts)
         return (take_entries(log_probs, visited.slot, trajectories.actions) * trajectories.mask).sum(-1)
 
     # -- evaluation ---------------------------------------------------------------------------------------------------
@@ -161,7 +185,7 @@ class DiscreteSampler(BaseSampler):
         """Return log P_F and log P_B [R, B, T] and what `needs` names, differentiable; each visited state is evaluated once."""
         visited = visited_states(trajectories, self.enumerable)
         roles = [Role.FORWARD, Role.BACKWARD] + [Role.FLOW] * (Need.FLOW in needs)
-        log_probs = self._log_probs(visited.states, roles, self._possible_in_evaluation(visited.states))
+        log_probs = self._log_probs(visited.states, roles, self._possible_in_evaluation(visited.states), visited.counts)
         log_pf, log_pb = self._step_log_probs(trajectories, visited, log_probs[Role.FORWARD], log_probs[Role.BACKWARD])
         log_flow = log_inflow = norm_pf = norm_pb = None
         if Need.FLOW in needs:

@@ -17,6 +17,8 @@ from gfn_vi.samplers.discrete.visited import take_rows
 class TabularSampler(DiscreteSampler):
     """A sampler made of tables of logits [R, S, A], [R, S, A'] and log F [R, S, 1]; they start normal with deviation `scale`."""
 
+    rehearses = False
+
     def __init__(
         self, target: DiscreteTarget, rng: ReplicaGenerators, scale: float, backward: str, flow: bool, log_Z: float
     ) -> None:

@@ -24,10 +24,12 @@ class Visited:
     """The states that a batch visits, states [R, N, *state], and where the steps find theirs.
 
     slot [R, B, T] long: row of the state that step t starts from (any row at padding).
+    counts: how many of the N states each replica visits; None: all may be.
     """
 
     states: Tensor
     slot: Tensor
+    counts: list[int] | None = None
 
 
 def as_enumerable(target: DiscreteTarget) -> EnumerableTarget | None:
@@ -61,15 +63,16 @@ def visited_states(trajectories: Trajectories, enumerable: EnumerableTarget | No
         key = torch.arange(universe).view(1, batch, steps).expand(n_replicas, -1, -1)
         present = mask.reshape(n_replicas, universe)
     rank = present.cumsum(1) - 1
-    n_slots = int(rank[:, -1].max()) + 1
+    counts = (rank[:, -1] + 1).tolist()
+    n_slots = max(counts)
     replica, element = present.nonzero(as_tuple=True)
     chosen = torch.zeros(n_replicas, n_slots, dtype=torch.long)
     chosen[replica, rank[replica, element]] = element
     slot = rank.gather(1, key.reshape(n_replicas, -1)).clamp_(min=0).view(n_replicas, batch, steps)
     if merged:
-        return Visited(merged.state_graph().states[chosen], slot)
+        return Visited(merged.state_graph().states[chosen], slot, counts)
     flat = starts.reshape(n_replicas, universe, *starts.shape[3:])
-    return Visited(flat[torch.arange(n_replicas)[:, None], chosen], slot)
+    return Visited(flat[torch.arange(n_replicas)[:, None], chosen], slot, counts)
 
 
 def take_rows(values: Tensor, slot: Tensor) -> Tensor:
