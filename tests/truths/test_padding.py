@@ -54,7 +54,7 @@ def test_evaluations_and_gradients_do_not_depend_on_padding(needs: frozenset[Nee
 
 @pytest.mark.parametrize("hidden", [[], [7], [5, 40]])
 @pytest.mark.parametrize("dense", [True, False])
-def test_a_network_is_the_same_function_replica_by_replica(hidden: list[int], dense: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_is_the_same_replica_by_replica(hidden: list[int], dense: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Features as indices or as numbers, with and without hidden layers, few outputs and many."""
     net = networks.Mlp(generators(0, 3), 9, hidden, 3).double()
     rows = torch.Generator().manual_seed(1)
