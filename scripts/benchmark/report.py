@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from statistics import mean, median
 
-from benchmark.cases import COLLECT, COLLECTED_RUNS, EXACT, GOALS, MEASUREMENTS, UsageError, case_of
+from benchmark.cases import BOUND_GOALS, COLLECT, COLLECTED_RUNS, EXACT, GOALS, MEASUREMENTS, UsageError, case_of
 from benchmark.machine import DISTURBING_CORES
 from benchmark.runner import OURS, Result
 
@@ -18,8 +18,9 @@ AGREEMENT = 1e-2
 # What becomes of a number of several rounds.
 OVER_ROUNDS: Mapping[str, Callable[[Iterable[float]], float]] = {
     **dict.fromkeys(("peak_memory_mb", "peak_device_memory_mb", "busy_cores_before", "busy_cores_during"), max),
-    **dict.fromkeys(("by_step_ms", "distinct_share", "networks_ms", "products_ms"), median),
-    "mean_length": mean,
+    **dict.fromkeys(("by_step_ms", "distinct_share", "distinct_states", "networks_ms", "products_ms"), median),
+    **dict.fromkeys(("mean_length", "gflop_per_update"), mean),
+    "gflop_per_second": max,  # of the machine, at its best
 }
 # Numbers of a result in words: those that share a line, then those with a line each.
 FACTS = {f"{unit}_per_second": f"{{:,.0f}} {unit}/s" for unit in ("trajectories", "states", "rewards")}
@@ -47,6 +48,9 @@ def summarized(rounds: list[Result]) -> Result:
         merged["states_per_second"] = per_second * merged["mean_length"]
     if "rewards_per_update" in merged:
         merged["rewards_per_second"] = merged["rewards_per_update"] * 1e3 / ms
+    if "gflop_per_update" in merged:
+        merged["bound_ms"] = merged["gflop_per_update"] / merged["gflop_per_second"] * 1e3
+        merged["times_bound"] = ms / merged["bound_ms"]
     if "phases_ms" in merged:
         merged["phases_ms"] = {name: median(one["phases_ms"][name] for one in rounds) for name in merged["phases_ms"]}
     return merged
@@ -93,11 +97,24 @@ def result_lines(r: Result) -> list[str]:
     if "phases_ms" in r:
         phases = ", ".join(f"{name} {ms:.2f}" for name, ms in r["phases_ms"].items())
         more.insert(0, f"phases (ms): {phases}; distinct {r['distinct_share']:.0%} of visited states")
+    if "bound_ms" in r:
+        more.append(_bound(r))
     others = max(r.get("busy_cores_before") or 0.0, r.get("busy_cores_during") or 0.0)
     if others > DISTURBING_CORES:
         more.append(f"DISTURBED: others used up to {others:.1f} cores, do not trust the times")
     first = f"{who}  {r['ms']:8.2f} ms/{what} ({low:.2f} to {high:.2f}), per replica {r['ms_per_replica']:.2f} ms"
     return [first, *(f"    {line}" for line in [", ".join(facts), *more])]
+
+
+def _bound(r: Result) -> str:
+    """Rate, bound, and what was measured over the bound, beside the goal where there is one."""
+    arithmetic = f"{r['gflop_per_update']:.3g} GFLOP of the networks on {r['distinct_states']:,.0f} distinct states"
+    rate = f"{r['gflop_per_second']:,.0f} GFLOP/s (products of {r['product']})"
+    per_replica = r["bound_ms"] / r["replicas"]
+    goal = BOUND_GOALS.get(r["case"], {}).get(r["replicas"])
+    reached = "" if goal is None else f" ({_goal(f'{goal:.3g}', r['times_bound'] <= goal)})"
+    bound = f"bound {r['bound_ms']:.2f} ms/update, per replica {per_replica:.2f} ms: {arithmetic} at {rate}"
+    return f"{bound}; measured / bound {r['times_bound']:.1f}{reached}"
 
 
 def comparison_lines(rows: list[Result]) -> list[str]:
