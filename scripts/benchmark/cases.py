@@ -6,7 +6,7 @@ A case is the overrides of a run, so nothing is timed that scripts/train.py woul
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -196,13 +196,17 @@ class Job:
 
     def config(self, *more: str) -> DictConfig:
         """Compose the configuration of the run, resolved; more: further overrides."""
-        from hydra import compose, initialize_config_module
+        return composed([*(override.format(**self.facts()) for override in self.case.overrides.split()), *more])
 
-        from gfn_vi import resolvers
 
-        overrides = [override.format(**self.facts()) for override in self.case.overrides.split()]
-        resolvers.register()
-        with initialize_config_module("gfn_vi.configs", version_base="1.3"):
-            config = compose("train", [*overrides, *more])
-        OmegaConf.resolve(config)
-        return config
+def composed(overrides: Sequence[str]) -> DictConfig:
+    """Compose the configuration of a run of scripts/train.py with these overrides, resolved."""
+    from hydra import compose, initialize_config_module
+
+    from gfn_vi import resolvers
+
+    resolvers.register()
+    with initialize_config_module("gfn_vi.configs", version_base="1.3"):
+        config = compose("train", list(overrides))
+    OmegaConf.resolve(config)
+    return config

@@ -2,7 +2,7 @@
 
     PYTHONPATH=scripts python -m benchmark.measure '<Job as JSON>'
 
-prints the result as one line of JSON.
+prints the result as one line of JSON; of several jobs one line each, as they come.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmark.arithmetic import arithmetic
 from benchmark.cases import BAD_SETTINGS, COLLECT, DAG, DENSITY, EXACT, HYPERGRID, MEASUREMENTS, MOLECULES, Job
-from benchmark.timing import clock, times_ms
+from benchmark.timing import clock, first_wait, times_ms
 from gfn_vi import __version__
 from gfn_vi.build import build_trainer
 from gfn_vi.core.errors import ConfigError
@@ -35,6 +35,7 @@ from gfn_vi.training.trainer import Trainer
 
 # Measurements of each kind at most, and updates whose phases and states are looked at.
 EVALUATIONS, GRADIENTS, STATISTICS, CLOSE_LOOKS = 20, 10, 3, 20
+LOOKED_AT = 160  # batches of a replica in such updates: finding out what is distinct takes a while
 LARGE = 1024  # rows and columns of a matrix whose products are as fast as they get
 PHASES = ("sample", "reward", "loss", "backward", "optimizer", "rest")  # of an update
 
@@ -217,6 +218,8 @@ def memory() -> dict[str, Any]:
 def measure(job: Job) -> dict[str, Any]:
     """Return everything about one case and number of replicas."""
     torch.set_num_threads(job.threads)
+    if torch.cuda.is_initialized():
+        torch.cuda.reset_peak_memory_stats()  # of the job before
     versions = {"version": __version__, "torch": torch.__version__}
     if job.name == COLLECT:
         from benchmark.collecting import time_collection
@@ -230,21 +233,25 @@ def measure(job: Job) -> dict[str, Any]:
     if job.name in MEASUREMENTS:
         return versions | time_measurement(job, trainer) | memory()
     found = time_updates(job, trainer) | memory()
-    found |= look_closely(trainer, min(job.updates, CLOSE_LOOKS))  # comes last: it needs memory of its own
+    looks = min(job.updates, CLOSE_LOOKS, max(1, LOOKED_AT // job.replicas))
+    found |= look_closely(trainer, looks)  # comes last: it needs memory of its own
     if job.case.kind in (HYPERGRID, DAG):
         target: Any = trainer.parts.target
         found |= arithmetic(trainer.parts.sampler, target.features(target.initial(1)), found["distinct_states"])
     if job.case.kind == MOLECULES:
-        found |= bound(trainer, min(job.updates, CLOSE_LOOKS))
+        found |= bound(trainer, looks)
     found["log_Z"] = [float(value) for value in trainer.parts.sampler.log_Z.detach()]
     if job.case.kind in (DAG, DENSITY):
         found["log_rewards"] = known_log_rewards(trainer.parts.target)
+    if trainer.reward_calls.is_cuda:
+        found["host_waits"] = first_wait(trainer.update)  # stops an update halfway, so after everything else
     return versions | found
 
 
 if __name__ == "__main__":
     try:
-        print(json.dumps(measure(Job(**json.loads(sys.argv[1])))))
+        for job in sys.argv[1:]:
+            print(json.dumps(measure(Job(**json.loads(job)))), flush=True)
     except ConfigError as error:  # one line on stderr says why
         print(error, file=sys.stderr)
         sys.exit(BAD_SETTINGS)
