@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -67,10 +68,10 @@ class Findings:
         (self.folder / "results.json").write_text(json.dumps(self.found, indent=1) + "\n", encoding="utf-8")
 
     def failed(self, words: str) -> str:
-        """Keep what a process that failed has said, and return its last error in one line."""
+        """Keep what a process that failed has said, and return its last error in one line, "" where it said nothing."""
         with (self.folder / "errors.txt").open("a", encoding="utf-8") as file:
-            file.write(f"{words}\n")
-        lines = words.splitlines() or ["it said nothing"]
+            file.write(words)
+        lines = words.splitlines() or [""]
         return next((line for line in reversed(lines) if ERROR.match(line)), lines[-1])
 
 
@@ -119,8 +120,13 @@ def follow(command: list[str], seconds: float, take: Callable[[str], None], find
         return ""
     if is_late.is_set():
         return f"stopped after {seconds:.0f} s"
-    why = findings.failed(words)
+    why = findings.failed(words) or f"ended with status {status}"
     return "needs more memory than there is" if lacks_memory(words) else why
+
+
+def of_json(take: Callable[[dict[str, Any]], None]) -> Callable[[str], None]:
+    """Return what hands over the lines that are objects of JSON, and passes over what a library prints."""
+    return lambda line: take(json.loads(line)) if line.startswith("{") else None
 
 
 def _environment() -> dict[str, str]:
@@ -130,12 +136,11 @@ def _environment() -> dict[str, str]:
 def check_figure(options: dict[str, Any], settings: list[str], deadline: Deadline, findings: Findings) -> None:
     """Time an update of each setting of Fig. 1 alone, CUDA graphs of the first one, then all settings at once."""
 
-    def take(line: str) -> None:
-        finding = json.loads(line)
+    def take(finding: dict[str, Any]) -> None:
         findings.keep("graphs" if "graph" in finding else "settings", finding)
 
     command = [sys.executable, "-m", "benchmark.gpu_checks", "one-by-one", json.dumps(options), *settings]
-    stopped = [follow(command, deadline.left(CHECKS_SECONDS), take, findings)]
+    stopped = [follow(command, deadline.left(CHECKS_SECONDS), of_json(take), findings)]
     alone, together = findings.found.get("settings", []), list[dict[str, Any]]()
     if len(alone) == len(settings):
         together, why = train_at_once(options, settings, deadline.left(TOGETHER_SECONDS), findings)
@@ -170,8 +175,9 @@ def train_at_once(
         try:
             if all(process.stdout.readline() == "ready\n" for process in processes):
                 for process in processes:
-                    process.stdin.write("\n")
-                    process.stdin.flush()
+                    with contextlib.suppress(BrokenPipeError):  # it has just ended, and has no line below
+                        process.stdin.write("\n")
+                        process.stdin.flush()
                 found += [json.loads(line) for line in (process.stdout.readline() for process in processes) if line]
         finally:
             timer.cancel()
@@ -184,7 +190,7 @@ def train_at_once(
         findings.keep("together", finding)
     if len(found) == len(settings):
         return found, ""
-    return found, f"all settings at once: {findings.failed(words) if words else f'stopped after {seconds:.0f} s'}"
+    return found, f"all settings at once: {findings.failed(words) or f'stopped after {seconds:.0f} s'}"
 
 
 def run_tests(deadline: Deadline, findings: Findings) -> None:
@@ -196,29 +202,30 @@ def run_tests(deadline: Deadline, findings: Findings) -> None:
         why = follow(command, deadline.left(TESTS_SECONDS), said.append, findings)
     (findings.folder / "tests.txt").write_text("".join(f"{line}\n" for line in said), encoding="utf-8")
     findings.keep("tests", {"last_line": said[-1] if said else "", "problem": why})
-    findings.say(f"tests/system/test_cuda.py: {said[-1] if said else why}")
+    findings.say(*(line for line in said if line.startswith(("FAILED", "ERROR"))))
+    findings.say(f"tests/system/test_cuda.py: {'; '.join([*said[-1:], *([why] if why else [])])}")
 
 
 def run_case(jobs: list[Job], deadline: Deadline, findings: Findings) -> None:
     """Measure a case with each number of replicas, the fewest first; where one is too many or too slow, so are those after it."""
     waiting = list(jobs)
 
-    def take(line: str) -> None:
+    def take(found: dict[str, Any]) -> None:
         job = waiting.pop(0)
         head = {"implementation": OURS, "case": job.name, "replicas": job.replicas, "batch": job.case.batch}
-        result = summarized([head | {"updates": job.updates, "warmup": job.warmup} | json.loads(line)])
+        result = summarized([head | {"updates": job.updates, "warmup": job.warmup} | found])
         findings.keep("cases", result)
         findings.say(*result_lines(result))
 
     command = [sys.executable, "-m", "benchmark.measure", *(json.dumps(asdict(job)) for job in jobs)]
-    why = follow(command, deadline.left(CASE_SECONDS), take, findings)
+    why = follow(command, deadline.left(CASE_SECONDS), of_json(take), findings)
     for job in waiting:
         findings.keep("skipped", {"case": job.name, "replicas": job.replicas, "why": why})
         findings.say(f"skipped: {job.name}, {job.replicas} replica{'s' * (job.replicas > 1)}: {why}")
 
 
 def main(arguments: Sequence[str] | None = None, description: str | None = None) -> None:
-    """Entry point. Exits with status 2 and one line on stderr where the command line cannot work."""
+    """Entry point. Exits with status 1 where a test fails, with 2 and one line on stderr where the command line cannot work."""
     shown = {key: "all" if key == "case" else default for key, (default, _) in KEYS.items()}
     keys = "\n".join(f"  {key + '=' + shown[key]:<20} {meaning}" for key, (_, meaning) in KEYS.items())
     parser = argparse.ArgumentParser(
@@ -228,7 +235,8 @@ def main(arguments: Sequence[str] | None = None, description: str | None = None)
     parser.add_argument("keys", nargs="*", metavar="key=value", help="see above")
     given = parser.parse_intermixed_args(arguments)
     try:
-        run_all(given.folder, read_keys(given.keys))
+        if not run_all(given.folder, read_keys(given.keys)):
+            parser.exit(1)
     except UsageError as error:
         parser.exit(2, f"error: {error}\n")
     except OSError as error:
@@ -255,8 +263,8 @@ def read_keys(words: Sequence[str]) -> dict[str, Any]:
     return options
 
 
-def run_all(folder: Path, options: dict[str, Any]) -> None:
-    """Run everything in the order of what is most wanted."""
+def run_all(folder: Path, options: dict[str, Any]) -> bool:
+    """Run everything in the order of what is most wanted; return whether the tests passed, or had nothing to test."""
     from gfn_vi.build import resolve_device
     from gfn_vi.core.errors import ConfigError
 
@@ -264,7 +272,7 @@ def run_all(folder: Path, options: dict[str, Any]) -> None:
     try:
         device = resolve_device(options["device"])
     except ConfigError as error:
-        raise UsageError(f"{error}; that tries the script itself") from error
+        raise UsageError(error) from error
     findings, deadline = Findings(folder), Deadline(options["seconds"])
     if device.type == "cpu":
         findings.say("device=cpu: this tries the script itself; no number below says anything of a GPU")
@@ -274,5 +282,6 @@ def run_all(folder: Path, options: dict[str, Any]) -> None:
     run_tests(deadline, findings)
     for case in cases:
         sizes = (options["updates"], options["warmup"], 1, options["device"])
-        run_case([Job(case.name, n, *sizes) for n in sorted(options["replicas"])], deadline, findings)
+        run_case([Job(case.name, n, *sizes) for n in sorted(set(options["replicas"]))], deadline, findings)
     findings.say(f"everything is in {folder}")
+    return findings.found["tests"][0]["problem"] == ""

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from benchmark.cases import Job, UsageError
-from benchmark.gpu import CASES, Deadline, Findings, follow, main, read_keys, run_case
+from benchmark.gpu import CASES, Deadline, Findings, follow, main, of_json, read_keys, run_case
 from benchmark.report import figure_lines, graph_line, minutes, result_lines
 from benchmark.timing import first_wait
 from gfn_vi.core.log_probability import sampling_noise
@@ -64,8 +64,16 @@ def test_what_does_not_fit_or_takes_too_long_is_skipped_and_named(tmp_path: Path
     assert told("time.sleep(60)", 1.0) == "stopped after 1 s"
     assert told("raise MemoryError('CUDA out of memory. Tried')") == "needs more memory than there is"
     assert told("raise ValueError('this\\nand that')") == "ValueError: this"
-    assert lines == ["one", "two"] * 4
+    assert told("sys.exit(3)") == "ended with status 3"
+    assert lines == ["one", "two"] * 5
     assert "and that" in (tmp_path / "errors.txt").read_text()
+
+
+def test_lines_that_libraries_print_are_passed_over() -> None:
+    found: list[dict[str, Any]] = []
+    for line in ("a library is deprecated", '{"ms": 1.0}', ""):
+        of_json(found.append)(line)
+    assert found == [{"ms": 1.0}]
 
 
 def test_the_figure_takes_what_its_updates_and_measurements_take() -> None:
