@@ -99,6 +99,8 @@ class Trainer:
         before = {name: getattr(p.sampler, name).clone() for name in self.calls}
         in_training = getattr(p.sampler, "in_training", None)  # a sampler of a user's own may be the same always
         sampler = p.sampler if in_training is None else in_training(self.seen)
+        if hasattr(sampler, "forget"):
+            sampler.forget()
         trajectories = p.exploration.collect(sampler, self.budget.batch_size, self.rng, self.seen)
         evaluation = sampler.evaluate(trajectories, p.objective.needs)
         loss = p.objective(evaluation)
