@@ -132,7 +132,7 @@ def test_a_guess_learns_from_training_and_not_from_measuring() -> None:
     assert memory is not None
     assert torch.equal(memory["table"], old)
     rehearsal.adopt()  # an update without a rollout
-    assert rehearsal.rows == 0
+    assert (rehearsal.tilt, rehearsal.rows, rehearsal.unused) == ("", 0, 0)
     both.rehearsed(rehearsal)
     rehearsal.adopt()
     assert rehearsal.rows > 0
@@ -267,6 +267,19 @@ def test_rollouts_between_updates_change_nothing() -> None:
     assert ours == theirs
     pairs = zip(plain.parts.sampler.parameters(), measured.parts.sampler.parameters(), strict=True)
     assert all(torch.equal(ours, theirs) for ours, theirs in pairs)
+
+
+def test_an_update_without_a_rollout_keeps_nothing_of_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = make_trainer(*LARGE, replicas=2)
+    for _ in range(3):
+        trainer.update()
+    before = trainer.parts.sampler.memory()
+    found = trainer.parts.sampler.rollout(8, generators(5, 2))
+    monkeypatch.setattr(trainer.parts.exploration, "collect", lambda *_: found)
+    trainer.update()
+    after = trainer.parts.sampler.memory()
+    assert torch.equal(before.pop("table"), after.pop("table"))
+    assert before == after
 
 
 def test_a_resumed_run_remembers() -> None:
