@@ -40,7 +40,7 @@ class Plan(NamedTuple):
 
 
 class Composing(NamedTuple):
-    """From what the jobs of a sweep were composed, besides their overrides.
+    """Everything that the jobs of a sweep were composed from, besides their overrides.
 
     sources: digest of files and versions; asked: what these asked of the world outside; digest: of sources and the answers.
     """
