@@ -113,7 +113,9 @@ def test_killed_at_the_end_it_is_still_extended(tmp_path: Path) -> None:
     for _ in range(2):
         (first / "status.json").write_text(json.dumps(status(first) | {"state": "running"}))
         trained(tmp_path, ODD, *MLP)
-    assert_finished_alike(whole, trained(tmp_path, LONG, *MLP))
+    longer = trained(tmp_path, LONG, *MLP)
+    assert_finished_alike(whole, longer)
+    assert status(longer)["extends"] == {"run": first.name, "step": ODD // 16}
 
 
 REFUSED = {
