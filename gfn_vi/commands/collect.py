@@ -3,11 +3,11 @@
     gfn-vi-collect outputs/quickstart
     gfn-vi-collect outputs/quickstart laptop/outputs/quickstart --to both
 
-Writes table.parquet and table.csv into the folder, of several into joined, or into the folder of --to: one row per recorded value,
-joined with what the configurations of the runs differ in. Runs that are still running, failed or damaged are no obstacle; a line counts them.
-A run that lies in several folders is one run, of which the copy that is further counts; a warning says where copies have other
-numbers. A seed of one setting counts once, in whatever folders it lies. Experiments of several names are told apart by the column
-config.experiment_name.
+Writes table.parquet and table.csv into the folder, of several into joined, or into the folder of --to: one row per recorded
+value, joined with what the configurations of the runs differ in. Runs that are still running, failed or damaged are no obstacle;
+a line counts them. A run that lies in several folders is one run, of which the copy that is further counts; a warning says where
+copies have other numbers. A seed of one setting counts once, in whatever folders it lies. Experiments of several names are told
+apart by the column config.experiment_name.
 """
 
 from __future__ import annotations
