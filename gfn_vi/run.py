@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from gfn_vi.core.command_line import command
-from gfn_vi.core.errors import RunError
+from gfn_vi.core.errors import RunError, require
 from gfn_vi.runs.directory import RunDirectory, identity_of, run_directory
 from gfn_vi.runs.files import CHECKPOINT, METRICS
 from gfn_vi.runs.last_values import headline_value
@@ -38,7 +38,7 @@ if TYPE_CHECKING:  # torch takes two seconds to import: a finished run does with
 
 log = logging.getLogger("gfn_vi")
 
-PAUSE = "checkpoint.pause_after"
+PAUSE, EXTEND = "checkpoint.pause_after", "checkpoint.extend"
 
 
 def run(config: DictConfig, is_of_sweep: bool = False, with_budget: WithBudget | None = None) -> float | None:
@@ -52,6 +52,7 @@ def run(config: DictConfig, is_of_sweep: bool = False, with_budget: WithBudget |
     Ctrl-C or SIGTERM, once the state is saved.
     """
     directory = RunDirectory(run_directory(config))
+    require(isinstance(config.checkpoint.extend, bool), EXTEND, config.checkpoint.extend, "expected true or false")
     settle_changes([directory.path], config.checkpoint.accept_changed_sources)
     if directory.is_done():
         return _already_done(config, directory.path)

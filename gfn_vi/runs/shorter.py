@@ -7,11 +7,12 @@ with the updates of a shorter one if nothing else differs in their resolved conf
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gfn_vi.core.errors import RunError, require
+from gfn_vi.core.errors import RunError, listed
 from gfn_vi.runs.checkpoint import DAMAGE, read_checkpoint
 from gfn_vi.runs.directory import RunDirectory, identity_digest
 from gfn_vi.runs.files import CHECKPOINT, METRICS
@@ -21,8 +22,8 @@ from gfn_vi.runs.provenance import git_commit, versions
 from gfn_vi.runs.sources import ACCEPT, changes_since
 from gfn_vi.runs.stored_config import flatten, stored_config
 
-EXTEND = "checkpoint.extend"
 BUDGET = "trainer.n_trajectories"
+MOST_KEYS = 3  # that a line names
 
 WithBudget = Callable[[int], Mapping[str, Any]]
 """n_trajectories -> the resolved configuration of the same command with that budget."""
@@ -60,7 +61,6 @@ def find_shorter(directory: Path, config: Mapping[str, Any], with_budget: WithBu
 
     config: resolved. with_budget: None where nobody can tell which keys follow the budget; then only equal keys count.
     """
-    require(isinstance(config["checkpoint"]["extend"], bool), EXTEND, config["checkpoint"]["extend"], "expected true or false")
     if not config["checkpoint"]["extend"]:
         return None, ""
     why = ""
@@ -95,9 +95,9 @@ def _near(directory: Path, config: Mapping[str, Any], with_budget: WithBudget | 
 def _obstacle(run: _Near, config: Mapping[str, Any]) -> str:
     """Return why the longer run cannot go on from this one, and what to do; "" where only its checkpoint is left to ask."""
     if run.follows:
-        key, value = next(iter(run.follows.items()))
-        more = f", and so do {len(run.follows) - 1} more keys" if len(run.follows) > 1 else ""
-        return f"{key} follows {BUDGET}{more}, so the longer run is another one from its first update; {key}={value} goes on"
+        which = f"{listed(list(run.follows), MOST_KEYS, ' and ')} follow{'s' * (len(run.follows) == 1)} {BUDGET}"
+        typed = shlex.join(f"{key}={value}" for key, value in run.follows.items())
+        return f"{which}, so the longer run is another one from its first update; {typed} goes on"
     try:
         if RunDirectory(run.path).is_being_written():
             return "it is being trained now; start this one once it is done"

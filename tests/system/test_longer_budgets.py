@@ -122,7 +122,7 @@ REFUSED = {
     "rates": (("rate_schedule@optimizer.schedule=cosine",), "optimizer.schedule.duration follows trainer.n_trajectories, so the"),
     "milestones": (
         ("rate_schedule@optimizer.schedule=multi_step",),
-        f"is another one from its first update; optimizer.schedule.milestones=[{ODD * 0.5},{ODD * 0.75}] goes on",
+        f"is another one from its first update; 'optimizer.schedule.milestones=[{ODD * 0.5},{ODD * 0.75}]' goes on",
     ),
     "exploration": (
         ("exploration=epsilon_uniform", "schedule@exploration.epsilon=linear"),

@@ -93,9 +93,7 @@ def test_a_folder_that_is_a_link(folder: Path) -> None:
     mine.symlink_to(folder / "moved")
     refused = prune(folder, *SWEEP, "seed=0", "--delete")
     assert (refused.code, refused.out) == (2, "")
-    assert refused.err.startswith(
-        "error: experiment_name=mine: outputs/mine is a link, and nothing is deleted through links"
-    )
+    assert refused.err.startswith("error: experiment_name=mine: outputs/mine is a link, and nothing is deleted through links")
     assert len(list((folder / "moved").glob("*/config.yaml"))) == 3
 
 
