@@ -29,7 +29,7 @@ MLP = (*GRID, "sampler.hidden=[8]")
 DENSITY = (*CLOCKS, "target=many_well", "target.dim=4", "sampler=diffusion", "sampler.n_steps=4", "sampler.hidden=[8]")
 STUCK = "rate_schedule@optimizer.schedule=plateau_on_exact_jsd optimizer.schedule.patience=16 optimizer.schedule.threshold=0.9"
 SEARCH = "exploration.every=32 exploration.n_chains=4 exploration.n_steps=6 exploration.burn_in=3"
-GRADIENTS = "evaluation=gradients evaluation.metrics.gradients.n_batches=8 evaluation.metrics.gradients.n_reference=65"
+GRADIENTS = "evaluation=gradients evaluation.metrics.gradients.n_batches=16 evaluation.metrics.gradients.n_reference=65"
 # The schedules, memories, random numbers and counts that measuring at the end could spoil.
 SETTINGS: dict[str, tuple[str, ...]] = {
     "a schedule that watches what is measured": (*MLP, *STUCK.split(), "replicas=2", "optimizer.schedule.gamma=0.5"),
