@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from gfn_vi.core.command_line import command
-from gfn_vi.core.errors import RunError
+from gfn_vi.core.errors import RunError, require
 from gfn_vi.runs.directory import RunDirectory, identity_of, run_directory
-from gfn_vi.runs.files import CHECKPOINT
+from gfn_vi.runs.files import CHECKPOINT, METRICS
 from gfn_vi.runs.last_values import headline_value
 from gfn_vi.runs.log import log_lines
 from gfn_vi.runs.sources import doubt_about_table, require_unchanged, settle_changes, sources_of
@@ -31,24 +31,28 @@ if TYPE_CHECKING:  # torch takes two seconds to import: a finished run does with
     from torch import Tensor
 
     from gfn_vi.runs.recorder import Recorder
+    from gfn_vi.runs.shorter import Shorter, WithBudget
+    from gfn_vi.training.before_end import Difference
     from gfn_vi.training.threads import Threads
     from gfn_vi.training.trainer import Trainer
 
 log = logging.getLogger("gfn_vi")
 
-PAUSE = "checkpoint.pause_after"
+PAUSE, EXTEND = "checkpoint.pause_after", "checkpoint.extend"
 
 
-def run(config: DictConfig, is_of_sweep: bool = False) -> float | None:
+def run(config: DictConfig, is_of_sweep: bool = False, with_budget: WithBudget | None = None) -> float | None:
     """Train `config` (resolved) to its end; return its headline, a mean over replicas.
 
-    is_of_sweep: whether a sweep has looked at the other runs of the folder. The worst value stands for a run in which a replica
-    became non-finite, None for one without a headline or that paused.
+    is_of_sweep: whether a sweep has looked at the other runs of the folder. with_budget: the configuration with another
+    n_trajectories, so that what follows it can be named; None where nobody can tell. The worst value stands for a run in which a
+    replica became non-finite, None for one without a headline or that paused.
 
     Raises ConfigError before work starts, RunError for what the disk or another process prevents, KeyboardInterrupt after
     Ctrl-C or SIGTERM, once the state is saved.
     """
     directory = RunDirectory(run_directory(config))
+    require(isinstance(config.checkpoint.extend, bool), EXTEND, config.checkpoint.extend, "expected true or false")
     settle_changes([directory.path], config.checkpoint.accept_changed_sources)
     if directory.is_done():
         return _already_done(config, directory.path)
@@ -68,7 +72,7 @@ def run(config: DictConfig, is_of_sweep: bool = False) -> float | None:
             for remark in [*remark_on_threads(config.threads), *remarks, *([] if doubt is None else [doubt])]:
                 log.warning(remark)
             directory.set_sources(sources)
-            return _Session(config, trainer, directory, threads).run()
+            return _Session(config, trainer, directory, threads, with_budget).run()
 
 
 def _already_done(config: DictConfig, path: Path) -> float | None:
@@ -92,8 +96,12 @@ def _print(line: str, path: Path) -> None:
 class _Session:
     """The part of a run that one process does, from its lock to its release."""
 
-    def __init__(self, config: DictConfig, trainer: Trainer, directory: RunDirectory, threads: Threads) -> None:
-        self.threads = threads
+    def __init__(
+        self, config: DictConfig, trainer: Trainer, directory: RunDirectory, threads: Threads, with_budget: WithBudget | None
+    ) -> None:
+        self.threads, self._with_budget = threads, with_budget
+        self._before_end: dict[str, Any] | None = None  # what a longer run would have in place of the checkpoint's state
+        self._must_measure = False  # whether the run that this one goes on from ended where this one measures
         self.config, self.trainer, self.directory, self.path = config, trainer, directory, directory.path
         self.seed: int | list[int] = config.seed if isinstance(config.seed, int) else list(config.seed)
 
@@ -110,6 +118,8 @@ class _Session:
             self._resume(recorder)
             if self.trainer.parts.references is not None:
                 self.trainer.parts.references.prepare()  # minutes, in which Ctrl-C is answered at once
+            if self._must_measure:
+                self.trainer.measure_if_due(recorder.record)
             stopped_by = self._train(recorder)
             failed = False
         except Exception:
@@ -136,8 +146,7 @@ class _Session:
 
         trainer, state = self.trainer, load_checkpoint(self.path / CHECKPOINT)
         if state is None:
-            log.debug("starting, %d trajectories for each of %d replicas", trainer.budget.n_trajectories, trainer.n_replicas)
-            recorder.rewind(0)
+            self._start(recorder)
         else:
             own = identity_of(self.path).name
             if state.get("run", own) != own:  # another run's, copied here: its seed would count twice
@@ -145,17 +154,58 @@ class _Session:
             trainer.load_state_dict(state["trainer"])
             self.threads.start(state.get("threads", 1))
             recorder.rewind(state["metrics_bytes"])
+            self._before_end = state.get("before_end")
             log.info("resuming at %d of %d trajectories", trainer.seen, trainer.budget.n_trajectories)
             for line in trainer.divergences.values():  # who resumes may not have seen what was said then
                 log.warning(line)
         judged_by = trainer.parts.headline
         self._tell("running", headline=None if judged_by is None else judged_by.as_dict())
 
+    def _start(self, recorder: Recorder) -> None:
+        """Start where a shorter run of the same settings has ended or is, or else anew."""
+        from gfn_vi.runs.shorter import find_shorter
+
+        trainer = self.trainer
+        plain: Any = OmegaConf.to_container(self.config)
+        shorter, why = find_shorter(self.path, plain, self._with_budget)
+        if why:
+            log.info(why)
+        if shorter is None:
+            log.debug("starting, %d trajectories for each of %d replicas", trainer.budget.n_trajectories, trainer.n_replicas)
+            recorder.rewind(0)
+            self.directory.set_extends(None)
+        else:
+            self._go_on_from(shorter, recorder)
+
+    def _go_on_from(self, shorter: Shorter, recorder: Recorder) -> None:
+        from gfn_vi.training.before_end import restored
+
+        trainer, state = self.trainer, shorter.state
+        found: list[Difference] = state["before_end"]["differences"] if shorter.is_at_its_end else []
+        recorder.begin_with(shorter.path / METRICS, shorter.position)
+        trainer.load_state_dict(restored(state["trainer"], found))
+        self.threads.start(state.get("threads", 1))
+        self._must_measure = shorter.is_at_its_end
+        self.directory.set_extends(shorter.path.name, shorter.step)
+        told = "going on from %s, which differs in trainer.n_trajectories alone, at %d of %d trajectories"
+        log.info(told, shorter.path, trainer.seen, trainer.budget.n_trajectories)
+        for line in trainer.divergences.values():
+            log.warning(line)
+
+    def _keep_before_end(self, recorder: Recorder) -> None:
+        from gfn_vi.training.before_end import copied
+
+        self._before_end = {"state": copied(self.trainer.state_dict()), "metrics_bytes": recorder.position()}
+
     def _save(self, recorder: Recorder) -> None:
         from gfn_vi.runs.checkpoint import save_checkpoint
+        from gfn_vi.training.before_end import differences
 
-        about = {"run": identity_of(self.path).name, "threads": self.threads.wanted}
-        state = {"trainer": self.trainer.state_dict(), "metrics_bytes": recorder.position()} | about
+        trained = self.trainer.state_dict()
+        if self._before_end is not None and "state" in self._before_end:
+            self._before_end["differences"] = differences(self._before_end.pop("state"), trained)
+        about = {"run": identity_of(self.path).name, "threads": self.threads.wanted, "before_end": self._before_end}
+        state = {"trainer": trained, "metrics_bytes": recorder.position()} | about
         save_checkpoint(self.path / CHECKPOINT, state)
         self._tell("running")
 
@@ -188,7 +238,7 @@ class _Session:
         with stop_signals() as received:
             bar.start(trainer.seen)
             try:
-                finished = trainer.run(recorder.record, after_update)
+                finished = trainer.run(recorder.record, after_update, lambda: self._keep_before_end(recorder))
                 bar.update(trainer.seen, None, trainer.headline(), trainer.headline_mark(), frozen_words(trainer))
             finally:
                 bar.stop()

@@ -34,10 +34,15 @@ ALLOWED = {
     ),
     "training": ("torch", "gfn_vi.core", "gfn_vi.training", "rich"),
     "fitting": ("hydra", "omegaconf", "gfn_vi.core", "gfn_vi.evaluation.base"),
+    "instantiation": ("hydra", "omegaconf", "gfn_vi.core", "gfn_vi.signatures"),
+    "build_target": (
+        *("torch", "hydra", "omegaconf", "gfn_vi.core", "gfn_vi.fitting", "gfn_vi.instantiation"),
+        "gfn_vi.verification.targets",
+    ),
     "build": (
         *("torch", "hydra", "omegaconf", "gfn_vi.core", "gfn_vi.training", "gfn_vi.signatures", "gfn_vi.fitting"),
+        *("gfn_vi.build_target", "gfn_vi.instantiation"),
         *("gfn_vi.evaluation.base", "gfn_vi.evaluation.measurement", "gfn_vi.evaluation.references"),
-        "gfn_vi.verification.targets",
     ),
     "verification": (
         *("torch", "rich", "gfn_vi.core", "gfn_vi.evaluation", "gfn_vi.verification"),
@@ -59,6 +64,7 @@ ALLOWED_OF_PACKAGE = {
             "gfn_vi.commands",
             "gfn_vi.terminal",
             "gfn_vi.build",
+            "gfn_vi.build_target",
             "gfn_vi.fitting",
             "gfn_vi.run",
             "gfn_vi.signatures",

@@ -81,7 +81,8 @@ def verify(config: DictConfig) -> tuple[int, bool]:
     """Build everything, check and print; return how many lines are not as they should be, and whether there were controls."""
     import torch
 
-    from gfn_vi.build import build_sampler, build_target, resolve_device, resolve_dtype
+    from gfn_vi.build import build_sampler, resolve_device, resolve_dtype
+    from gfn_vi.build_target import build_target
     from gfn_vi.core.families import is_density
     from gfn_vi.core.replicas import ReplicaGenerators
     from gfn_vi.fitting import check_moves
@@ -146,7 +147,8 @@ def listed(config: DictConfig, dtype: torch.dtype) -> tuple[str, list[Check]]:
     """Return the title and the checks of the first table; ConfigError for what cannot be listed."""
     import torch
 
-    from gfn_vi.build import build_exploration, build_sampler, build_target
+    from gfn_vi.build import build_exploration, build_sampler
+    from gfn_vi.build_target import build_target
     from gfn_vi.verification.table import by_enumeration, count_trajectories
 
     cpu = torch.device("cpu")

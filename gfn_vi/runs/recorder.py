@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import itertools
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -82,6 +83,9 @@ class Recorder:
                 for replica, value in enumerate(values)
             ]
         )
+        self._show(step, trajectories, columns)
+
+    def _show(self, step: int, trajectories: int, columns: dict[str, list[float]]) -> None:
         for sink in list(self._sinks):
             try:
                 sink.write(step, trajectories, columns)
@@ -110,6 +114,27 @@ class Recorder:
         os.ftruncate(self._file.fileno(), position)
         if position == 0:
             self._append([COLUMNS])
+
+    def begin_with(self, path: Path, position: int) -> None:
+        """Begin with the first `position` bytes of another metrics.csv, of a run with the same replicas; the sinks see them, too.
+
+        Raises RunError when that file is shorter, or cannot be read.
+        """
+        try:
+            with open(path, "rb") as file:
+                data = file.read(position)
+        except OSError as error:
+            raise RunError(f"cannot read {path}: {error.strerror or error}") from error
+        if len(data) < position:
+            raise RunError(f"{path} has {len(data)} bytes, but its checkpoint was made when it had {position}")
+        rows = list(csv.reader(io.StringIO(data.decode())))[1:]
+        self.rewind(0)
+        self._append(rows)
+        for (step, trajectories), found in itertools.groupby(rows, lambda row: (int(row[0]), int(row[1]))):
+            values: dict[str, list[float]] = {}
+            for *_, name, value in found:
+                values.setdefault(name, []).append(float(value))
+            self._show(step, trajectories, values)
 
     def close(self, failed: bool) -> None:
         """Close the file and all sinks; a second call does nothing."""

@@ -46,7 +46,7 @@ MOST_FILES = 5000  # or folders on the search path: what has more is no folder o
 
 
 class Remembered:
-    """What the manifest of a sweep's folder knows of its jobs. config: the sweep's own, as Sweeper.setup gets it."""
+    """Knowledge that the manifest of a sweep's folder has of its jobs. config: the sweep's own, as Sweeper.setup gets it."""
 
     def __init__(self, config: DictConfig, arguments: Sequence[str]) -> None:
         self._folder = _folder_of(config)

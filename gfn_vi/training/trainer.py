@@ -156,10 +156,12 @@ class Trainer:
             return True
         return bool(self.seen // every > (self.seen - self.budget.evaluate_every) // every)
 
-    def run(self, record: Record, after_update: Callable[[Tensor], bool]) -> bool:
+    def run(self, record: Record, after_update: Callable[[Tensor], bool], before_end: Callable[[], None] | None = None) -> bool:
         """Train to the end, or until after_update(loss [R]) says False, and return whether the end was reached.
 
-        A frozen replica's metrics are still recorded: they are those of its last finite parameters.
+        before_end: called after the last update, where state and records are those that a longer run would have; not called where
+        that update made parameters non-finite, which a longer run would find out later. A frozen replica's metrics are still
+        recorded: they are those of its last finite parameters.
         """
         budget = self.budget
         if self.step == 0:
@@ -168,11 +170,14 @@ class Trainer:
                 self._record(record, self.measure())
         while self.step < budget.steps:
             loss, trajectories, evaluation = self.update()
-            last = self.step == budget.steps
-            if last:
-                self._freeze_at_the_end(trajectories)
-            if last or budget.due(budget.record_every, self.step):
+            last, is_due = self.step == budget.steps, budget.due(budget.record_every, self.step)
+            is_sound = last and not self._freeze_at_the_end(trajectories)
+            if is_sound and not is_due and before_end is not None:
+                before_end()
+            if last or is_due:
                 self._record(record, self.training_statistics(loss, trajectories, evaluation))
+            if is_sound and is_due and before_end is not None:
+                before_end()
             if last or budget.due(budget.evaluate_every, self.step):
                 self._record(record, self.measure())
             if last:
@@ -180,6 +185,11 @@ class Trainer:
             if not after_update(loss):
                 return False
         return True
+
+    def measure_if_due(self, record: Record) -> None:
+        """Measure and record what a run that goes on measures after the present number of updates."""
+        if self.step > 0 and self.budget.due(self.budget.evaluate_every, self.step):
+            self._record(record, self.measure())
 
     # -- what became non-finite ---------------------------------------------------------------------------------------
 
@@ -197,13 +207,18 @@ class Trainer:
                 self.divergences[r] = " ".join(f"{who} {when.format(attempt.update)}: {why}".split())
                 logger.warning(self.divergences[r])
 
-    def _freeze_at_the_end(self, trajectories: Trajectories) -> None:
-        """Freeze the replicas whose parameters the last update made non-finite: no other update will find out."""
+    def _freeze_at_the_end(self, trajectories: Trajectories) -> bool:
+        """Freeze the replicas whose parameters the last update made non-finite, and return whether there are any.
+
+        No other update will find out.
+        """
         optimizer = self.parts.optimizer
         self._explain(self._watch.read())
+        before = optimizer.frozen
         optimizer.freeze_non_finite()
         replicas = optimizer.frozen.nonzero().squeeze(1).tolist()
         self._explain([(replicas, Attempt(self.step + 1, self.parts.sampler, trajectories))], "in the last update")
+        return bool((optimizer.frozen != before).any())
 
     def _judge_the_end(self) -> None:
         """Count as diverged, too, what the final measurement alone shows: a headline that is not finite."""

@@ -181,7 +181,7 @@ class Job:
 
     @property
     def case(self) -> Case:
-        """What is measured."""
+        """Return the case that is measured."""
         return case_of(self.name)
 
     @property

@@ -11,7 +11,8 @@ from building import bumpy, composed
 from torch import Tensor
 
 from gfn_vi import fitting
-from gfn_vi.build import build_target, build_trainer
+from gfn_vi.build import build_trainer
+from gfn_vi.build_target import build_target
 from gfn_vi.core import patience
 from gfn_vi.core.errors import ConfigError
 from gfn_vi.core.patience import told_if_slow
