@@ -34,11 +34,14 @@ def log_lines(directory: Path) -> Iterator[None]:
     for handler in handlers:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
         log.addHandler(handler)
+    before = log.level, log.propagate  # those of the program that trains, which goes on after the run
     log.setLevel(logging.DEBUG)
     log.propagate = False
     try:
         yield
     finally:
+        log.setLevel(before[0])
+        log.propagate = before[1]
         for handler in handlers:
             log.removeHandler(handler)
             handler.close()
