@@ -52,7 +52,7 @@ def load_run(
 
     device: where the modules are put, "cpu", "cuda" or "cuda:N". unfinished: take the last checkpoint of a run that is being
     trained, was stopped or has failed. accept_changed_sources: take it although modules of yours have changed since.
-    A checkpoint holds tensors and numbers, and nothing in it is executed. Nothing is written.
+    A checkpoint holds tensors and numbers: nothing in it is executed. A damaged newest one is set aside; nothing else is written.
 
     Raises RunError, or ConfigError for data that changed, in one line that says what to do.
     """

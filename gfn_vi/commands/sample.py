@@ -49,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("run", help="the directory of one run, as printed at its end")
     parser.add_argument("keys", nargs="*", metavar="key=value", help="n=1000 out=samples.csv seed=0 replica=0 weights=false ...")
     given = parser.parse_args(arguments)
+    if given.run.partition("=")[0] in DEFAULTS and "=" in given.run:
+        parser.error(f"{given.run}: the directory of a run comes first")
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     try:
         for line in sample(given.run, parse(given.keys)):

@@ -14,8 +14,8 @@ from gfn_vi.core.errors import ConfigError, RunError
 from gfn_vi.interface.apart import user_modules
 from gfn_vi.interface.stored import StoredRun
 from gfn_vi.runs.checkpoint import load_checkpoint
-from gfn_vi.runs.directory import identity_digest
-from gfn_vi.runs.files import CHECKPOINT
+from gfn_vi.runs.directory import identity_digest, identity_of
+from gfn_vi.runs.files import CHECKPOINT, CONFIG
 from gfn_vi.runs.identity import INFRASTRUCTURE_KEYS
 
 if TYPE_CHECKING:
@@ -29,8 +29,10 @@ def checkpoint_of(stored: StoredRun) -> dict[str, Any]:
     if state is None:
         raise RunError(f"there is no {path} any more: train the run again")
     own = identity_digest({key: value for key, value in stored.config.items() if key not in INFRASTRUCTURE_KEYS})
-    if state.get("run", own) != own:
-        raise RunError(f"{path} is that of another run, {state['run']}: copy whole directories, or train the run again")
+    known = {own, identity_of(stored.path).name} if stored.is_of_another_release else {own}  # which may name runs otherwise
+    if state.get("run", own) not in known:
+        found = f"is of run {state['run']}, and {CONFIG} beside it is that of {own}"
+        raise RunError(f"{path} {found}: restore the one that was copied or edited, or train the run again")
     return state
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gfn_vi.core import user_files
-from gfn_vi.core.errors import RunError, listed
+from gfn_vi.core.errors import RunError, listed, require
 from gfn_vi.core.version import VERSION
 from gfn_vi.runs.directory import RunDirectory
 from gfn_vi.runs.files import CHECKPOINT, CONFIG, MANIFEST, RUN_FILES
@@ -51,6 +51,7 @@ def find_stored(path: str | os.PathLike[str], unfinished: bool, accept_changed_s
 
     unfinished: take it as far as it is; accept_changed_sources: take it with other versions of the user's modules.
     """
+    require(os.fspath(path) != "", "run", "", "expected the directory of a run, outputs/<experiment>/<run>")
     directory = user_files.expanded(os.fspath(path), "run")
     _require_run(directory)
     config, status = stored_config(directory), RunDirectory(directory).status() or {}

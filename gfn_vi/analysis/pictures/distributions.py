@@ -50,7 +50,7 @@ def _heatmaps(states: np.ndarray, target: np.ndarray, learned: dict[str, np.ndar
         axes.grid(visible=False)
     places[0].set_ylabel("$x_1$")
     brightest = max(float(probability.max()) for probability in learned.values())
-    bar = figure.colorbar(image, ax=places, extend="max" if brightest > 1.001 * top else "neither")
+    bar = figure.colorbar(image, ax=places, shrink=0.8, extend="max" if brightest > 1.001 * top else "neither")
     bar.set_label("probability")
     return figure
 
