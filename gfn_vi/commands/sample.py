@@ -68,6 +68,7 @@ def parse(words: Sequence[str]) -> dict[str, Any]:
         key, equals, value = word.partition("=")
         require(equals != "", word, "", f"expected key=value{nearest(word, DEFAULTS)}")
         require(key in DEFAULTS, key, value, f"nothing reads this key{nearest(key, DEFAULTS)}")
+        require(sum(other.startswith(f"{key}=") for other in words) == 1, key, value, "the key is given twice: leave one out")
         if isinstance(DEFAULTS[key], bool):
             require(value.lower() in TRUTHS, key, value, "expected true or false")
             options[key] = TRUTHS[value.lower()]

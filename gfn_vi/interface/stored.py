@@ -52,8 +52,7 @@ def find_stored(path: str | os.PathLike[str], unfinished: bool, accept_changed_s
     unfinished: take it as far as it is; accept_changed_sources: take it with other versions of the user's modules.
     """
     require(os.fspath(path) != "", "run", "", "expected the directory of a run, outputs/<experiment>/<run>")
-    directory = user_files.expanded(os.fspath(path), "run")
-    _require_run(directory)
+    directory = _run_at(user_files.expanded(os.fspath(path), "run"))
     config, status = stored_config(directory), RunDirectory(directory).status() or {}
     if config is None or not set(NEEDED) <= set(config):
         raise RunError(f"{directory}: its {CONFIG} is missing or damaged: train it again, the same command writes it")
@@ -66,15 +65,15 @@ def find_stored(path: str | os.PathLike[str], unfinished: bool, accept_changed_s
     versions = status.get("versions")
     release = versions.get("gfn_vi") if isinstance(versions, Mapping) else None
     if not accept_changed_sources:
-        advice = "restore it, or load_run(..., accept_changed_sources=True) where the change does not matter"
+        advice = "restore it; where the change does not matter, accept_changed_sources=True takes it as it is"
         require_unchanged(recorded_sources(status), f"{directory} was trained", advice)
     for key, name, digest in _data_files(config["target"], "target"):
         user_files.read_known(name, digest, key, "data, or restore the file")
     return StoredRun(directory, config, state, release if isinstance(release, str) else None)
 
 
-def _require_run(directory: Path) -> None:
-    """Raise RunError for what is no run's directory, with what may have been meant."""
+def _run_at(directory: Path) -> Path:
+    """Return the directory of a run, or of the only run in it. Raises RunError for anything else, with what may be meant."""
     if not directory.exists():
         near = next((parent for parent in directory.absolute().parents if parent.is_dir()), Path("/"))
         inside = [str(run) for run in runs_in(near)]
@@ -83,11 +82,13 @@ def _require_run(directory: Path) -> None:
     if directory.is_file():
         raise RunError(f"{directory} is a file: expected the directory of a run, {directory.parent}")
     if any((directory / name).exists() for name in RUN_FILES):
-        return
-    found_inside = [run for folder in (directory, *_folders(directory)) for run in runs_in(folder)]
-    if found_inside:
-        several = f"holds {len(found_inside)} runs" if len(found_inside) > 1 else "holds one run"
-        raise RunError(f"{directory} {several}: load one of them, {listed(found_inside, MOST_NAMED, ' or ')}")
+        return directory
+    if len(runs_in(directory)) == 1:
+        return runs_in(directory)[0]
+    below = [run for folder in (directory, *_folders(directory)) for run in runs_in(folder)]
+    if below:
+        n = f"{len(below)} runs" if len(below) > 1 else "one run, in a folder below"
+        raise RunError(f"{directory} holds {n}: load one of them, {listed(below, MOST_NAMED, ' or ')}")
     what = "a sweep of which no run has started" if (directory / MANIFEST).exists() else "no run's directory"
     raise RunError(f"{directory} is {what}: expected the folder that a run prints as its last line")
 
@@ -99,7 +100,7 @@ def _folders(directory: Path) -> list[Path]:
 def _why_unfinished(directory: Path, state: RunState, config: Mapping[str, Any]) -> str:
     of = f"{state.step * config['trainer']['batch_size']} of {config['trainer']['n_trajectories']} trajectories"
     has_checkpoint = (directory / CHECKPOINT).exists()
-    as_it_is = "; load_run(..., unfinished=True) takes its last checkpoint" if has_checkpoint else ""
+    as_it_is = "; unfinished=True takes its last checkpoint" if has_checkpoint else ""
     if state.state == "running":
         return f"{directory} is being trained ({of}, {RunDirectory(directory).owner()}): wait for its end{as_it_is}"
     why = f" ({state.error_line})" if state.error_line else ""

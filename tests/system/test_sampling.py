@@ -163,8 +163,14 @@ def test_what_is_no_run(run: Run, tmp_path: Path) -> None:
     assert "there is no such folder, it may have been moved or renamed" in refusal(run.path.with_name("gone"))
     assert str(run.path) in refusal(run.path.with_name("gone"))
     assert "expected the directory of a run" in refusal(run.path / "config.yaml")
-    assert f"load one of them, {run.path}" in refusal(run.path.parent)
     assert f"load one of them, {run.path}" in refusal(run.path.parent.parent)
+    several = tmp_path / "several"
+    for name in ("a-0", "b-0"):
+        shutil.copytree(run.path, several / name)
+    assert f"holds 2 runs: load one of them, {several / 'a-0'} or {several / 'b-0'}" in refusal(several)
+    shutil.rmtree(several / "b-0")
+    assert gfn_vi.load_run(several).path == several / "a-0"
+    shutil.rmtree(several)
     assert "is no run's directory" in refusal(tmp_path)
     assert "expected the directory of a run" in refusal("")
     (tmp_path / "sweep.json").write_text("{}", encoding="utf-8")
@@ -266,6 +272,7 @@ WRONG = {
     "out=nowhere/s.csv": "there is no folder nowhere",
     "replica=2": "expected all, or a whole number from 0 to 1",
     "replica=both": "expected all, or a whole number >= 0",
+    "seed=1 seed=2": "seed=1: the key is given twice",
     "seed=-1": "seed=-1: expected a whole number >= 0",
     "device=tpu": "device=tpu: expected cpu, cuda or cuda:N",
     "weights": "expected key=value; did you mean weights?",
@@ -279,7 +286,7 @@ def test_a_wrong_word_is_one_line(
     from gfn_vi.commands.sample import main
 
     monkeypatch.chdir(tmp_path)
-    assert main([str(run.path), word]) == 2
+    assert main([str(run.path), *word.split()]) == 2
     told = capsys.readouterr().err
     assert told.startswith("error: ")
     assert told.count("\n") == 1
