@@ -111,9 +111,17 @@ def light_commands(source: Source) -> list[str]:
     return [source.at(line, f"on import {chain}: import it in a function") for line, chain in reached(source, HEAVY)]
 
 
-def reached(source: Source, prefixes: tuple[str, ...], seen: frozenset[Path] = frozenset()) -> list[tuple[int, str]]:
-    """What importing the source runs: (line, one chain) for each of its imports that ends below one of the prefixes."""
-    chains = []
+Chains = list[tuple[int, str]]
+
+
+def reached(source: Source, prefixes: tuple[str, ...], known: dict[Path, Chains] | None = None) -> Chains:
+    """What importing the source runs: (line, one chain) for each of its imports that ends below one of the prefixes.
+
+    known: of the files that were looked at on the way, each once; one that is being looked at has none so far.
+    """
+    chains: Chains = []
+    known = {} if known is None else known
+    known[source.path] = []
     for found in source.imports:
         if not found.runs_on_import:
             continue
@@ -121,11 +129,12 @@ def reached(source: Source, prefixes: tuple[str, ...], seen: frozenset[Path] = f
             chains.append((found.line, f"imports {found.name}"))
             continue
         for path in files_run_by(source.root, found.name):
-            below = [] if path in seen else reached(load(source.root, path), prefixes, seen | {path})
+            below = known[path] if path in known else reached(load(source.root, path), prefixes, known)
             if below:
                 line, chain = below[0]
                 chains.append((found.line, f"imports {path.relative_to(source.root)}:{line} which {chain}"))
                 break
+    known[source.path] = chains
     return chains
 
 

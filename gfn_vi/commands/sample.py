@@ -25,6 +25,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gfn_vi.core.errors import ConfigError, RunError, as_number, is_number, require
+from gfn_vi.core.patience import told_if_slow
 from gfn_vi.signatures import nearest
 from gfn_vi.terminal.arguments import answers_in_one_line, parser_of
 from gfn_vi.terminal.exit_status import EXIT_BAD_INPUT
@@ -91,8 +92,10 @@ def sample(run: str, options: dict[str, Any]) -> list[str]:
 
     file_to_write(options["out"])  # refused before work starts
     states = {key: options[key] for key in ("device", "unfinished", "accept_changed_sources")}
-    samples = load_run(run, **states).sample(options["n"], options["seed"], options["replica"])
-    path = samples.save(options["out"], options["weights"])
+    found = load_run(run, **states)
+    with told_if_slow(f"drawing n={options['n']} objects of {len(found.seeds)} replicas, and the exact log P_T of each"):
+        samples = found.sample(options["n"], options["seed"], options["replica"])
+        path = samples.save(options["out"], options["weights"])
     whose = "all replicas" if options["replica"] == "all" else f"replica {options['replica']}"
     exact = "" if samples.log_pt is not None else "; log P_T is not exact here and left out"
     told = [f"{len(samples)} samples of {whose}, seed {options['seed']}{exact}"]

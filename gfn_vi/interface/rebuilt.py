@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gfn_vi.core.errors import ConfigError, RunError
 from gfn_vi.interface.apart import user_modules
+from gfn_vi.interface.imported import code_as_imported
 from gfn_vi.interface.stored import StoredRun
 from gfn_vi.runs.checkpoint import load_checkpoint
 from gfn_vi.runs.directory import identity_digest, identity_of
@@ -45,7 +46,7 @@ def rebuilt(stored: StoredRun, device: str) -> tuple[Any, Any]:
     state = checkpoint_of(stored)
     config = OmegaConf.create(stored.config)
     try:
-        with user_modules():
+        with user_modules(), code_as_imported(stored.config):
             target = build_target(config, where)
             flow = Need.FLOW in build_objective(config).needs
             sampler = build_sampler(config, target, where, resolve_dtype(config.dtype), config.replicas, flow)
@@ -77,7 +78,7 @@ def trainer_of(stored: StoredRun, device: str) -> Trainer:
     assert isinstance(config, DictConfig)
     config.device = device
     state = checkpoint_of(stored)
-    with user_modules():
+    with user_modules(), code_as_imported(stored.config):
         trainer, _ = build_trainer(config)
     trainer.load_state_dict(state["trainer"])
     return trainer

@@ -6,6 +6,7 @@ Everything is read when it is first asked for: metrics cost no torch, and only `
 from __future__ import annotations
 
 import logging
+import operator
 import os
 from functools import cached_property
 from pathlib import Path
@@ -131,9 +132,10 @@ class Run:
         sampler, or "all" for n objects of each. Raises ConfigError for what is no such number, RunError for a replica that became
         non-finite.
         """
+        n, seed = _plain(n), _plain(seed)
         require(is_whole(n) and n >= 1, "n", n, "expected a whole number >= 1")
         replica_seeds(seed, len(self.seeds))
-        chosen = self._chosen(replica)
+        chosen = self._chosen(_plain(replica))
 
         import torch
 
@@ -183,6 +185,11 @@ class Run:
         from gfn_vi.interface.rebuilt import trainer_of
 
         return trainer_of(self._stored, self._device)
+
+
+def _plain(value: Any) -> Any:
+    """Return a whole number of another library, such as numpy's, as one of Python; anything else as it is."""
+    return operator.index(value) if hasattr(value, "__index__") and not isinstance(value, bool) else value
 
 
 def load_run(path: str | os.PathLike[str], device: str, unfinished: bool, accept_changed_sources: bool) -> Run:

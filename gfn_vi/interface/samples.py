@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gfn_vi.core import user_files
 from gfn_vi.core.errors import ConfigError, require
 from gfn_vi.core.reliability import Weights, doubt, names_of
+from gfn_vi.runs.files import ARRAYS, CONFIG, METRICS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -145,6 +146,8 @@ def file_to_write(path: str | os.PathLike[str]) -> Path:
     place = user_files.expanded(os.fspath(path), "out")
     require(place.suffix in SUFFIXES, "out", path, f"expected a name that ends in {', '.join(SUFFIXES)}")
     require(not place.is_dir(), "out", path, "this is a folder: expected the name of a file")
+    of_a_run = place.name in (METRICS, ARRAYS) and (place.parent / CONFIG).exists()
+    require(not of_a_run, "out", path, "this file is the run's own: choose another name")
     if not place.parent.is_dir():
         raise ConfigError("out", path, f"there is no folder {place.parent}: make it, or choose another one")
     return place

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gfn_vi.interface.composing import Folder, composed
+from gfn_vi.interface.imported import code_as_imported
 from gfn_vi.interface.run import Run, load_run
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def train(overrides: Sequence[str], config_dir: Folder | None) -> Run:
     from gfn_vi.run import run
     from gfn_vi.runs.directory import run_directory
 
-    with composed(overrides, config_dir) as config:
+    with composed(overrides, config_dir) as config, code_as_imported(config):
         run(config)
         directory = run_directory(config)
     # its sources were compared just now
@@ -31,7 +32,7 @@ def build_trainer(overrides: Sequence[str], config_dir: Folder | None) -> Traine
     """Return a trainer that writes nothing to the disk; see gfn_vi.build_trainer."""
     from gfn_vi.build import build_trainer as built
 
-    with composed(overrides, config_dir) as config:
+    with composed(overrides, config_dir) as config, code_as_imported(config):
         trainer, remarks = built(config)
     for remark in remarks:
         log.warning(remark)

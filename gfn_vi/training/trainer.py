@@ -121,9 +121,9 @@ class Trainer:
             loss = trainer.parts.objective(evaluation)        # or any other differentiable loss: [R]
             trainer.update(trajectories, evaluation, loss)
 
-        Each replica descends its own entry of the loss. Rewards that were asked for since the last update or measurement count as
-        those of this update. Raises ConfigError for a batch of another size, since clocks count trajectories, for a loss that is
-        not [R] or has no gradient, and for an evaluation or a loss without the trajectories that it is of.
+        Each replica descends its own entry of the loss. With a batch that is given, rewards that were asked for since the last
+        update or measurement count as those of this update. Raises ConfigError for a batch of another size, since clocks count
+        trajectories, for a loss that is not [R] or has no gradient, and for an evaluation or a loss without its trajectories.
         """
         p = self.parts
         self._check_given(trajectories, evaluation, loss)

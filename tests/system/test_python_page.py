@@ -1,4 +1,4 @@
-"""docs/python.md and the first screen of the README: their Python runs, one block after the other, with a tenth of the trajectories."""
+"""docs/python.md and the first screen of the README: their Python runs, with a tenth of the trajectories."""
 
 from __future__ import annotations
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -125,7 +127,7 @@ def test_a_replica_draws_the_same_whoever_is_looked_at(run: Run) -> None:
     for r in (0, 1):
         one = run.sample(20, replica=r)
         assert torch.equal(one.states, both.states[both.replica == r])
-    assert len(run.sample(3)) == 3
+    assert len(run.sample(np.int64(3), replica=np.int64(1))) == 3  # type: ignore[arg-type]
 
 
 def test_metrics_are_tidy(run: Run) -> None:
@@ -173,6 +175,8 @@ def test_what_is_no_run(run: Run, tmp_path: Path) -> None:
     shutil.rmtree(several)
     assert "is no run's directory" in refusal(tmp_path)
     assert "expected the directory of a run" in refusal("")
+    with pytest.raises(gfn_vi.ConfigError, match="this file is the run's own"):
+        run.sample(2).save(run.path / "metrics.csv")
     (tmp_path / "sweep.json").write_text("{}", encoding="utf-8")
     assert "a sweep of which no run has started" in refusal(tmp_path)
 
@@ -246,11 +250,16 @@ class Mine(Hypergrid):
 def test_changed_sources_and_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A module of one's own and a table: each is compared before anything is built."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "mine_of_sampling.py").write_text(SOURCE, encoding="utf-8")
     run = gfn_vi.train([*WORDS, "target._target_=mine_of_sampling.Mine"])
     assert len(gfn_vi.load_run(run.path).sample(2)) == 2
     (tmp_path / "mine_of_sampling.py").write_text(f"# another\n{SOURCE}", encoding="utf-8")
-    assert "mine_of_sampling.py has changed since" in refusal(run.path)
+    assert f"mine_of_sampling.py has changed since {run.path} was trained" in refusal(run.path)
+    assert "has changed since this program imported it" in refusal(run.path, accept_changed_sources=True)
+    with pytest.raises(gfn_vi.RunError, match="has changed since this program imported it, and its old code would run"):
+        gfn_vi.train([*WORDS, "target._target_=mine_of_sampling.Mine", "experiment_name=edited"])
+    importlib.reload(sys.modules["mine_of_sampling"])
     assert len(gfn_vi.load_run(run.path, accept_changed_sources=True).sample(2)) == 2
     (tmp_path / "table.csv").write_text("a,b\n1,2\n2,5\n3,1\n4,4\n0.5,7\n", encoding="utf-8")
     words = [word for word in WORDS if not word.startswith("target")]
@@ -269,6 +278,7 @@ WRONG = {
     "weight=true": "did you mean weights?",
     "weights=yes": "weights=yes: expected true or false",
     "out=s.xlsx": "expected a name that ends in .csv, .npz, .parquet",
+    "out=": "expected a value behind the equal sign",
     "out=nowhere/s.csv": "there is no folder nowhere",
     "replica=2": "expected all, or a whole number from 0 to 1",
     "replica=both": "expected all, or a whole number >= 0",
