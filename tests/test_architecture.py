@@ -72,6 +72,7 @@ ALLOWED_OF_PACKAGE = {
     ),
     "interface": (
         *("gfn_vi.interface", "gfn_vi.core", "gfn_vi.runs", "gfn_vi.build", "gfn_vi.run", "gfn_vi.resolvers", "gfn_vi.training"),
+        "gfn_vi.fitting",
         *("gfn_vi.evaluation", "gfn_vi.analysis", "gfn_vi.sweeps", "gfn_vi.terminal"),
     ),
     "sweeps": (*("gfn_vi.sweeps", "gfn_vi.core", "gfn_vi.resolvers", "gfn_vi.runs", "gfn_vi.signatures", "gfn_vi.terminal"),),

@@ -7,16 +7,29 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gfn_vi.core.errors import ConfigError
+from gfn_vi.core.errors import ConfigError, require
 from gfn_vi.core.families import is_density
 from gfn_vi.core.replicas import ReplicaGenerators
 from gfn_vi.evaluation.exact.ancestors import ancestor_graph, forward_policy_on_edges, log_terminating_probability, log_visits
 from gfn_vi.evaluation.measurement import state_graph_of
+from gfn_vi.fitting import free_bytes
 
 # Trajectories of each replica that are in memory at once; the default of evaluation.n_samples, so whoever trained has room.
 AT_ONCE = 1000
 # States that may precede the objects where not all states can be listed: some seconds.
 MOST_ANCESTORS = 100_000
+NUMBERS = 12  # of an object besides its state, while they are put together
+
+
+def require_room(sampler: Any, target: Any, n: int) -> None:
+    """Raise ConfigError for more objects than fit into the free memory of this machine."""
+    free = free_bytes()
+    if free is None or sampler.log_Z.device.type != "cpu":
+        return
+    numbers = target.dim if is_density(target) else target.initial(1).numel()
+    need = n * sampler.n_replicas * 8 * (2 * numbers + NUMBERS)  # twice: parts, and then all of them in one tensor
+    found = f"so many objects of {numbers:,} numbers need {need / 1e9:.0f} GB, more than is free"
+    require(need < free, "n", n, f"{found}; draw some at a time, with other seeds")
 
 
 @torch.no_grad()

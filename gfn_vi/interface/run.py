@@ -139,12 +139,13 @@ class Run:
 
         import torch
 
-        from gfn_vi.interface.drawing import draw, exact_log_pt
+        from gfn_vi.interface.drawing import draw, exact_log_pt, require_room
         from gfn_vi.interface.samples import Samples
         from gfn_vi.training.threads import torch_threads
 
         # one thread: sums over many would differ in their last bits from machine to machine
         with user_modules(), torch_threads(1):
+            require_room(self.sampler, self.target, n)
             drawn = draw(self.sampler, n, seed)
             places = torch.tensor(chosen, device=drawn["log_pf"].device)
             flat = {name: values[places].flatten(0, 1) for name, values in drawn.items()}

@@ -59,7 +59,7 @@ def find_stored(path: str | os.PathLike[str], unfinished: bool, accept_changed_s
     state = look(directory)
     if not state.is_finished and not unfinished:
         raise RunError(_why_unfinished(directory, state, config))
-    if not (directory / CHECKPOINT).exists():
+    if not _has_checkpoint(directory):
         way = "train it to its end" if state.state == "done" else "wait a minute, or train it to its end"
         raise RunError(f"{directory} has no {CHECKPOINT}, so nobody knows what was learned: {way} (delete a copy that lacks it)")
     versions = status.get("versions")
@@ -99,12 +99,16 @@ def _folders(directory: Path) -> list[Path]:
 
 def _why_unfinished(directory: Path, state: RunState, config: Mapping[str, Any]) -> str:
     of = f"{state.step * config['trainer']['batch_size']} of {config['trainer']['n_trajectories']} trajectories"
-    has_checkpoint = (directory / CHECKPOINT).exists()
-    as_it_is = "; unfinished=True takes its last checkpoint" if has_checkpoint else ""
+    as_it_is = "; unfinished=True takes its last checkpoint" if _has_checkpoint(directory) else ""
     if state.state == "running":
         return f"{directory} is being trained ({of}, {RunDirectory(directory).owner()}): wait for its end{as_it_is}"
     why = f" ({state.error_line})" if state.error_line else ""
     return f"{directory} is not finished, but {state.state} after {of}{why}: the same command goes on{as_it_is}"
+
+
+def _has_checkpoint(directory: Path) -> bool:
+    """Return whether there is one, or the one before: a process that writes replaces them by turns."""
+    return any(directory.glob(f"{Path(CHECKPOINT).stem}*{Path(CHECKPOINT).suffix}"))
 
 
 def _data_files(node: object, key: str) -> Iterator[tuple[str, str, str]]:

@@ -273,6 +273,7 @@ def test_changed_sources_and_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 WRONG = {
     "n=0": "n=0: expected a whole number >= 1",
+    "n=1000000000000": "more than is free; draw some at a time",
     "n=1e3": "n=1e3: expected a whole number >= 1; type 1000",
     "m=3": "m=3: nothing reads this key",
     "weight=true": "did you mean weights?",
