@@ -18,7 +18,9 @@ class _CurrentStderr(logging.Handler):
     """Writes to what sys.stderr is now: a progress bar puts itself in its place to keep log lines above it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        with contextlib.suppress(OSError):  # a terminal that has gone ends no run: the line is in run.log
+        if sys.stderr is None:  # of a program without a terminal
+            return
+        with contextlib.suppress(OSError, UnicodeEncodeError):  # a terminal that has gone ends no run: the line is in run.log
             sys.stderr.write(f"{self.format(record)}\n")
             sys.stderr.flush()
 

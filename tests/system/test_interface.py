@@ -180,6 +180,17 @@ def test_in_a_notebook(unchanged_process: None) -> None:
     assert picture._repr_png_().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("stream", [None, "ascii"])
+def test_without_a_terminal(stream: str | None, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service has no stdout, or one that cannot show the name of a folder: the run ends all the same."""
+    shown = io.BytesIO()
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, stream and io.TextIOWrapper(shown, encoding=stream))
+    run = gfn_vi.train([*TINY, 'experiment_name="\u00e9t\u00e9"', "threads=99"])
+    assert run.state == "done"
+    assert stream is None or b"\\xe9t\\xe9" in shown.getvalue()
+
+
 def test_threads_that_train_at_once() -> None:
     """They wait for each other: each has its own run, and neither reads the other's words."""
     found: dict[int, Run] = {}
