@@ -85,9 +85,12 @@ def _already_done(config: DictConfig, path: Path) -> float | None:
 
 def _print(line: str, path: Path) -> None:
     """Print what became of the run, then where it is; in one piece: other runs of a sweep may write to the same terminal."""
+    text = f"{line}\n{path}\n"
     try:
-        sys.stdout.write(f"{line}\n{path}\n")
-        sys.stdout.flush()
+        # by print: a program without a terminal may have no stdout at all
+        print(text, end="", flush=True)
+    except UnicodeEncodeError:  # of a program's own stream: commands have prepared theirs
+        print(text.encode("ascii", "backslashreplace").decode(), end="", flush=True)
     except OSError as error:  # whoever read it has gone, or its disk is full: the run is what it is
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left to flush, too
         log.warning("stdout cannot be written (%s): %s", error.strerror, line)

@@ -190,6 +190,7 @@ def trained_sampler(
     """Return the sampler of the run with its parameters, and in words how far it is trained; RunError where they do not fit."""
     from gfn_vi.build import build_objective, build_sampler
     from gfn_vi.core.types import Need
+    from gfn_vi.interface.rebuilt import load_parameters
     from gfn_vi.runs.checkpoint import load_checkpoint
 
     state = load_checkpoint(Path(str(config.run)) / CHECKPOINT)
@@ -197,10 +198,7 @@ def trained_sampler(
     assert state is not None
     saved.seed = config.seed  # of parameters that are replaced; of several rates it is a list
     sampler = build_sampler(saved, target, device, dtype, saved.replicas, Need.FLOW in build_objective(saved).needs)
-    try:
-        sampler.load_state_dict(state["trainer"]["sampler"])
-    except RuntimeError as error:
-        raise RunError(f"{config.run}: its checkpoint does not fit its config.yaml: {str(error).splitlines()[0]}") from error
+    load_parameters(sampler, state, Path(str(config.run)))
     return sampler, f"{sampler.n_replicas} trained replicas after {state['trainer']['step']} updates"
 
 

@@ -28,9 +28,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers import oc
 
-from gfn_vi import __version__, resolvers
+from gfn_vi import resolvers
 from gfn_vi.core import user_files
 from gfn_vi.core.errors import ConfigError
+from gfn_vi.core.version import VERSION
 from gfn_vi.runs.directory import identity_of, run_directory, run_name
 from gfn_vi.runs.manifest import Composing, read_asked, read_manifest
 from gfn_vi.runs.state import FINISHED, look
@@ -134,7 +135,7 @@ def _sources(config: DictConfig, arguments: Sequence[str]) -> str | None:
     asked = {name.decode() for text in [*texts, *(word.encode() for word in told)] for name in RESOLVER.findall(text)}
     if any(name not in PURE | set(WITNESSES) and not name.startswith("gfn_vi_") for name in asked):
         return None
-    versions = [__version__, metadata.version("hydra-core"), metadata.version("omegaconf")]
+    versions = [VERSION, metadata.version("hydra-core"), metadata.version("omegaconf")]
     return _digest([*versions, config.hydra.job.config_name, *config.hydra.overrides.hydra, *texts])
 
 
