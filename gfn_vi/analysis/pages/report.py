@@ -68,7 +68,7 @@ def _content(folder: Path, experiment: Mapping[str, Any]) -> dict[str, Any]:
         "remark": remark,
         "left_out": left_out,
         "decides_nothing": decides_nothing,
-        "pictures": [read_picture(path) for path in sorted(folder.glob("figure*.png"))],
+        "pictures": [read_picture(path) for path in [*sorted(folder.glob("figure*.png")), *sorted(folder.glob("search_*.png"))]],
         "run_pictures": [(label, read_picture(path)) for label, path in of_runs[:MOST_PICTURES]],
         "n_left_out": len(of_runs[MOST_PICTURES:]),
         "counts": ", ".join(f"{n} {state}" for state, n in count(runs).items()),
