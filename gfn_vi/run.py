@@ -100,13 +100,13 @@ class _Session:
 
     def run(self) -> float | None:
         """Train, then finish or leave; what `run` above returns."""
-        from gfn_vi.build import build_sinks
+        from gfn_vi.mirrors import build_sinks
         from gfn_vi.runs.recorder import Recorder
 
         sinks = build_sinks(self.config, self.path)  # under the lock, and their complaints go to run.log
         self.directory.write_config(OmegaConf.to_yaml(self.config))
         recorder = Recorder(self.path, sinks, self.config.replicas)
-        failed = True
+        failed, stopped_by = True, ""
         try:
             self._resume(recorder)
             if self.trainer.parts.references is not None:
@@ -119,11 +119,15 @@ class _Session:
             self._tell("failed", error)
             raise
         finally:
-            recorder.close(failed)
-        if not stopped_by:
-            return self._finish()
-        self._leave(stopped_by)
-        return None
+            if failed or stopped_by:
+                recorder.close(failed)
+        if stopped_by:
+            self._leave(stopped_by)
+            return None
+        try:
+            return self._finish(recorder)
+        finally:
+            recorder.close(failed=False)
 
     def _tell(self, state: Any, error: str | None = None, headline: dict[str, Any] | None = None) -> None:
         from gfn_vi.training.result import divergence
@@ -228,8 +232,8 @@ class _Session:
         if stopped_by not in (PAUSE, PRUNED):
             raise KeyboardInterrupt
 
-    def _finish(self) -> float | None:
-        """Write and say what was reached; return the headline."""
+    def _finish(self, recorder: Recorder) -> float | None:
+        """Write, say and have the sinks show what was reached; return the headline."""
         from gfn_vi.runs.arrays import save_arrays
         from gfn_vi.training.result import final_arrays, result_line
 
@@ -240,6 +244,7 @@ class _Session:
         self._tell("done")
         reports, line = _reports(self.config, self.path), result_line(trainer, self._label)
         log.debug(line)
+        recorder.show(trainer.step)
         _print(f"{reports}{line}", self.path)
         headline, value = trainer.parts.headline, trainer.headline()
         if headline is None or value is None:

