@@ -85,13 +85,13 @@ def make_sampler(name: str, seed: int, arguments: Mapping[str, Any]) -> BaseSamp
     return sampler
 
 
-def record(study: Study, trial: Trial, value: float | None, is_pruned: bool = False) -> None:
+def record(study: Study, trial: Trial | FrozenTrial, value: float | None, is_pruned: bool = False) -> None:
     """The value of a trial; None: it failed, or it was pruned, and the last point of its curve is its value."""
     from optuna.trial import TrialState
 
     state = TrialState.COMPLETE if value is not None else TrialState.PRUNED if is_pruned else TrialState.FAIL
     try:
-        study.tell(trial, value, state=state)
+        study.tell(trial.number, value, state=state)
     except RuntimeError:
         # A sampler that tries every point once stops the study with the last, which Optuna forbids to whoever asks and tells.
         if study.get_trials(deepcopy=False)[trial.number].state != state:
@@ -104,7 +104,7 @@ def take_back(study: Study) -> int:
 
     left = study.get_trials(states=(TrialState.RUNNING,))
     for trial in left:
-        study.tell(trial.number, state=TrialState.FAIL)
+        record(study, trial, None)
         about = trial.user_attrs if SPARED in trial.user_attrs else {AGAIN: trial.number}
         study.enqueue_trial(trial.params, user_attrs={key: about[key] for key in (AGAIN, SPARED) if key in about})
     return len(left)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import logging
 import math
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +51,7 @@ def search(folder: Path, *more: str) -> Outcome:
 
 
 def test_a_hopeless_trial_is_pruned_left_alone_and_taken_up_only_when_asked(tmp_path: Path) -> None:
-    """Its folder says so; to its end it has the value of a run that nobody stopped."""
+    """Its folder says so, even to a search that was killed; to its end it has the value of a run that nobody stopped."""
     first = search(tmp_path)
     assert "pruned: stopped after 192 trajectories" in first.out
     found = trials(tmp_path)
@@ -64,9 +66,14 @@ def test_a_hopeless_trial_is_pruned_left_alone_and_taken_up_only_when_asked(tmp_
     again = search(tmp_path)
     assert "2 of 2 trials done" in again.err
     assert (look(run).version, trials(tmp_path)) == (before.version, found)
+    with closing(sqlite3.connect(tmp_path / "outputs/rates/search.db")) as database, database:  # killed before it was told
+        database.execute("update trials set state = 'RUNNING' where state = 'PRUNED'")
+    assert "1 to go on with" in search(tmp_path).err
+    lost, told = trials(tmp_path)["1e-06"]
+    assert (look(run).version, lost["state"], told["state"], told["value"]) == (before.version, "fail", "pruned", bad["value"])
     taken_up = search(tmp_path, "hydra.sweeper.take_up_pruned=true")
     assert "resuming at 192 of 640" in taken_up.err
-    old, new = trials(tmp_path)["1e-06"]
+    _, old, new = trials(tmp_path)["1e-06"]
     assert (old["state"], new["state"], new["run"]) == ("pruned", "complete", run.name)
     assert look(run).state == "done"
     for name in ("history", "importances", "parallel"):
