@@ -107,7 +107,7 @@ class WandbSink:
         self._project, self._entity = project, entity
         self._about: dict[str, Any] = {"group": group, "tags": list(dict.fromkeys(tags)), "job_type": job_type, "notes": notes}
         self._id = None if os.environ.get(OF_AGENT) else hashlib.sha256(name.encode()).hexdigest()[:16]
-        self._sent_to = {"project": project, "entity": entity} | self._about
+        self._sent_to = {"project": project, "entity": entity} | self._about | {"tags": list(tags)}
         self._last_step, self._is_whole = 0, False
         self.mode: Mode = mode
         self._run: Any = None

@@ -56,7 +56,7 @@ def assert_mirrored(run: Path) -> None:
     assert rounded(at_tensorboard(run, names)) == rounded(expected)
 
 
-def test_five_replicas_killed_and_resumed_are_there_once(tmp_path: Path) -> None:
+def test_five_replicas_killed_and_resumed_are_there_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """kill -9 after a checkpoint, with rows behind it; both loggers at once."""
     process = spawn(LOGGED, tmp_path)
     wait_until(lambda: any(tmp_path.glob("outputs/default/*/checkpoint.previous.pt")), process)
@@ -72,16 +72,19 @@ def test_five_replicas_killed_and_resumed_are_there_once(tmp_path: Path) -> None
     assert "checkpoint" not in copy["config"]
     assert (copy["group"], copy["job_type"], copy["step_metric"]["*"]) == ("default", "train", "trajectories")
     for kind in ("wandb", "tensorboard"):
-        assert run_command("send", [str(run), f"to={kind}"], tmp_path, NO_KEY).out == f"already there: {run}\n"
+        assert main([str(run), f"to={kind}"]) == 0
+        assert capsys.readouterr().out == f"already there: {run}\n"
 
 
-def test_a_finished_run_is_sent_once_with_its_pictures_and_tables(tmp_path: Path) -> None:
+def test_a_finished_run_is_sent_once_with_its_pictures_and_tables(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A folder with a run over a density, which draws samples, and one that was interrupted, which is left out."""
     fast = ("trainer.n_trajectories=64", "evaluation.every=64", "trainer.batch_size=16")
     assert train(["target=gmm25", "sampler=diffusion", "sampler.hidden=[8]", *fast, "pictures=true"], tmp_path).code == 0
     (run,) = tmp_path.glob("outputs/default/*")
     assert train([*SMALL, "trainer.n_trajectories=640", "checkpoint.pause_after=64"], tmp_path).code == 0
-    words = ["outputs/default", "to=wandb", "tags=a,b", "notes=n", "project=p"]
+    words = ["outputs/default", "to=wandb", "tags=a,b,a", "notes=n", "project=p"]
     first = run_command("send", words, tmp_path, NO_KEY)
     assert first.err == ""
     assert f"sent: outputs/default/{run.name}" in first.out
@@ -97,8 +100,9 @@ def test_a_finished_run_is_sent_once_with_its_pictures_and_tables(tmp_path: Path
         f"tables/{path.stem}": "table-file" for path in run.glob("*.csv") if path.name != "metrics.csv"
     }
     before = sorted(run.rglob("*.wandb"))
-    again = run_command("send", words, tmp_path, NO_KEY)
-    assert f"already there: outputs/default/{run.name}" in again.out
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 0
+    assert f"already there: outputs/default/{run.name}" in capsys.readouterr().out
     assert sorted(run.rglob("*.wandb")) == before
     assert "look at them: tensorboard --logdir" in run_command("send", ["outputs/default", "to=tensorboard"], tmp_path).out
     assert_mirrored(run)
