@@ -172,8 +172,7 @@ class SearchSweeper(JobSweeper):
             print(as_table(study, finalists))
             if n := n_pruned(study):
                 print(f"{n} of {len(settled(study))} settings were pruned; {TAKE_UP}=true trains them to their end")
-        print(*pictures, sep="\n")
-        print(path)
+        print(*pictures, path, sep="\n")
         if chosen is not None:
             print(f"train the chosen settings on other seeds:\n{chosen}")
         print(folder, flush=True)
