@@ -5,8 +5,6 @@ Every check that can be made before work starts is made on the way: by construct
 
 from __future__ import annotations
 
-import inspect
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from gfn_vi.build_target import build_target, check_own_target, remember_too_large
@@ -25,7 +23,8 @@ from gfn_vi.fitting import (
     unreached_milestones,
 )
 from gfn_vi.instantiation import built
-from gfn_vi.signatures import SUPPLIED, check_arguments, check_signatures, nearest
+from gfn_vi.mirrors import check_loggers
+from gfn_vi.signatures import check_arguments, nearest
 
 if TYPE_CHECKING:  # torch takes two seconds to import: `--help` and finished runs do without
     import torch
@@ -203,8 +202,6 @@ def build_parts(
     config: DictConfig, device: torch.device, dtype: torch.dtype, keep: Keep | None = None
 ) -> tuple[Parts, list[str]]:
     """Return all parts, fitting together, and remarks for the user; keep: see build_references."""
-    from omegaconf import OmegaConf
-
     from gfn_vi.core.replicas import ReplicaGenerators
     from gfn_vi.core.types import Need
     from gfn_vi.evaluation.measurement import Measurement
@@ -229,8 +226,7 @@ def build_parts(
     remarks += unreached_milestones(config, optimizer)
     watching = {"target": target, "n_replicas": config.replicas, "device": device}
     observers = [built(o, f"evaluation.observers.{name}", watching) for name, o in config.evaluation.observers.items() if o]
-    if config.logger.get("_target_") is not None:
-        check_signatures(OmegaConf.to_container(config.logger), "logger", SUPPLIED["logger"])
+    check_loggers(config.logger)
     exact = any(metric.kind == "exact" for metric in metrics)
     sampled = [metric.n_samples for metric in metrics if metric.n_samples is not None]
     check_memory(config, target, max(sampled, default=0))
@@ -291,16 +287,3 @@ def find_recorded(config: DictConfig, name: str | None, key: str) -> Headline | 
         require(name in known, key, name, f"these runs do not record it{nearest(name, known)}")
     declared = (trainer.parts.headline, *(metric.headline for metric in metrics))
     return next((headline for headline in declared if headline is not None and headline.metric == name), None)
-
-
-def build_sinks(config: DictConfig, directory: Path) -> list[Any]:
-    """Return the sinks that get every record. Each is given directory, name and config as far as its constructor has them."""
-    from hydra.utils import instantiate
-    from omegaconf import OmegaConf
-
-    if config.logger.get("_target_") is None:
-        return []
-    factory = instantiate(config.logger, _partial_=True, _convert_="all")
-    offered = dict(zip(SUPPLIED["logger"], (str(directory), directory.name, OmegaConf.to_container(config)), strict=True))
-    wanted = inspect.signature(factory.func).parameters
-    return [factory(**{key: value for key, value in offered.items() if key in wanted})]

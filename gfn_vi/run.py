@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from gfn_vi.runs.files import CHECKPOINT, METRICS
 from gfn_vi.runs.last_values import headline_value
 from gfn_vi.runs.log import log_lines
 from gfn_vi.runs.sources import doubt_about_table, require_unchanged, settle_changes, sources_of
-from gfn_vi.runs.state import look
+from gfn_vi.runs.state import PRUNED, look
 
 if TYPE_CHECKING:  # torch takes two seconds to import: a finished run does without
     from torch import Tensor
@@ -110,13 +111,13 @@ class _Session:
 
     def run(self) -> float | None:
         """Train, then finish or leave; what `run` above returns."""
-        from gfn_vi.build import build_sinks
+        from gfn_vi.mirrors import build_sinks
         from gfn_vi.runs.recorder import Recorder
 
         sinks = build_sinks(self.config, self.path)  # under the lock, and their complaints go to run.log
         self.directory.write_config(OmegaConf.to_yaml(self.config))
         recorder = Recorder(self.path, sinks, self.config.replicas)
-        failed = True
+        failed, stopped_by = True, ""
         try:
             self._resume(recorder)
             if self.trainer.parts.references is not None:
@@ -131,11 +132,15 @@ class _Session:
             self._tell("failed", error)
             raise
         finally:
-            recorder.close(failed)
-        if not stopped_by:
-            return self._finish()
-        self._leave(stopped_by)
-        return None
+            if failed or stopped_by:
+                recorder.close(failed)
+        if stopped_by:
+            self._leave(stopped_by)
+            return None
+        try:
+            return self._finish(recorder)
+        finally:
+            recorder.close(failed=False)
 
     def _tell(self, state: Any, error: str | None = None, headline: dict[str, Any] | None = None) -> None:
         from gfn_vi.training.result import divergence
@@ -221,6 +226,13 @@ class _Session:
         trainer, config, budget = self.trainer, self.config, self.trainer.budget
         headline = None if trainer.parts.headline is None else trainer.parts.headline.metric
         bar = ProgressBar(budget.steps * budget.batch_size, self._label, config.progress, headline)
+        pruning = self._pruning()
+
+        def record(step: int, seen: int, calls: Sequence[int], seconds: float, metrics: Mapping[str, Tensor]) -> None:
+            recorder.record(step, seen, calls, seconds, metrics)
+            if pruning is not None:
+                pruning.hear(seen, metrics, is_lost=bool(trainer.divergences))
+
         pause = config.checkpoint.pause_after
         if pause is not None and trainer.seen >= pause:  # it paused there already
             pause = None
@@ -231,6 +243,8 @@ class _Session:
             self.threads.after_update()
             if bar.due():
                 bar.update(trainer.seen, float(loss.mean()), trainer.headline(), trainer.headline_mark(), frozen_words(trainer))
+            if trainer.step < budget.steps and pruning is not None and pruning.is_hopeless:
+                return False
             if received or (pause is not None and trainer.seen >= pause and trainer.step < budget.steps):
                 return False
             if time.monotonic() - saved >= config.checkpoint.every_seconds:
@@ -241,25 +255,38 @@ class _Session:
         with stop_signals() as received:
             bar.start(trainer.seen)
             try:
-                finished = trainer.run(recorder.record, after_update, lambda: self._keep_before_end(recorder))
+                finished = trainer.run(record, after_update, lambda: self._keep_before_end(recorder))
                 bar.update(trainer.seen, None, trainer.headline(), trainer.headline_mark(), frozen_words(trainer))
             finally:
                 bar.stop()
             self._save(recorder)
         if finished:
             return ""
-        return signal.Signals(received[0]).name if received else PAUSE
+        if received:
+            return signal.Signals(received[0]).name
+        return PRUNED if pruning is not None and pruning.is_hopeless else PAUSE
+
+    def _pruning(self) -> Any:
+        """Return who is told every record of the run and says when it is hopeless; None for a run that is judged by nobody."""
+        from hydra.utils import instantiate
+
+        node = self.config.checkpoint.pruning
+        if node is None:
+            return None
+        return instantiate(node, _partial_=True)(self.path, self.trainer.parts.headline)
 
     def _leave(self, stopped_by: str) -> None:
         """Say that the same command goes on. Raises KeyboardInterrupt unless the run paused where it was told to."""
-        self._tell("interrupted")
+        is_pruned = stopped_by == PRUNED
+        self._tell(PRUNED if is_pruned else "interrupted")
         log.debug("%s: stopped after %d trajectories", stopped_by, self.trainer.seen)
-        _print(f"{stopped_by}: stopped after {self.trainer.seen} trajectories, all saved; the same command goes on", self.path)
-        if stopped_by != PAUSE:
+        on = "the same command without the search goes on" if is_pruned else "the same command goes on"
+        _print(f"{stopped_by}: stopped after {self.trainer.seen} trajectories, all saved; {on}", self.path)
+        if stopped_by not in (PAUSE, PRUNED):
             raise KeyboardInterrupt
 
-    def _finish(self) -> float | None:
-        """Write and say what was reached; return the headline."""
+    def _finish(self, recorder: Recorder) -> float | None:
+        """Write, say and have the sinks show what was reached; return the headline."""
         from gfn_vi.runs.arrays import save_arrays
         from gfn_vi.training.result import final_arrays, result_line
 
@@ -270,6 +297,7 @@ class _Session:
         self._tell("done")
         reports, line = _reports(self.config, self.path), result_line(trainer, self._label)
         log.debug(line)
+        recorder.show(trainer.step)
         _print(f"{reports}{line}", self.path)
         headline, value = trainer.parts.headline, trainer.headline()
         if headline is None or value is None:

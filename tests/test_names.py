@@ -46,6 +46,7 @@ PROCESSES = ("run", "Popen", "check_output", "check_call")
 # The files of a run and the columns of its numbers: as in gfn_vi/runs/files.py, which a test below compares.
 RUN_FILES = (
     *("config.yaml", "status.json", "metrics.csv", "arrays.npz", "run.log", "run.lock", "run.owner", "checkpoint.pt"),
+    "sent.json",
     "sweep.json",
 )
 COLUMNS = ("step", "trajectories", "reward_calls", "wall_seconds", "replica", "metric", "value")

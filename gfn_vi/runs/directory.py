@@ -37,7 +37,7 @@ IS_HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 # What a later write of status.json keeps unless it is given anew.
 KEPT = ("headline", "sources", "accepted_sources", "extends")
 
-State = Literal["running", "done", "failed", "interrupted"]
+State = Literal["running", "done", "failed", "interrupted", "pruned"]
 
 
 class HeldError(RunError):

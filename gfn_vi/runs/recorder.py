@@ -17,6 +17,7 @@ from torch import Tensor
 from gfn_vi.core.errors import RunError
 from gfn_vi.runs.durable_files import disk_error
 from gfn_vi.runs.files import COLUMNS, METRICS
+from gfn_vi.runs.records import Record, recorded
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +30,19 @@ class Sink(Protocol):
 
     def close(self, failed: bool) -> None:
         """Stop showing metrics, since the run has ended; failed: whether an error ended it."""
+
+
+class Mirror(Sink, Protocol):
+    """A sink that has the same content as metrics.csv whatever happens: it also shows what earlier processes have recorded.
+
+    A sink without these two methods sees only what is recorded while it is there.
+    """
+
+    def restore(self, records: Sequence[Record]) -> None:
+        """Show these records and nothing else; called before the first write."""
+
+    def show(self, directory: Path) -> None:
+        """Show the pictures and tables of the run, which is finished."""
 
 
 def _values(name: str, values: Tensor | Sequence[float], replicas: int) -> list[float]:
@@ -114,6 +128,20 @@ class Recorder:
         os.ftruncate(self._file.fileno(), position)
         if position == 0:
             self._append([COLUMNS])
+        if self._sinks:
+            records = recorded(self.path.parent)
+            self._tell_mirrors("restore", records, records[-1].step if records else 0)
+
+    def show(self, step: int) -> None:
+        """Have the sinks show the pictures and tables of the finished run; step: its number of updates."""
+        self._tell_mirrors("show", self.path.parent, step)
+
+    def _tell_mirrors(self, method: str, told: object, step: int) -> None:
+        for sink in list(self._sinks):
+            try:
+                getattr(sink, method, lambda told: None)(told)
+            except Exception as error:  # noqa: BLE001 - a mirror never stops a run, whatever it raises
+                self._drop(sink, step, error)
 
     def begin_with(self, path: Path, position: int) -> None:
         """Begin with the first `position` bytes of another metrics.csv, of a run with the same replicas; the sinks see them, too.

@@ -190,7 +190,8 @@ def _unknown_key(cause: OmegaConfBaseException, text: str, of_a_sweep: bool) -> 
     if not names and place in OPEN:
         return f"{key}: no such key{_one_more(node, key, value)}"
     if not names and place.startswith("hydra."):
-        return f"{key}: {place} has no keys yet: type +{key}={value}"
+        whole = f"+{place}={value}" if value.startswith("{") else f"+{key}={value}"
+        return f"{key}: {place} has no keys yet: type {whole}"
     if not names:
         return f"{key}: {place} has no keys: give it a value as a whole, {place}={FORMS.get(place, '...')}"
     swept = ""
