@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 HEADLINES = (JSD,)
+METRICS = ("jsd", "modes_covered")  # of the committed results
+FIRST_REPLICA = ("learned",)
 
 SIDES = {"": "On-policy", OFF_POLICY: "Off-policy"}
 COLUMNS = ("run", "state", "arm", "seed", "trajectories", "metric", "value")
