@@ -1,8 +1,8 @@
 """Relative errors of the theorems of arXiv 2210.00580 (Proposition 1 and others) against floating-point precision.
 
-Five targets, untrained (hollow) and trained (filled), float32 (circles) and float64 (squares). Every mark is one replica. A theorem
-that holds leaves nothing but rounding: no mark is far above the machine epsilon of its precision, whatever the target; sides that
-ask the same of the networks agree to the last bit. Theorem 6 is an inequality whose error is its excess.
+Five targets, untrained (hollow) and trained (filled), float32 (circles) and float64 (squares). Every mark is one replica. A
+theorem that holds leaves nothing but rounding: no mark is far above the machine epsilon of its precision, whatever the target;
+sides that ask the same of the networks agree to the last bit. Theorem 6 is an inequality whose error is its excess.
 """
 
 from __future__ import annotations
