@@ -8,10 +8,11 @@
 The words are seaborn's. y: a metric; x: trajectories, reward_calls, score_calls (of densities) or seconds for lines along
 training, else a setting; hue, style, col, row: settings (choices such as objective, keys such as trainer.batch_size, arm);
 hue_order, style_order, col_order, row_order: values to keep, in this order; col_wrap: panels in a row; statistic: median, mean or
-iqm (interquartile mean); yscale, xscale: linear, log or symlog; sharey: true, false, row or col; width: inches of the figure (3.25, a
-column, for one panel in a row, else 7), height: inches of a panel; worst: the value that stands for replicas that failed, where
-the runs do not say one; out: the files without an ending. Any other key=value keeps the runs with that value, or with one of
-several between commas. Writes a PDF, a PNG and the numbers (csv) into <folder>/plots and prints what the figure does not show.
+iqm (interquartile mean); yscale, xscale: linear, log or symlog; sharey: true, false, row or col; width: inches of the figure
+(3.25, a column, for one panel in a row, else 7), height: inches of a panel; worst: the value that stands for replicas that
+failed, where the runs do not say one; out: the files without an ending. Any other key=value keeps the runs with that value, or
+with one of several between commas. Writes a PDF, a PNG and the numbers (csv) into <folder>/plots and prints what the figure does
+not show.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def wanted(given: Sequence[str]) -> Wanted:
         worst=_number("worst", take("worst", None)),
         yscale=take("yscale", None),
         xscale=take("xscale", None),
-        sharey={"true": True, "false": False}.get(shared := take("sharey", None), shared),
+        sharey=None if (shared := take("sharey", None)) is None else {"true": True, "false": False}.get(shared, shared),
         width=_size("width", take("width", None)),
         height=_size("height", take("height", None)),
         col_wrap=None if (wrap := _size("col_wrap", take("col_wrap", None))) is None else int(wrap),

@@ -33,8 +33,9 @@ DODGE, SMALL_DODGE = 0.5, 0.15  # of the distance of two settings: words, number
 class Look:
     """How a plot looks where the numbers do not decide it; None: they do.
 
-    labels: "x", "y" and the names of roles -> words; orders: role -> texts; yscale, xscale: linear, log or symlog;
-    sharey: one y-axis for all panels, for those of a "row" or of a "col"; width: inches of the figure; height: inches of a panel; col_wrap: panels in a row.
+    labels: "x", "y" and the names of roles -> words; orders: role -> texts; yscale, xscale: linear, log or symlog; sharey: one
+    y-axis for all panels, for those of a "row" or of a "col"; width: inches of the figure; height: inches of a panel; col_wrap:
+    panels in a row.
     """
 
     labels: Mapping[str, str]
@@ -93,9 +94,8 @@ def draw_panels(numbers: pd.DataFrame, look: Look) -> Figure:
 
 def _titled(numbers: pd.DataFrame, look: Look) -> tuple[pd.DataFrame, dict[str, list[str]]]:
     """Return the numbers and the orders of panels with titles in place of values."""
-    titles = {
-        role: {text: _label(role, text, look) for text in look.orders[role]} for role in ("col", "row") if role in look.orders
-    }
+    panels = [role for role in ("col", "row") if role in look.orders]
+    titles = {role: {text: _label(role, text, look) for text in look.orders[role]} for role in panels}
     told = {role: numbers[role].map(names) for role, names in titles.items()}
     return numbers.assign(**told), {role: list(names.values()) for role, names in titles.items()}
 
@@ -240,9 +240,20 @@ def _entries(look: Look) -> list[tuple[str, str, str]]:
 
 
 def _label(role: str, text: str, look: Look) -> str:
-    """Return a value in words, with the name of what it is a value of where it says too little."""
+    """Return a value in words, with the name of what it is a value of where it says too little.
+
+    "objective=reverse_kl trainer.batch_size=16", as reports call a setting, is "Reverse KL, batch size 16".
+    """
+    pairs = [part.partition("=") for part in text.split(" ")]
+    if "=" in text and all(equals for _, equals, _ in pairs[1:]):
+        told = [_value(in_words(name), value) if equals else in_words(name) for name, equals, value in pairs]
+        return ", ".join([told[0], *(part if part[:2].isupper() else part[:1].lower() + part[1:] for part in told[1:])])
+    return _value(look.labels.get(role, ""), text)
+
+
+def _value(name: str, text: str) -> str:
     says_little = is_number(text) or len(text) < 3 or text in ("true", "false")
-    return f"{look.labels.get(role, '')} {text}" if says_little else in_words(text)
+    return f"{name} {text}" if says_little else in_words(text)
 
 
 def _legend_columns(look: Look, width: float) -> int:

@@ -43,7 +43,8 @@ def metric_in_words(name: str, headlines: Iterable[Headline] = ()) -> str:
 
 def in_words(name: str) -> str:
     """Return a choice or a key as words: "reverse_kl" is "Reverse KL", "trainer.batch_size" is "Batch size"."""
-    last = name.rpartition(".")[2] if name.replace(".", "").replace("_", "").isalpha() else name
+    path = name.rpartition("/")[2]
+    last = path.rpartition(".")[2] if path.replace(".", "").replace("_", "").isalpha() else path
     text = " ".join(ACRONYMS.get(word.lower(), word) for word in last.split("_"))
     for together in HYPHENS:
         text = text.replace(together.replace("-", " "), together)
