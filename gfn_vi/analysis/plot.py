@@ -84,7 +84,7 @@ def plot(folder: Path, wanted: Wanted, drawn_by: str, say: Callable[[str], objec
         say(line)
     stem = _stem(folder, y, x, roles, wanted.out)
     with style.paper():
-        figure = draw_panels(found.numbers, _look(found, wanted, judged_by, y, x, roles, orders))
+        figure = draw_panels(found.numbers, _look(rows, wanted, judged_by, y, x, roles, orders))
         notes = [style.ABOUT_WEAK] if style.has_weak(figure) else []
         for text in [*remarks[1:], *notes, *filter(None, [remark_on(folder)])]:
             style.note(figure, text)
@@ -111,7 +111,7 @@ def _ordered(
 
 
 def _look(
-    found: Lines,
+    rows: pd.DataFrame,
     wanted: Wanted,
     judged_by: list[Headline],
     y: str,
@@ -121,15 +121,12 @@ def _look(
 ) -> Look:
     from gfn_vi.analysis.pictures.panels import Look
     from gfn_vi.analysis.pictures.words import in_words, metric_in_words
-    from gfn_vi.analysis.reading.choices import OF_TARGETS, PREFIX
     from gfn_vi.analysis.reading.curves import X_LABELS
 
     along = x in X_LABELS
     label = metric_in_words(y, judged_by)
     labels = {"x": X_LABELS[x] if along else in_words(_words(x)), "y": label if along else f"{label}\nat the end"}
-    of_targets = [role for role in ("col", "row") if roles.get(role, "").startswith((*OF_TARGETS, f"{PREFIX}target"))]
-    by_target: bool | str = of_targets[0] if len(of_targets) == 1 and {"col", "row"} <= set(roles) else not of_targets
-    sharey = by_target if wanted.sharey is None else wanted.sharey
+    sharey = _comparable(rows, roles) if wanted.sharey is None else wanted.sharey
     return Look(
         labels | {role: in_words(_words(column)) for role, column in roles.items()},
         orders,
@@ -141,6 +138,16 @@ def _look(
         wanted.height,
         wanted.col_wrap,
     )
+
+
+def _comparable(rows: pd.DataFrame, roles: Mapping[str, str]) -> bool | str:
+    """Return whether all panels have one target (True), or those of one "row", or of one "col"; False for neither."""
+    from gfn_vi.analysis.reading.targets import target_labels
+
+    labels, texts = target_labels(rows), {role: rows[roles[role]].astype(str) for role in ("col", "row") if role in roles}
+    if labels.nunique() == 1 or not texts:
+        return True
+    return next((role for role, of in texts.items() if len(texts) > 1 and labels.groupby(of).nunique().max() == 1), False)
 
 
 def _remarks(found: Lines, statistic: str, worst: float | None) -> list[str]:

@@ -23,7 +23,8 @@ COLUMN_WIDTH = 3.25  # inches; a column of a two-column page
 MOST_IN_A_ROW = 4  # panels that are still legible on one page
 DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (7, 2)), (0, (3, 1, 1, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P")
-MOST_COLORS = 10
+MOST_COLORS = 9
+YELLOW = 7  # of style.palette: too pale for a line
 LARGE_RANGE = 50  # of values on a logarithmic axis
 LEGEND_SIZE, POINTS_PER_CHARACTER, POINTS_OF_HANDLE = 7, 3.8, 22.0  # of a legend
 DODGE, SMALL_DODGE = 0.5, 0.15  # of the distance of two settings: words, numbers
@@ -112,8 +113,12 @@ def _looks(look: Look) -> tuple[dict[str, Any], dict[str, Any]]:
             f"{role}: {name} has {n} values, of which nobody tells more than {most} apart: {role}_order=A,B,... or col="
         )
     is_scale = len(hues) > 2 and all(is_number(hue) for hue in hues)
-    colors = seaborn.color_palette("viridis", len(hues) + 1)[: len(hues)] if is_scale else style.palette(len(hues))
+    colors = seaborn.color_palette("viridis", len(hues) + 1)[: len(hues)] if is_scale else _readable(len(hues))
     return dict(zip(hues, colors, strict=True)), dict(zip(styles, DASHES, strict=False))
+
+
+def _readable(n: int) -> list[Any]:
+    return [color for place, color in enumerate(style.palette(MOST_COLORS + 1)) if place != YELLOW][:n]
 
 
 def _panel(
@@ -175,11 +180,11 @@ def _dress(grid: Any, numbers: pd.DataFrame, look: Look, places: Mapping[Any, fl
     if "row" in look.orders and "col" not in look.orders:
         grid.set_titles("{row_name}")
     grid.set_axis_labels(look.labels["x"], look.labels["y"])
-    scale = look.yscale or scale_of(numbers)
-    integers = scale == "linear" and _is_whole(numbers["estimate"]) and _is_whole(numbers["low"])
-    for axes in grid.axes.flat:
+    for (row, column, _), rows in grid.facet_data():
+        axes, shown = grid.facet_axis(row, column, modify_state=False), rows if look.sharey is False else numbers
+        scale = look.yscale or scale_of(shown)
         axes.set_yscale(scale)
-        if integers:
+        if scale == "linear" and _is_whole(shown["estimate"]) and _is_whole(shown["low"]):
             axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         if places:
             axes.set_xticks(list(places.values()), [wrapped(in_words(str(value))) for value in places])
@@ -283,6 +288,6 @@ def _legend(page: Figure, look: Look, colors: Mapping[str, Any], dashes: Mapping
         color = colors[text] if role == "hue" else "0.35"
         dash: Any = dashes[text] if role == "style" or (same and text in dashes) else "-"
         handles.append(Line2D([], [], color=color, linestyle=dash, label=label))
-    page.legend(
-        handles=handles, loc="outside upper center", ncols=_legend_columns(look, width), fontsize=LEGEND_SIZE, **style.LEGEND
-    )
+    shape = style.LEGEND | {"handlelength": 2.2 if len(dashes) > 1 else style.LEGEND["handlelength"]}
+    columns = _legend_columns(look, width)
+    page.legend(handles=handles, loc="outside upper center", ncols=columns, fontsize=LEGEND_SIZE, **shape)

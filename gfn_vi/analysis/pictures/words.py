@@ -32,20 +32,22 @@ SHORTEST = 5  # letters of a metric's first word that gets a capital letter: sho
 
 def metric_in_words(name: str, headlines: Iterable[Headline] = ()) -> str:
     """Return the label of an axis for a metric; headlines: what the runs themselves call it."""
+    if name in METRICS:
+        return METRICS[name]
     told = next((headline.words for headline in headlines if headline.metric == name), None)
     if told is None and name.startswith(SAMPLED):
         rest = metric_in_words(name.removeprefix(SAMPLED))
         return f"Sampled {rest if rest[:2].isupper() else rest[:1].lower() + rest[1:]}"
-    if told is None and name not in METRICS:
+    if told is None:
         return _capital(" ".join(ACRONYMS.get(word, word) for word in name.split("_")))
-    return METRICS[name] if told is None else told[:1].upper() + told[1:]
+    return told[:1].upper() + told[1:]
 
 
 def in_words(name: str) -> str:
     """Return a choice or a key as words: "reverse_kl" is "Reverse KL", "trainer.batch_size" is "Batch size"."""
     path = name.rpartition("/")[2]
     last = path.rpartition(".")[2] if path.replace(".", "").replace("_", "").isalpha() else path
-    text = " ".join(ACRONYMS.get(word.lower(), word) for word in last.split("_"))
+    text = " ".join(ACRONYMS.get(word.lower(), word) for word in last.removeprefix("n_").split("_"))
     for together in HYPHENS:
         text = text.replace(together.replace("-", " "), together)
     return text[:1].upper() + text[1:] if len(last) > 2 else text

@@ -26,11 +26,13 @@ import pyarrow.compute
 import pyarrow.parquet
 
 from gfn_vi.analysis.reading.choices import CHOICES, is_setting
+from gfn_vi.core.command_line import key_of
 from gfn_vi.core.headline import Headline
 from gfn_vi.runs.directory import RunDirectory
 from gfn_vi.runs.files import ARRAYS
 from gfn_vi.runs.folders import NoRunsError, TableError, find_runs
 from gfn_vi.runs.headline import headline_of
+from gfn_vi.runs.identity import INFRASTRUCTURE_KEYS
 from gfn_vi.runs.manifest import read_manifest
 from gfn_vi.runs.provenance import made_here
 from gfn_vi.runs.reading import METRIC_TYPES, Run, read_run
@@ -126,7 +128,8 @@ def finished_runs(folder: Path, arrays: Arrays) -> Committed:
         made[run.name] = {key: status[key] for key in TOLD if key in status} | made_here(status.get("host"))
         made[run.name] |= {"device": run.config.get("device"), "state": status.get("state")}
         if run.name in planned:
-            made[run.name]["overrides"] = list(planned[run.name].overrides)
+            words = planned[run.name].overrides
+            made[run.name]["overrides"] = [word for word in words if key_of(word).partition(".")[0] not in INFRASTRUCTURE_KEYS]
     return Committed(runs, made, arrays)
 
 
