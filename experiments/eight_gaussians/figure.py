@@ -34,6 +34,7 @@ CONFIG_KEYS = (N_STEPS.removeprefix("config."),)
 COLORS = dict(zip(ALL_OBJECTIVES, style.palette(len(ALL_OBJECTIVES)), strict=True))  # as in the figures of grids
 LINES = {"": (0, (3, 1.2)), OFF_POLICY: "-"}
 NEEDED = ("samples", "grid", "log_density")
+FIRST_REPLICA = ("samples",)  # of the committed results
 
 Arrays = Mapping[str, Mapping[str, np.ndarray]]
 Settings = Mapping[tuple[str, int], Setting]
@@ -125,7 +126,7 @@ def _samples(page: SubFigure, table: pd.DataFrame, arrays: Arrays, every_t: list
 
 
 def _cloud(axes: Axes, content: Mapping[str, np.ndarray], color: Any) -> None:
-    contours(axes, dict(content))
+    contours(axes, {name: content[name] for name in NEEDED[1:]})
     axes.scatter(*content["samples"][0].T, s=1.2, color=color, alpha=0.5, linewidths=0, rasterized=True)
     (left, right), (bottom, top) = (axis[[0, -1]] for axis in content["grid"])
     axes.set(xlim=(left, right), ylim=(bottom, top))
