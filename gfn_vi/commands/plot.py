@@ -54,7 +54,7 @@ def wanted(given: Sequence[str]) -> Wanted:
     for word in given:
         key, equals, value = word.partition("=")
         if not equals or not key or not value:
-            raise TableError(f"{word}: expected key=value, as in y=jsd, hue=objective or target=hypergrid")
+            raise TableError(f"{word}: expected key=value, as in y=elbo, hue=objective or target=hypergrid")
         if key in found:
             raise TableError(f"{word}: {key} is there twice")
         if value not in CHOICES.get(key, (value,)):

@@ -196,7 +196,7 @@ def test_orders_keep_and_sort(make_run: MakeRun, figures: list[matplotlib.figure
         (["hue=arm", "hue_order=tb"], "hue_order=tb: expected of forward_kl, reverse_kl"),
         (["col_order=a"], r"col_order=a: there is no col; give col=COLUMN"),
         (["arm=wake_sleep"], "arm=wake_sleep: expected of forward_kl, reverse_kl"),
-        (["hue"], "hue: expected key=value, as in y=jsd"),
+        (["hue"], "hue: expected key=value, as in y=elbo"),
         (["hue=arm", "hue=seed"], "hue=seed: hue is there twice"),
         (["statistic=max"], "statistic=max: expected one of median, mean, iqm"),
         (["width=wide"], "width=wide: expected a number"),
