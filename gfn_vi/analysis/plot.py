@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ from gfn_vi.runs.folders import TableError
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
     from gfn_vi.analysis.pictures.panels import Look
     from gfn_vi.analysis.statistics.lines import Lines
@@ -47,6 +48,17 @@ class Wanted:
     out: str | None = None
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """A figure, the numbers in it, the rows they were taken from, what a reader should know, and what y, x and roles became."""
+
+    figure: Figure
+    numbers: pd.DataFrame
+    rows: pd.DataFrame
+    remarks: list[str]
+    columns: dict[str, str]
+
+
 def plot(folder: Path, wanted: Wanted, drawn_by: str, say: Callable[[str], object]) -> list[Path]:
     """Draw what is wanted of the finished runs under `folder`; return the paths of the numbers (csv), the PDF and the PNG.
 
@@ -54,22 +66,43 @@ def plot(folder: Path, wanted: Wanted, drawn_by: str, say: Callable[[str], objec
     Raises TableError for runs that are missing, for words that nothing answers to, and for a line of different settings.
     """
     from gfn_vi.analysis.pictures import style
-    from gfn_vi.analysis.pictures.panels import draw_panels
-    from gfn_vi.analysis.reading.curves import X_LABELS
     from gfn_vi.analysis.reading.facts import headlines
-    from gfn_vi.analysis.reading.roles import assigned, kept
     from gfn_vi.analysis.reading.seeds import check_seeds
     from gfn_vi.analysis.reading.sources import check_sources
     from gfn_vi.analysis.reading.table import collect, table_hash
-    from gfn_vi.analysis.statistics.lines import lines, recording
-    from gfn_vi.analysis.statistics.summary import measures
     from gfn_vi.runs.presets import remark_on
 
-    named = [*wanted.roles.values(), *wanted.only, *([] if wanted.x in X_LABELS else [wanted.x])]
+    named = [*wanted.roles.values(), *wanted.only, wanted.x]
     table = collect(folder, keys=[name.removeprefix("config.") for name in named], say=say)
     check_seeds(table)
     check_sources(table)
-    judged_by = headlines(folder, table["run"].unique())
+    with style.paper():
+        drawn = draw_lines(table, wanted, headlines(folder, table["run"].unique()), say)
+        for line in drawn.remarks:
+            say(line)
+        for text in [*([style.ABOUT_WEAK] if style.has_weak(drawn.figure) else []), *filter(None, [remark_on(folder)])]:
+            style.note(drawn.figure, text)
+        stem = _stem(folder, drawn.columns, wanted.out)
+        written = style.save(drawn.figure, stem, table_hash(drawn.rows), drawn_by)
+    numbers = stem.with_name(f"{stem.name}.csv")
+    drawn.numbers.to_csv(numbers, index=False, float_format="%.6g", lineterminator="\n")
+    return [numbers, *written]
+
+
+def draw_lines(
+    table: pd.DataFrame, wanted: Wanted, judged_by: Sequence[Headline], say: Callable[[str], object] = lambda _: None
+) -> Drawn:
+    """Draw what is wanted of a table as `collect` makes it: what a figure.py of one's own can return the figure of.
+
+    judged_by: headlines of the runs; the first is drawn where no y is wanted. say: receives what was decided unasked. Raises
+    TableError as `plot` does.
+    """
+    from gfn_vi.analysis.pictures import style
+    from gfn_vi.analysis.pictures.panels import draw_panels
+    from gfn_vi.analysis.reading.roles import assigned, kept
+    from gfn_vi.analysis.statistics.lines import lines, recording
+    from gfn_vi.analysis.statistics.summary import measures
+
     if wanted.y is None and not judged_by:
         raise TableError("y is missing, and the runs do not say what they are judged by: give y=METRIC")
     y = wanted.y or judged_by[0].metric
@@ -80,19 +113,11 @@ def plot(folder: Path, wanted: Wanted, drawn_by: str, say: Callable[[str], objec
     worst = known.get(y) if wanted.worst is None else wanted.worst
     found = lines(rows, y, x, roles, wanted.statistic, worst)
     remarks = _remarks(found, wanted.statistic, worst)
-    for line in remarks:
-        say(line)
-    stem = _stem(folder, y, x, roles, wanted.out)
-    with style.paper():
-        figure = draw_panels(found.numbers, _look(rows, wanted, judged_by, y, x, roles, orders))
-        notes = [style.ABOUT_WEAK] if style.has_weak(figure) else []
-        for text in [*remarks[1:], *notes, *filter(None, [remark_on(folder)])]:
-            style.note(figure, text)
-        drawn = style.save(figure, stem, table_hash(rows), drawn_by)
-    named_roles = {role: _words(column) for role, column in roles.items()} | {"x": _words(x)}
-    numbers = stem.with_name(f"{stem.name}.csv")
-    found.numbers.rename(columns=named_roles).to_csv(numbers, index=False, float_format="%.6g", lineterminator="\n")
-    return [numbers, *drawn]
+    figure = draw_panels(found.numbers, _look(rows, wanted, judged_by, y, x, roles, orders))
+    for text in remarks[1:]:
+        style.note(figure, text)
+    columns = {"y": y} | {role: _words(column) for role, column in {"x": x, **roles}.items()}
+    return Drawn(figure, found.numbers.rename(columns=columns), rows, remarks, columns)
 
 
 def _ordered(
@@ -113,7 +138,7 @@ def _ordered(
 def _look(
     rows: pd.DataFrame,
     wanted: Wanted,
-    judged_by: list[Headline],
+    judged_by: Sequence[Headline],
     y: str,
     x: str,
     roles: Mapping[str, str],
@@ -173,13 +198,12 @@ def _remarks(found: Lines, statistic: str, worst: float | None) -> list[str]:
     return told
 
 
-def _stem(folder: Path, y: str, x: str, roles: Mapping[str, str], out: str | None) -> Path:
+def _stem(folder: Path, columns: Mapping[str, str], out: str | None) -> Path:
     """Return where the files lie without an ending: <folder>/plots/<y>-<x>-<columns>, or what was asked for."""
     if out is not None:
         path = Path(out)
         return path.with_suffix("") if path.suffix in (".png", ".pdf", ".csv") else path
-    parts = [y, *(_words(column) for column in [x, *dict.fromkeys(roles.values())])]
-    return folder / PLOTS / re.sub(r"[^\w.\-]+", "_", "-".join(parts))
+    return folder / PLOTS / re.sub(r"[^\w.\-]+", "_", "-".join(dict.fromkeys(columns.values())))
 
 
 def _words(column: str) -> str:

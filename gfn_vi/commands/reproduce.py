@@ -33,15 +33,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = parser_of("reproduce", __doc__)
     parser.add_argument("experiment", help="one of the package, or a folder of experiments/")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="preset=..., hydra/launcher=..., any other override")
+    parser.add_argument("--config-dir", metavar="FOLDER", help="configurations of yours, as for training")
     given = parser.parse_args(arguments)
+    own = [] if given.config_dir is None else ["--config-dir", given.config_dir]
     if _value(given.overrides, "experiment_name") is not None:
         raise TableError("experiment_name: the runs of an experiment lie in the folder of its name; set output_root")
     experiment = experiments.find_experiment(given.experiment)
     folder = experiments.folder_of(given.experiment, *(_value(given.overrides, key) for key in ("preset", "output_root")))
-    status = sweep(given.experiment, given.overrides)
+    status = sweep(given.experiment, [*given.overrides, *own])
     if status in (EXIT_BAD_INPUT, EXIT_INTERRUPTED):
         return status
-    paths = experiments.draw(experiment, folder, " ".join([command("reproduce"), given.experiment, *given.overrides]))
+    paths = experiments.draw(experiment, folder, " ".join([command("reproduce"), given.experiment, *given.overrides, *own]))
     claims = experiments.claims_of(experiment, folder, remark_on(folder))
     print(*paths, sep="\n")
     if remark := remark_on(folder):

@@ -158,6 +158,32 @@ def test_targets_get_panels_of_their_own(
     assert "a panel holds 2 targets, whose numbers are not comparable" in capsys.readouterr().out
 
 
+def test_rows_and_columns_share_what_is_comparable(make_run: MakeRun, figures: list[matplotlib.figure.Figure]) -> None:
+    """Panels of one target have one y-axis, those of two have two; a number has the name of its key as a title."""
+    for side, seed in ((8, 0), (8, 10), (16, 0), (16, 10)):
+        folder = make_run("reverse_kl", n_points=2, seed=seed, replicas=2, dtype=f"d{seed}", **on_another_grid(side)).parent
+    plot(folder, "col=dtype", "row=target.side")
+    panels_ = np.array(figures[0].axes[:4]).reshape(2, 2)
+    shared = panels_[0, 0].get_shared_y_axes()
+    assert shared.joined(panels_[0, 0], panels_[0, 1])
+    assert not shared.joined(panels_[0, 0], panels_[1, 0])
+    plot(folder, "row=target.side", "hue=dtype", "style=dtype")
+    assert [axes.get_title() for axes in figures[1].axes] == ["Side 8", "Side 16"]
+    assert [text.get_text() for text in figures[1].legends[0].get_texts()] == ["Dtype d0", "D10"]  # two letters say too little
+
+
+def test_values_are_found_as_people_write_them(make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
+    for rate in (1e-3, 1e-2):
+        folder = make_run("reverse_kl", n_points=1, replicas=1, optimizer={"rate": rate}, other=rate > 5e-3).parent
+    assert len(plot(folder, "optimizer.rate=1e-3")) == len(plot(folder, "other=False")) == 2
+
+
+def test_a_logarithm_of_what_is_not_positive_is_refused(make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = make_run("reverse_kl", n_points=2, replicas=1).parent
+    assert plot_command.main([str(folder), "y=log_Z", "yscale=log"]) == 2
+    assert "error: yscale=log: log Z (nats) is not positive everywhere" in capsys.readouterr().err
+
+
 def test_a_setting_as_x_shows_the_end(make_run: MakeRun, figures: list[matplotlib.figure.Figure]) -> None:
     """Powers of two are on a logarithmic axis with their values as ticks, words on places."""
     ends = {}

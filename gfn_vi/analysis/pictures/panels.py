@@ -23,11 +23,12 @@ COLUMN_WIDTH = 3.25  # inches; a column of a two-column page
 MOST_IN_A_ROW = 4  # panels that are still legible on one page
 DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (7, 2)), (0, (3, 1, 1, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P")
-MOST_COLORS = 9
-YELLOW = 7  # of style.palette: too pale for a line
+FAR_APART = (0, 3, 2, 5, 4, 1, 6, 8, 9)  # of style.palette, without its yellow, which is too pale for a line
+MOST_COLORS = len(FAR_APART)
+MOST_TICKS = 8  # of the values of a setting
 LARGE_RANGE = 50  # of values on a logarithmic axis
 LEGEND_SIZE, POINTS_PER_CHARACTER, POINTS_OF_HANDLE = 7, 3.8, 22.0  # of a legend
-DODGE, SMALL_DODGE = 0.5, 0.15  # of the distance of two settings: words, numbers
+DODGE, SMALL_DODGE = 0.5, 0.08  # of the distance of two settings: words, numbers
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def _looks(look: Look) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _readable(n: int) -> list[Any]:
-    return [color for place, color in enumerate(style.palette(MOST_COLORS + 1)) if place != YELLOW][:n]
+    return [style.palette(10)[place] for place in FAR_APART[:n]]
 
 
 def _panel(
@@ -176,13 +177,16 @@ def _places(numbers: pd.DataFrame) -> dict[Any, float]:
 def _dress(grid: Any, numbers: pd.DataFrame, look: Look, places: Mapping[Any, float], x_scale: str) -> None:
     from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter
 
-    grid.set_titles("{col_name}", row_template="{row_name}", col_template="{col_name}")
-    if "row" in look.orders and "col" not in look.orders:
-        grid.set_titles("{row_name}")
+    alone = "{col_name}" if "col" in look.orders else "{row_name}"
+    grid.set_titles(alone, row_template="{row_name}", col_template="{col_name}")
     grid.set_axis_labels(look.labels["x"], look.labels["y"])
     for (row, column, _), rows in grid.facet_data():
         axes, shown = grid.facet_axis(row, column, modify_state=False), rows if look.sharey is False else numbers
         scale = look.yscale or scale_of(shown)
+        if scale == "log" and not (shown["estimate"].dropna() > 0).all():
+            raise TableError(
+                f"yscale=log: {look.labels['y']} is not positive everywhere; yscale=symlog or linear shows all of it"
+            )
         axes.set_yscale(scale)
         if scale == "linear" and _is_whole(shown["estimate"]) and _is_whole(shown["low"]):
             axes.yaxis.set_major_locator(MaxNLocator(integer=True))
@@ -197,8 +201,9 @@ def _dress(grid: Any, numbers: pd.DataFrame, look: Look, places: Mapping[Any, fl
         if x_scale == "linear" and look.along_training:
             axes.xaxis.set_major_locator(MaxNLocator(4))
             low, high = numbers["x"].min(), numbers["x"].max()
-            axes.set_xlim(0 if low < 0.05 * high else low, high + 0.01 * (high - low))
-        elif x_scale == "log" and not look.along_training:
+            if high > low:
+                axes.set_xlim(0 if low < 0.05 * high else low, high + 0.01 * (high - low))
+        elif not look.along_training and numbers["x"].nunique() <= MOST_TICKS:
             values = sorted(set(numbers["x"]))
             axes.set_xticks(values, [f"{value:g}" for value in values])
             axes.xaxis.set_minor_formatter(NullFormatter())

@@ -23,7 +23,7 @@ from gfn_vi.analysis.reading.groups import (
     telling_columns,
 )
 from gfn_vi.analysis.reading.targets import target_labels
-from gfn_vi.core.errors import listed
+from gfn_vi.core.errors import is_number, listed
 from gfn_vi.runs.folders import TableError
 
 ROLES = ("hue", "style", "col", "row")
@@ -57,13 +57,20 @@ def kept(table: pd.DataFrame, wanted: Mapping[str, str]) -> pd.DataFrame:
 
 def chosen(values: pd.Series, text: str, key: str) -> pd.Series:
     """Return where `values` are in the list that the text gives. Raises TableError for a word of it that no value equals."""
-    words = split(text)
     present = sorted(set(values))
+    words = [_as_written(word, present) for word in split(text)]
     for word in words:
         if word not in present:
             near = difflib.get_close_matches(word, present, n=1, cutoff=0.5)
             raise TableError(f"{key}={word}: expected of {listed(present, MOST_NAMED)}{f'; meant {near[0]}?' if near else ''}")
     return values.isin(words)
+
+
+def _as_written(word: str, present: Sequence[str]) -> str:
+    """Return the value that a person means by 1e-3 or True: 0.001, true."""
+    if is_number(word):
+        return next((value for value in present if is_number(value) and float(value) == float(word)), word)
+    return next((value for value in present if value.lower() == word.lower()), word)
 
 
 def split(text: str) -> list[str]:
