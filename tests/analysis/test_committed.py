@@ -76,6 +76,7 @@ def test_results_are_the_finished_runs(project: Path, make_run: MakeRun, capsys:
     assert "1 finished run, 1 added to 0 in the results" in capsys.readouterr().out
     stored = read_committed(project / "results")
     assert [found.name for found in stored.runs] == [run.name]
+    assert "output_root" not in (project / "results/runs.json").read_text()
     assert set(pd.read_parquet(project / "results/table.parquet")["metric"]) == {"jsd", "modes_covered"}
     with np.load(run / "arrays.npz") as arrays:
         assert (stored.arrays[run.name]["learned"] == arrays["learned"][:1]).all()
