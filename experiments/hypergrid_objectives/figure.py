@@ -94,7 +94,7 @@ def _dress(axes: np.ndarray, x: str, end: float) -> None:
     for first, *others in axes:
         for panel in others:
             panel.sharey(first)
-            panel.tick_params(labelleft=False)
+            panel.tick_params(which="both", labelleft=False)
     axes[0, 0].set_yscale("log")
     axes[0, 0].set_ylabel("Jensen-Shannon divergence")
     axes[1, 0].set_ylabel("Modes covered")

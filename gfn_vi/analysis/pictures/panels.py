@@ -62,7 +62,11 @@ def draw_panels(numbers: pd.DataFrame, look: Look) -> Figure:
     colors, dashes = _looks(look)
     numbers, orders = _titled(numbers, look)
     n_columns = len(look.orders.get("col", [""]))
-    wrap = None if "row" in look.orders or n_columns == 1 else look.col_wrap or min(n_columns, MOST_IN_A_ROW)
+    wrap = (
+        None
+        if "row" in look.orders or n_columns == 1
+        else look.col_wrap or math.ceil(n_columns / math.ceil(n_columns / MOST_IN_A_ROW))
+    )
     shown = wrap or n_columns
     width = look.width or (COLUMN_WIDTH if shown == 1 else style.WIDTH)
     height = look.height or max(1.45, min(2.3, 0.8 * width / shown))
@@ -188,6 +192,8 @@ def _dress(grid: Any, numbers: pd.DataFrame, look: Look, places: Mapping[Any, fl
                 f"yscale=log: {look.labels['y']} is not positive everywhere; yscale=symlog or linear shows all of it"
             )
         axes.set_yscale(scale)
+        if look.sharey in (True, "row") and not axes.get_subplotspec().is_first_col():
+            axes.tick_params(which="both", labelleft=False)  # of a short logarithmic axis minor ticks have labels, too
         if scale == "linear" and _is_whole(shown["estimate"]) and _is_whole(shown["low"]):
             axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         if places:
