@@ -12,6 +12,7 @@ import pandas as pd
 
 from gfn_vi.analysis.pictures import style
 from gfn_vi.analysis.pictures.words import in_words
+from gfn_vi.analysis.reading.targets import by_number
 from gfn_vi.core.errors import is_number
 from gfn_vi.runs.folders import TableError
 
@@ -144,7 +145,7 @@ def _panel(
         low, estimate, high = (line[name].to_numpy(dtype=np.float64) for name in ("low", "estimate", "high"))
         if look.along_training:
             x = line["x"].to_numpy(dtype=np.float64)
-            axes.plot(x, estimate, color=color, linestyle=dashes[dash])
+            axes.plot(x, estimate, color=color, linestyle=dashes[dash], marker="o" if len(x) == 1 else "")
             axes.fill_between(x, low, high, where=~weak, color=color, alpha=style.BAND_ALPHA, linewidth=0)
         else:
             shift = (number - (len(present) - 1) / 2) / len(present)
@@ -175,7 +176,7 @@ def _places(numbers: pd.DataFrame) -> dict[Any, float]:
     values = list(dict.fromkeys(numbers["x"]))
     if all(isinstance(value, int | float | np.number) and not isinstance(value, bool) for value in values):
         return {}
-    return {value: float(place) for place, value in enumerate(sorted(values, key=str))}
+    return {value: float(place) for place, value in enumerate(sorted(values, key=lambda value: by_number(str(value))))}
 
 
 def _dress(grid: Any, numbers: pd.DataFrame, look: Look, places: Mapping[Any, float], x_scale: str) -> None:
@@ -268,7 +269,7 @@ def _label(role: str, text: str, look: Look) -> str:
 
 
 def _value(name: str, text: str) -> str:
-    says_little = is_number(text) or len(text) < 3 or text in ("true", "false")
+    says_little = is_number(text) or len(text) < 3 or text.startswith("[") or text in ("true", "false")
     return f"{name} {text}" if says_little else in_words(text)
 
 

@@ -16,6 +16,7 @@ import pandas as pd
 
 from gfn_vi.analysis.reading.curves import X_LABELS, Curve, curves
 from gfn_vi.analysis.reading.groups import ALL_RUNS, NOT_SET, key_in_words, short
+from gfn_vi.analysis.reading.targets import by_number
 from gfn_vi.analysis.statistics.estimates import Interval, interval
 from gfn_vi.core.errors import is_number
 from gfn_vi.runs.folders import TableError
@@ -102,12 +103,10 @@ def recording(table: pd.DataFrame, y: str, say: Callable[[str], object]) -> pd.D
 
 
 def order_of(texts: Sequence[str], wanted: Sequence[str] | None = None) -> list[str]:
-    """Return the different texts in the wanted order, else numbers by size and before words, which are sorted."""
-
-    def key(text: str) -> tuple[bool, float, str]:
-        return not is_number(text), float(text) if is_number(text) else 0.0, text
-
-    return list(wanted) if wanted is not None else sorted(set(texts), key=key)
+    """Return the different texts in the wanted order, else sorted: numbers by size, also those within words."""
+    if wanted is not None:
+        return list(wanted)
+    return sorted(set(texts), key=lambda text: (not is_number(text), float(text) if is_number(text) else 0.0, by_number(text)))
 
 
 def _label(names: Sequence[str], values: Sequence[str]) -> str:
