@@ -23,7 +23,7 @@ from gfn_vi.analysis.pictures import style
 from gfn_vi.analysis.pictures.densities import contours
 from gfn_vi.analysis.reading.curves import X_LABELS, draw_curve, n_failed
 from gfn_vi.analysis.statistics.estimates import interval
-from gfn_vi.runs.folders import TableError
+from gfn_vi.runs.reading import needed_arrays
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -135,11 +135,4 @@ def _cloud(axes: Axes, content: Mapping[str, np.ndarray], color: Any) -> None:
 def _arrays_of(table: pd.DataFrame, arrays: Arrays, arm: str, n_steps: int) -> Mapping[str, np.ndarray] | None:
     """Return the arrays of the first finished run of a setting; None without such a run."""
     runs = set(table.loc[(table["arm"] == arm) & (table[N_STEPS] == n_steps) & (table["state"] == "done"), "run"])
-    if not runs:
-        return None
-    run = min(runs)
-    if run not in arrays:
-        raise TableError(f"run {run} has no arrays.npz: delete its folder and run it again")
-    if missing := set(NEEDED) - set(arrays[run]):
-        raise TableError(f"arrays.npz of run {run} lacks {', '.join(sorted(missing))}")
-    return arrays[run]
+    return needed_arrays(arrays, min(runs), NEEDED) if runs else None
