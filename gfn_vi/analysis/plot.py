@@ -100,13 +100,14 @@ def draw_lines(
     from gfn_vi.analysis.pictures import style
     from gfn_vi.analysis.pictures.panels import draw_panels
     from gfn_vi.analysis.reading.roles import assigned, kept
+    from gfn_vi.analysis.reading.weights import rows_behind
     from gfn_vi.analysis.statistics.lines import lines, recording
     from gfn_vi.analysis.statistics.summary import measures
 
     if wanted.y is None and not judged_by:
         raise TableError("y is missing, and the runs do not say what they are judged by: give y=METRIC")
     y = wanted.y or judged_by[0].metric
-    rows = kept(recording(table, y, say), wanted.only)
+    rows = rows_behind(kept(recording(table, y, say), wanted.only), [y])
     rows, x, roles = assigned(rows, wanted.x, wanted.roles, say)
     rows, orders = _ordered(rows, roles, wanted.orders)
     known = {headline.metric: headline.worst for headline in measures(judged_by)}

@@ -14,16 +14,13 @@ from typing import TYPE_CHECKING
 
 from gfn_vi.analysis import experiments
 from gfn_vi.core.command_line import command
-from gfn_vi.core.reliability import WEIGHTS_OF, names_of
+from gfn_vi.runs.files import ARRAYS
 from gfn_vi.runs.folders import NoRunsError, TableError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from gfn_vi.analysis.reading.committed import Committed
 
 RESULTS = "results"
-ALWAYS = ("frozen", "score_calls")  # metrics that curves of any other metric may ask for
 LARGEST = 4_000_000  # bytes of a file that a repository should have
 
 
@@ -39,6 +36,7 @@ def export(experiment: Path, folder: Path, preset: str | None, anew: bool, say: 
     Raises TableError for runs that are missing or do not fit together.
     """
     from gfn_vi.analysis.reading.committed import Watched, finished_runs, read_committed, write_committed
+    from gfn_vi.analysis.reading.weights import rows_behind
     from gfn_vi.runs.reading import RunArrays
 
     place = results_of(experiment, preset)
@@ -51,7 +49,7 @@ def export(experiment: Path, folder: Path, preset: str | None, anew: bool, say: 
     say(_counted(results, known, found))
     module = experiments.load_figure(experiment)
     material = _material(module, results, say)
-    table = _needed(module, material.table)
+    table = rows_behind(material.table, module.METRICS) if hasattr(module, "METRICS") else material.table
     place.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place, prefix=".export") as name:
         aside = Path(name)
@@ -67,6 +65,7 @@ def export(experiment: Path, folder: Path, preset: str | None, anew: bool, say: 
         looked_at = set().union(*arrays.seen.values())  # of any run: figures ask all runs whether they have them
         kept = {run: sorted(looked_at & set(results.arrays[run])) for run in arrays.seen}
         write_committed(aside, results, table, kept, getattr(module, "FIRST_REPLICA", ()))
+        (place / ARRAYS).unlink(missing_ok=True)  # there may be none any more
         written = [path.replace(place / path.name) for path in sorted(aside.iterdir())]
     for path in written:
         if path.stat().st_size > LARGEST:
@@ -115,15 +114,6 @@ def _material(module: SimpleNamespace, results: Committed, say: Callable[[str], 
     about = remark({run.config.get("preset_name") for run in runs})
     table = tabulate(runs, getattr(module, "CONFIG_KEYS", ()))
     return experiments.Material(table, results.arrays, results.headlines(), about)
-
-
-def _needed(module: SimpleNamespace, table: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of the metrics that the figure and its claims need."""
-    named = getattr(module, "METRICS", None)
-    if named is None:
-        return table
-    weights = [name for metric in named for of in WEIGHTS_OF.get(metric, ()) for name in names_of(of)]
-    return table[table["metric"].isin([*named, *ALWAYS, *weights])]
 
 
 def _counted(results: Committed, known: Committed | None, found: Committed) -> str:
