@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 Mode = Literal["offline", "online", "disabled"]
 CONNECT_SECONDS = 10.0
+START_SECONDS = 90.0  # offline: until a process of wandb has started, on a machine that is busy with other things
 FINISH_SECONDS = 30.0
 LONGEST_TAG = 64  # characters; wandb refuses longer ones
 OF_AGENT = "WANDB_SWEEP_ID"  # in the environment of what wandb agent starts, which has a run id to be taken
@@ -128,7 +129,7 @@ class WandbSink:
             x_disable_stats=True,
             x_disable_meta=True,
             x_save_requirements=False,
-            init_timeout=CONNECT_SECONDS,
+            init_timeout=CONNECT_SECONDS if mode == "online" else START_SECONDS,
             finish_timeout=FINISH_SECONDS,
         )
 
