@@ -79,7 +79,8 @@ def picture() -> Figure:
     box(axes, (3.9, 0.85), (3.25, 0.98), BACKWARD, lines, "Variational inference: divergences")
     arrow(axes, (4.6, 2.85), (2.4, 1.83), INK)
     arrow(axes, (5.52, 2.85), (5.52, 1.83), INK)
-    same = r"on-policy they are one:  $E_{P_F}[\nabla_\theta\, u^2] = 2\,\nabla_\theta\, \mathrm{KL}(P_F \,\|\, P_B\,R/Z)$  at every $\log Z$"
+    same = r"$E_{P_F}[\nabla_\theta\, u^2] = 2\,\nabla_\theta\, \mathrm{KL}(P_F \,\|\, P_B\,R/Z)$"
+    same = rf"on-policy they are one:  {same}  at every $\log Z$"
     axes.text(SIZE[0] / 2, 0.36, same, fontsize=10, ha="center", va="center", color=INK)
     return figure
 

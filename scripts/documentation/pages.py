@@ -11,10 +11,12 @@ import posixpath
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.structure.files import File, Files
-from mkdocs.structure.pages import Page
+if TYPE_CHECKING:
+    from mkdocs.config.defaults import MkDocsConfig
+    from mkdocs.structure.files import Files
+    from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[2]
 # Pages that stand in the root of the repository.
@@ -44,6 +46,8 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that lie elsewhere, then whatever they and the others link to."""
+    from mkdocs.structure.files import File
+
     _source.clear()
     _source.update({file.src_uri: f"docs/{file.src_uri}" for file in files.documentation_pages()})
     texts = {f"docs/{file.src_uri}": file.content_string for file in files.documentation_pages()}
@@ -200,4 +204,5 @@ def reference(name: str, modules: list[str]) -> str:
 def contents() -> str:
     """Return the first page of the reference."""
     rows = "\n".join(f"| [{name}]({name}.md) | {len(modules)} |" for name, modules in packages().items())
-    return f"# Reference\n\n[The house](../house.md) says how the rooms belong together.\n\n| package | modules |\n| --- | --- |\n{rows}\n"
+    text = "# Reference\n\n[The house](../house.md) says how the rooms belong together.\n\n| package | modules |\n| --- | --- |\n"
+    return f"{text}{rows}\n"
