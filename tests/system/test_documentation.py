@@ -57,10 +57,12 @@ def run_page(name: str, folder: Path) -> list[Path]:
     shutil.copytree(EXAMPLES, folder / "docs/examples")
     directories = []
     for command in commands((DOCS / name).read_text(encoding="utf-8")):
+        if command in commands():  # of the README, and run there
+            continue
         where, _, rest = command.rpartition(" && ")
         script = SCRIPT.match(rest)
         if script is None:  # what makes the environment in which this runs
-            assert rest in ("make setup", "source .venv/bin/activate")
+            assert rest in ("make setup", "source .venv/bin/activate"), rest
             continue
         current = folder / where.removeprefix("cd ")
         words = rest[script.end() :].replace("n_trajectories=6400", "n_trajectories=128").split()
@@ -86,7 +88,7 @@ def test_how_to_page(name: str, tmp_path: Path) -> None:
 
 
 def test_start_page(tmp_path: Path) -> None:
-    assert len(run_page("start.md", tmp_path)) == 3
+    assert len(run_page("start.md", tmp_path)) >= 2
     assert (tmp_path / "outputs/first/report.html").is_file()
 
 
