@@ -7,7 +7,12 @@ from typing import Any
 
 import griffe
 
-SPECIAL = re.compile(r"([\\*_<>\[\]|#])")
+SPECIAL = re.compile(r"([\\*_\[\]#])")
+
+
+def as_text(part: str) -> str:
+    """Return Markdown for a part of a line without code."""
+    return SPECIAL.sub(r"\\\1", part.replace("&", "&amp;").replace("<", "&lt;"))
 
 
 def escaped(text: str) -> str:
@@ -18,7 +23,7 @@ def escaped(text: str) -> str:
         if line.startswith("    ") or len(parts) % 2 == 0:
             lines.append(line)
         else:
-            lines.append("`".join(SPECIAL.sub(r"\\\1", part) if i % 2 == 0 else part for i, part in enumerate(parts)))
+            lines.append("`".join(as_text(part) if i % 2 == 0 else part for i, part in enumerate(parts)))
     return "\n".join(lines)
 
 
