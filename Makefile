@@ -19,7 +19,7 @@ figure: $(INSTALLED)  ## train the quickstart experiment on all cores, draw its 
 	$(PY) scripts/figure.py experiment=quickstart
 
 docs: $(INSTALLED)  ## build the site into build/site; a link that leads nowhere ends it
-	$(PY) -m mkdocs build --strict --quiet
+	$(PY) -m mkdocs build --strict
 	@echo "build/site/index.html; with its search: $(PY) -m http.server --directory build/site"
 
 lint: $(INSTALLED)  ## ruff (rules and format) and mypy

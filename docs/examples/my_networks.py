@@ -21,6 +21,7 @@ class ResidualSampler(DiscreteSampler):
     ) -> None:
         super().__init__(target, len(rng), backward, flow, log_Z)
         require(backward != "learned", "sampler.backward", backward, "there is one trunk for all: expected tied or uniform")
+        require(width > 0, "sampler.width", width, "expected a positive number")
         self.widths = [target.n_actions, target.n_backward_actions, 1]
         self.first = FeatureLinear(rng, target.n_features, width)
         self.blocks = nn.ModuleList(ReplicaLinear(rng, width, width) for _ in range(n_blocks))

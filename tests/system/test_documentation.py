@@ -158,6 +158,11 @@ def test_links_on_a_forge(path: Path) -> None:
         assert not anchor or anchor in anchors(target), link
 
 
+def test_the_picture_is_what_its_script_draws(tmp_path: Path) -> None:
+    module_of(ROOT / "scripts/documentation/idea.py").main(tmp_path / "idea.svg")
+    assert (tmp_path / "idea.svg").read_bytes() == (DOCS / "figures/idea.svg").read_bytes()
+
+
 # -- files that others read ------------------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -35,7 +36,10 @@ class Links(HTMLParser):
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    made = re.search(r"\$\(PY\) (-m mkdocs .*)", (ROOT / "Makefile").read_text(encoding="utf-8"))
+    assert made is not None
+    assert "--quiet" not in made[1]  # then warnings would not be counted, and --strict would pass everything
+    command = [sys.executable, *made[1].split(), "--site-dir", str(folder)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
