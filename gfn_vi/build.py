@@ -5,13 +5,9 @@ Every check that can be made before work starts is made on the way: by construct
 
 from __future__ import annotations
 
-import inspect
-import shlex
-from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from gfn_vi.core.command_line import command, key_of
+from gfn_vi.build_target import build_target, check_own_target, remember_too_large
 from gfn_vi.core.errors import ConfigError, require
 from gfn_vi.core.families import is_density
 from gfn_vi.fitting import (
@@ -26,7 +22,9 @@ from gfn_vi.fitting import (
     require_members,
     unreached_milestones,
 )
-from gfn_vi.signatures import SUPPLIED, check_arguments, check_signatures, nearest
+from gfn_vi.instantiation import built
+from gfn_vi.mirrors import check_loggers
+from gfn_vi.signatures import check_arguments, nearest
 
 if TYPE_CHECKING:  # torch takes two seconds to import: `--help` and finished runs do without
     import torch
@@ -42,55 +40,10 @@ if TYPE_CHECKING:  # torch takes two seconds to import: `--help` and finished ru
 
 # Kinds of metrics, the strongest first: sums over all states, comparisons with samples of the target, own samples.
 EVIDENCE = ("exact", "reference", "sampled", "any")
-# Configurations of targets that were checked, and those that have too many states to be listed: the other runs of a sweep in
-# this process know it at once.
-_checked: set[str] = set()
-_too_large: set[str] = set()
-
-
-def _built(config: Any, key: str, supplied: Mapping[str, Any] | None = None) -> Any:
-    """Instantiate a node of the configuration, adding `supplied` to its arguments.
-
-    What the signature refuses is a ConfigError, and so is a ValueError of the constructor; anything else it raises is a
-    mistake in the class and passes with its traceback.
-    """
-    from hydra.errors import InstantiationException
-    from hydra.utils import instantiate
-    from omegaconf import OmegaConf
-
-    plain: Any = OmegaConf.to_container(config) if OmegaConf.is_config(config) else config
-    is_node = isinstance(plain, dict) and plain.get("_target_") is not None
-    require(is_node, key, plain, "expected a config with a _target_: choose one of its group, see --help")
-    check_signatures(plain, key, tuple(supplied or ()), _choices())
-    try:
-        if supplied is None:
-            return instantiate(config, _convert_="all")
-        return instantiate(config, _partial_=True, _convert_="all")(**supplied)
-    except (InstantiationException, ValueError) as error:
-        cause = _cause(error)
-        if isinstance(cause, ConfigError):
-            raise cause from None
-        if isinstance(cause, ValueError):
-            raise ConfigError(key, plain["_target_"], f"cannot be built: {str(cause).splitlines()[0]}") from error
-        raise cause from None
-
-
-def _choices() -> list[str]:
-    """Return "group@place" of each choice that Hydra made for this process; none in a program that composes by itself."""
-    from hydra.core.hydra_config import HydraConfig
-
-    return list(map(str, HydraConfig.get().runtime.choices)) if HydraConfig.initialized() else []
-
-
-def _cause(error: BaseException) -> BaseException:
-    """Return the error that a constructor raised, without what Hydra wraps around it."""
-    while not isinstance(error, ConfigError) and type(error).__module__.startswith("hydra.") and error.__cause__ is not None:
-        error = error.__cause__
-    return error
 
 
 def resolve_device(name: str) -> torch.device:
-    """A torch.device, or a ConfigError that says what there is."""
+    """Return the device of this name. Raises ConfigError that says which ones there are."""
     import torch
 
     try:
@@ -106,7 +59,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def resolve_dtype(name: str) -> torch.dtype:
-    """float32 or float64."""
+    """Return float32 or float64. Raises ConfigError for another name."""
     import torch
 
     dtypes = {"float32": torch.float32, "float64": torch.float64}
@@ -114,58 +67,9 @@ def resolve_dtype(name: str) -> torch.dtype:
     return dtypes[name]
 
 
-def build_target(config: DictConfig, device: torch.device, key: str = "target") -> Target:
-    """Return the target under `key`, on the device: a density where it has a `dim`, else a graph of states."""
-    from gfn_vi.core.protocols import DensityTarget, DiscreteTarget
-
-    target = _built(config[key], key)
-    require_members(target, DensityTarget if is_density(target) else DiscreteTarget, key, config[key]._target_)
-    moved: Target | None = target.to(device)
-    if moved is None:
-        raise ConfigError(key, config[key]._target_, "its to(device) returns None: return the target, as it is on that device")
-    if _digest(config[key]) in _too_large and hasattr(moved, "know_too_large"):
-        moved.know_too_large()
-    return moved
-
-
-def _digest(node: DictConfig) -> str:
-    """Return what tells one configuration of a target from another."""
-    from omegaconf import OmegaConf
-
-    return OmegaConf.to_yaml(node, resolve=True)
-
-
-def check_own_target(config: DictConfig, target: Target) -> list[str]:
-    """Refuse a target of the user's whose few states show a fault, once in a process; return what is harmless, as remarks."""
-    from omegaconf import OmegaConf
-
-    from gfn_vi.verification.targets.at_start import names_own_code, refuse_faults
-
-    digest = _digest(config.target)
-    if digest in _checked or not names_own_code(OmegaConf.to_container(config.target)):
-        return []
-    remarks = refuse_faults(target.to("cpu"), config.target._target_, _how_to_check())
-    _checked.add(digest)
-    return remarks
-
-
-def _how_to_check() -> str:
-    """Return the command that checks the target of this process."""
-    from hydra.core.hydra_config import HydraConfig
-
-    if not HydraConfig.initialized():
-        return "gfn_vi.check_target(target)"
-    about = HydraConfig.get()
-    words = [word for word in about.overrides.task if key_of(word).startswith("target") or "@target." in word]
-    words = words or [f"target={about.runtime.choices['target']}"]
-    folders = [source.path for source in about.runtime.config_sources if source.provider == "command-line"]
-    options = [f"--config-dir {shlex.quote(folder)}" for folder in folders]
-    return " ".join([command("check"), *options, *map(shlex.quote, words)])
-
-
 def build_quadrature(config: Any, key: str) -> Any:
     """Return how a density of one dimension is summed over, None where that is off."""
-    return None if config is None else _built(config, key)
+    return None if config is None else built(config, key)
 
 
 def build_references(config: DictConfig, target: Target, keep: Keep | None) -> References | None:
@@ -178,7 +82,7 @@ def build_references(config: DictConfig, target: Target, keep: Keep | None) -> R
     entry = config.evaluation.get("references")
     if entry is None:
         return None
-    method = _built(entry, KEY)
+    method = built(entry, KEY)
     require(isinstance(method, BaseChains), KEY, entry._target_, "expected a gfn_vi.evaluation.references.BaseChains")
     found = f"draws from a density on R^d, and this target has states; use reference@{KEY}=null"
     require(is_density(target), KEY, type(method).__name__, found)
@@ -205,7 +109,7 @@ def build_metrics(
         if entry is None:
             continue
         key = f"evaluation.metrics.{name}"
-        metric = _built(entry, key)
+        metric = built(entry, key)
         require(isinstance(metric, BaseMetric), key, entry.get("_target_"), "expected a gfn_vi.evaluation.base.BaseMetric")
         require_family(metric, target, key)
         if metric.kind == "reference" and not has_samples:
@@ -215,11 +119,11 @@ def build_metrics(
         if metric.kind == "exact" and obstacle is unknown:
             obstacle = why_not_exact(target, sampler, quadrature)
             if obstacle is not None:
-                _too_large.add(_digest(config.target))
+                remember_too_large(config.target)
         if metric.kind == "exact" and obstacle is not None:
             if obstacle:
                 remarks.append(f"{key} is off: {obstacle}; using {config.evaluation.n_samples} samples per evaluation instead")
-            metric = _built(config.evaluation.fallback, "evaluation.fallback")
+            metric = built(config.evaluation.fallback, "evaluation.fallback")
             if any(type(other) is type(metric) for other in metrics):
                 continue
         for part, needs in metric.needs.items():
@@ -266,30 +170,30 @@ def choose_headline(config: DictConfig, metrics: list[BaseMetric], target: Targe
 def build_sampler(
     config: DictConfig, target: Target, device: torch.device, dtype: torch.dtype, n_replicas: int, flow: bool
 ) -> Any:
-    """The sampler, on the device; flow: whether log F is learned where sampler.flow leaves it open."""
+    """Return the sampler, on the device; flow: whether log F is learned where sampler.flow leaves it open."""
     from gfn_vi.core.replicas import ReplicaGenerators
 
     rng = ReplicaGenerators(config.seed, n_replicas, "initialization", "cpu", dtype)
     sampler_config = config.sampler.copy()
     if sampler_config.get("flow", False) is None:
         sampler_config.flow = flow
-    return _built(sampler_config, "sampler", {"target": target, "rng": rng}).to(device)
+    return built(sampler_config, "sampler", {"target": target, "rng": rng}).to(device)
 
 
 def build_exploration(config: DictConfig) -> Exploration:
-    """The exploration."""
+    """Return the exploration."""
     from gfn_vi.core.protocols import Exploration
 
-    exploration: Exploration = _built(config.exploration, "exploration")
+    exploration: Exploration = built(config.exploration, "exploration")
     require_members(exploration, Exploration, "exploration", config.exploration._target_)
     return exploration
 
 
 def build_objective(config: DictConfig) -> Objective:
-    """The objective."""
+    """Return the objective."""
     from gfn_vi.core.protocols import Objective
 
-    objective: Objective = _built(config.objective, "objective")
+    objective: Objective = built(config.objective, "objective")
     require_members(objective, Objective, "objective", config.objective._target_)
     return objective
 
@@ -297,9 +201,7 @@ def build_objective(config: DictConfig) -> Objective:
 def build_parts(
     config: DictConfig, device: torch.device, dtype: torch.dtype, keep: Keep | None = None
 ) -> tuple[Parts, list[str]]:
-    """All parts, fitting together, and remarks for the user; keep: see build_references."""
-    from omegaconf import OmegaConf
-
+    """Return all parts, fitting together, and remarks for the user; keep: see build_references."""
     from gfn_vi.core.replicas import ReplicaGenerators
     from gfn_vi.core.types import Need
     from gfn_vi.evaluation.measurement import Measurement
@@ -315,7 +217,7 @@ def build_parts(
     check_tilts(config, sampler, exploration)
     check_offers("objective", objective.needs, sampler, "objective=trajectory_balance", type(objective).__name__)
     facts = {"parameter_groups": sampler.parameter_groups(), "n_replicas": config.replicas}
-    optimizer = _built(config.optimizer, "optimizer", facts)
+    optimizer = built(config.optimizer, "optimizer", facts)
     quadrature = build_quadrature(config.evaluation.get("quadrature"), "evaluation.quadrature")
     references = build_references(config, target, keep)
     metrics, remarks = build_metrics(config, target, sampler, quadrature, references)
@@ -323,9 +225,8 @@ def build_parts(
     check_watched(config, optimizer, metrics)
     remarks += unreached_milestones(config, optimizer)
     watching = {"target": target, "n_replicas": config.replicas, "device": device}
-    observers = [_built(o, f"evaluation.observers.{name}", watching) for name, o in config.evaluation.observers.items() if o]
-    if config.logger.get("_target_") is not None:
-        check_signatures(OmegaConf.to_container(config.logger), "logger", SUPPLIED["logger"])
+    observers = [built(o, f"evaluation.observers.{name}", watching) for name, o in config.evaluation.observers.items() if o]
+    check_loggers(config.logger)
     exact = any(metric.kind == "exact" for metric in metrics)
     sampled = [metric.n_samples for metric in metrics if metric.n_samples is not None]
     check_memory(config, target, max(sampled, default=0))
@@ -339,7 +240,7 @@ def build_parts(
 
 
 def build_budget(config: DictConfig) -> Budget:
-    """Trajectories and clocks."""
+    """Return the budget of a run: trajectories and clocks."""
     from gfn_vi.training.trainer import Budget
 
     t = config.trainer
@@ -386,16 +287,3 @@ def find_recorded(config: DictConfig, name: str | None, key: str) -> Headline | 
         require(name in known, key, name, f"these runs do not record it{nearest(name, known)}")
     declared = (trainer.parts.headline, *(metric.headline for metric in metrics))
     return next((headline for headline in declared if headline is not None and headline.metric == name), None)
-
-
-def build_sinks(config: DictConfig, directory: Path) -> list[Any]:
-    """Return the sinks that get every record. Each is given directory, name and config as far as its constructor has them."""
-    from hydra.utils import instantiate
-    from omegaconf import OmegaConf
-
-    if config.logger.get("_target_") is None:
-        return []
-    factory = instantiate(config.logger, _partial_=True, _convert_="all")
-    offered = dict(zip(SUPPLIED["logger"], (str(directory), directory.name, OmegaConf.to_container(config)), strict=True))
-    wanted = inspect.signature(factory.func).parameters
-    return [factory(**{key: value for key, value in offered.items() if key in wanted})]

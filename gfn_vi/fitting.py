@@ -109,7 +109,7 @@ def check_shares(exploration: Any, batch: int, key: str) -> None:
 
 def check_memory(config: DictConfig, target: Target, n_samples: int) -> None:
     """Refuse a batch, or n_samples trajectories of a measurement, whose states alone need more memory than is free."""
-    free = _free_bytes()
+    free = free_bytes()
     if free is None or config.device != "cpu" or not hasattr(target, "shortest"):
         return
     state: Any = target.initial(1)  # type: ignore[attr-defined]
@@ -121,7 +121,7 @@ def check_memory(config: DictConfig, target: Target, n_samples: int) -> None:
             raise ConfigError(key, n, f"so many {many} need {n * each / 1e9:.0f} GB, more than is free; use a smaller number")
 
 
-def _free_bytes() -> int | None:
+def free_bytes() -> int | None:
     """Return the free memory of this machine; None where the system does not say."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from gfn_vi import build, resolvers
+from gfn_vi.build_target import build_target
 from gfn_vi.core.protocols import EnumerableTarget
 from gfn_vi.core.replicas import ReplicaGenerators
 from gfn_vi.samplers.discrete.mlp import MlpSampler
@@ -99,7 +100,7 @@ def make_target(name: str) -> EnumerableTarget:
     if name in GRIDS:
         n_dims, side = GRIDS[name]
         return Hypergrid(n_dims, side, r0=0.1, reward=bumpy, max_enumerated_states=1000)
-    return build.build_target(composed(*small_target(name)), torch.device("cpu"))
+    return build_target(composed(*small_target(name)), torch.device("cpu"))
 
 
 def make_objective(name: str, **nested: str) -> Any:

@@ -28,7 +28,17 @@ FORBIDDEN_FILES = ("utils.py", "common.py", "helpers.py")
 # The exact metrics, and the rate schedule that watches one: the oracle of arXiv 2210.00580, under a name that says so.
 KNOW_JSD = ("evaluation/exact", "training/rate_schedules.py")
 # Rooms whose public docstrings are sentences.
-ROOMS_OF_SENTENCES = ("core", "runs", "samplers", "exploration", "objectives", "evaluation", "training", "verification")
+ROOMS_OF_SENTENCES = (
+    "core",
+    "interface",
+    "runs",
+    "samplers",
+    "exploration",
+    "objectives",
+    "evaluation",
+    "training",
+    "verification",
+)
 FEWEST_WORDS = 4
 TEXT_FILES = ("read_text", "write_text", "FileHandler")
 PROCESSES = ("run", "Popen", "check_output", "check_call")
@@ -36,6 +46,7 @@ PROCESSES = ("run", "Popen", "check_output", "check_call")
 # The files of a run and the columns of its numbers: as in gfn_vi/runs/files.py, which a test below compares.
 RUN_FILES = (
     *("config.yaml", "status.json", "metrics.csv", "arrays.npz", "run.log", "run.lock", "run.owner", "checkpoint.pt"),
+    "sent.json",
     "sweep.json",
 )
 COLUMNS = ("step", "trajectories", "reward_calls", "wall_seconds", "replica", "metric", "value")

@@ -47,7 +47,7 @@ def check(config: DictConfig) -> int:
 
     import torch
 
-    from gfn_vi.build import build_target
+    from gfn_vi.build_target import build_target
     from gfn_vi.verification.targets.report import check_target
 
     torch.set_num_threads(config.threads)

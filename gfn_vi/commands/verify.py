@@ -81,7 +81,8 @@ def verify(config: DictConfig) -> tuple[int, bool]:
     """Build everything, check and print; return how many lines are not as they should be, and whether there were controls."""
     import torch
 
-    from gfn_vi.build import build_sampler, build_target, resolve_device, resolve_dtype
+    from gfn_vi.build import build_sampler, resolve_device, resolve_dtype
+    from gfn_vi.build_target import build_target
     from gfn_vi.core.families import is_density
     from gfn_vi.core.replicas import ReplicaGenerators
     from gfn_vi.fitting import check_moves
@@ -146,7 +147,8 @@ def listed(config: DictConfig, dtype: torch.dtype) -> tuple[str, list[Check]]:
     """Return the title and the checks of the first table; ConfigError for what cannot be listed."""
     import torch
 
-    from gfn_vi.build import build_exploration, build_sampler, build_target
+    from gfn_vi.build import build_exploration, build_sampler
+    from gfn_vi.build_target import build_target
     from gfn_vi.verification.table import by_enumeration, count_trajectories
 
     cpu = torch.device("cpu")
@@ -188,6 +190,7 @@ def trained_sampler(
     """Return the sampler of the run with its parameters, and in words how far it is trained; RunError where they do not fit."""
     from gfn_vi.build import build_objective, build_sampler
     from gfn_vi.core.types import Need
+    from gfn_vi.interface.rebuilt import load_parameters
     from gfn_vi.runs.checkpoint import load_checkpoint
 
     state = load_checkpoint(Path(str(config.run)) / CHECKPOINT)
@@ -195,10 +198,7 @@ def trained_sampler(
     assert state is not None
     saved.seed = config.seed  # of parameters that are replaced; of several rates it is a list
     sampler = build_sampler(saved, target, device, dtype, saved.replicas, Need.FLOW in build_objective(saved).needs)
-    try:
-        sampler.load_state_dict(state["trainer"]["sampler"])
-    except RuntimeError as error:
-        raise RunError(f"{config.run}: its checkpoint does not fit its config.yaml: {str(error).splitlines()[0]}") from error
+    load_parameters(sampler, state, Path(str(config.run)))
     return sampler, f"{sampler.n_replicas} trained replicas after {state['trainer']['step']} updates"
 
 

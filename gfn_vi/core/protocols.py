@@ -27,7 +27,7 @@ class Target(Protocol):
     """A target has a reward on objects and can be moved to a device.
 
     Facts are attributes that a target may have besides; each is None, or absent, where nobody knows it: log_Z (float, the log of
-    the sum or integral of R), n_modes and mode_index(states).
+    the sum or integral of R), n_modes and mode_index(states); texts(states), how people write the objects [M, *state].
     """
 
     def log_reward(self, states: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ def is_reliable(n_effective: Any, pareto_k: Any) -> Any:
 
 
 class Weights(NamedTuple):
-    """What the weights of one replica are worth: effective number of samples, and Pareto k; NaN where that is not known."""
+    """Effective number of samples and Pareto k of the weights of one replica; NaN where that is not known."""
 
     n_effective: float
     pareto_k: float

@@ -51,7 +51,8 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     replace_durably(path, write, previous=_sibling(path, "previous"))
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Return the state in this very file, with its tensors on the CPU. Raises one of DAMAGE."""
     # torch.load does not compare checksums: without this a flipped bit becomes a wrong weight.
     with zipfile.ZipFile(path) as archive:
         damaged = archive.testzip()
@@ -70,7 +71,7 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
         if not candidate.exists():
             continue
         try:
-            state = _read(candidate)
+            state = read_checkpoint(candidate)
         except DAMAGE as error:
             first_line = (str(error) or "unreadable").splitlines()[0]
             failures[candidate] = f"{candidate} ({type(error).__name__}: {first_line})"

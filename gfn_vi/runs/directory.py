@@ -35,9 +35,9 @@ LOCK_SECONDS, LOCK_POLL_SECONDS = 0.2, 0.02
 # What flock says when somebody else holds the lock; some file systems say EACCES.
 IS_HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 # What a later write of status.json keeps unless it is given anew.
-KEPT = ("headline", "sources", "accepted_sources")
+KEPT = ("headline", "sources", "accepted_sources", "extends")
 
-State = Literal["running", "done", "failed", "interrupted"]
+State = Literal["running", "done", "failed", "interrupted", "pruned"]
 
 
 class HeldError(RunError):
@@ -259,6 +259,12 @@ class RunDirectory:
     def set_sources(self, sources: Mapping[str, str]) -> None:
         """Have every later write_status say which digest each of the user's source files has, by their names."""
         self._kept["sources"] = dict(sources)
+
+    def set_extends(self, run: str | None, step: int = 0) -> None:
+        """Have every later write_status name the run whose first `step` updates are those of this one; None for no such run."""
+        self._kept.pop("extends", None)
+        if run is not None:
+            self._kept["extends"] = {"run": run, "step": step}
 
     def accept_sources(self, changed: Mapping[str, str | None]) -> None:
         """Note in status.json that files have these digests now, and that somebody accepted it; the rest of it stays.

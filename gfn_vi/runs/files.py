@@ -8,6 +8,7 @@ METRICS = "metrics.csv"  # every recorded number
 ARRAYS = "arrays.npz"  # what pictures need of the distribution that was learned
 LOG = "run.log"
 LOCK = "run.lock"  # held while a process writes the run
+SENT = "sent.json"  # which mirrors have all of it, once it is finished
 OWNER = "run.owner"  # which process that is, in words
 CHECKPOINT = "checkpoint.pt"
 MANIFEST = "sweep.json"  # of the folder that holds the runs: which ones were asked for

@@ -36,6 +36,17 @@ def labelled(config: DictConfig, choices: Mapping[str, Any], overrides: Iterable
     return resolved
 
 
+def with_budget(config: DictConfig, n_trajectories: int) -> dict[str, Any]:
+    """Return the resolved configuration of the same command with another trainer.n_trajectories.
+
+    config: not resolved, so that what follows the budget follows this one.
+    """
+    other = config.copy()
+    other.trainer.n_trajectories = n_trajectories
+    resolved: dict[str, Any] = OmegaConf.to_container(other, resolve=True)  # type: ignore[assignment]
+    return resolved
+
+
 def named_choices(choices: Mapping[str, Any]) -> dict[str, str]:
     """Return name -> choice of everything that a run is made of: {"target": "hypergrid", "baseline": "leave_one_out", ...}.
 

@@ -18,7 +18,9 @@ class _CurrentStderr(logging.Handler):
     """Writes to what sys.stderr is now: a progress bar puts itself in its place to keep log lines above it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        with contextlib.suppress(OSError):  # a terminal that has gone ends no run: the line is in run.log
+        if sys.stderr is None:  # of a program without a terminal
+            return
+        with contextlib.suppress(OSError, UnicodeEncodeError):  # a terminal that has gone ends no run: the line is in run.log
             sys.stderr.write(f"{self.format(record)}\n")
             sys.stderr.flush()
 
@@ -34,11 +36,14 @@ def log_lines(directory: Path) -> Iterator[None]:
     for handler in handlers:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
         log.addHandler(handler)
+    before = log.level, log.propagate  # those of the program that trains, which goes on after the run
     log.setLevel(logging.DEBUG)
     log.propagate = False
     try:
         yield
     finally:
+        log.setLevel(before[0])
+        log.propagate = before[1]
         for handler in handlers:
             log.removeHandler(handler)
             handler.close()

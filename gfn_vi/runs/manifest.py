@@ -6,7 +6,7 @@ It also says from what a run was composed, so that nobody has to compose it agai
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -40,7 +40,7 @@ class Plan(NamedTuple):
 
 
 class Composing(NamedTuple):
-    """From what the jobs of a sweep were composed, besides their overrides.
+    """Everything that the jobs of a sweep were composed from, besides their overrides.
 
     sources: digest of files and versions; asked: what these asked of the world outside; digest: of sources and the answers.
     """
@@ -63,6 +63,19 @@ def plan(jobs: Iterable[Planned], composing: Composing | None = None) -> None:
 def refuse(errors: Iterable[tuple[Planned, str]]) -> None:
     """Note of jobs why they did not become runs. Raises RunError where that cannot be written."""
     _change(((job, {REFUSED: error}) for job, error in errors), {})
+
+
+def forget(folder: Path, stays: Callable[[str], bool]) -> None:
+    """Take the runs out of the manifest of a folder whose names do not stay. Raises RunError where that cannot be written."""
+    path = folder / MANIFEST
+    if not path.exists():
+        return
+    try:
+        with filelock.FileLock(folder / f"{MANIFEST}.lock"):
+            known = _known(folder)
+            _write(path, known | {RUNS: {name: run for name, run in known[RUNS].items() if stays(name)}})
+    except OSError as error:
+        raise disk_error(path, error) from error
 
 
 def read_manifest(folder: Path) -> dict[str, Plan]:

@@ -8,6 +8,8 @@ from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
+from gfn_vi.core.version import VERSION
+
 PACKAGES = {"torch": "torch", "gfn_vi": "gfn_vi", "hydra": "hydra-core"}
 
 
@@ -35,9 +37,7 @@ def versions() -> dict[str, str | None]:
         except metadata.PackageNotFoundError:
             found[name] = None
     if found["gfn_vi"] is None:
-        from gfn_vi import __version__
-
-        found["gfn_vi"] = __version__
+        found["gfn_vi"] = VERSION
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import itertools
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from torch import Tensor
 from gfn_vi.core.errors import RunError
 from gfn_vi.runs.durable_files import disk_error
 from gfn_vi.runs.files import COLUMNS, METRICS
+from gfn_vi.runs.records import Record, recorded
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +30,19 @@ class Sink(Protocol):
 
     def close(self, failed: bool) -> None:
         """Stop showing metrics, since the run has ended; failed: whether an error ended it."""
+
+
+class Mirror(Sink, Protocol):
+    """A sink that has the same content as metrics.csv whatever happens: it also shows what earlier processes have recorded.
+
+    A sink without these two methods sees only what is recorded while it is there.
+    """
+
+    def restore(self, records: Sequence[Record]) -> None:
+        """Show these records and nothing else; called before the first write."""
+
+    def show(self, directory: Path) -> None:
+        """Show the pictures and tables of the run, which is finished."""
 
 
 def _values(name: str, values: Tensor | Sequence[float], replicas: int) -> list[float]:
@@ -82,6 +97,9 @@ class Recorder:
                 for replica, value in enumerate(values)
             ]
         )
+        self._show(step, trajectories, columns)
+
+    def _show(self, step: int, trajectories: int, columns: dict[str, list[float]]) -> None:
         for sink in list(self._sinks):
             try:
                 sink.write(step, trajectories, columns)
@@ -110,6 +128,41 @@ class Recorder:
         os.ftruncate(self._file.fileno(), position)
         if position == 0:
             self._append([COLUMNS])
+        if self._sinks:
+            records = recorded(self.path.parent)
+            self._tell_mirrors("restore", records, records[-1].step if records else 0)
+
+    def show(self, step: int) -> None:
+        """Have the sinks show the pictures and tables of the finished run; step: its number of updates."""
+        self._tell_mirrors("show", self.path.parent, step)
+
+    def _tell_mirrors(self, method: str, told: object, step: int) -> None:
+        for sink in list(self._sinks):
+            try:
+                getattr(sink, method, lambda told: None)(told)
+            except Exception as error:  # noqa: BLE001 - a mirror never stops a run, whatever it raises
+                self._drop(sink, step, error)
+
+    def begin_with(self, path: Path, position: int) -> None:
+        """Begin with the first `position` bytes of another metrics.csv, of a run with the same replicas; the sinks see them, too.
+
+        Raises RunError when that file is shorter, or cannot be read.
+        """
+        try:
+            with open(path, "rb") as file:
+                data = file.read(position)
+        except OSError as error:
+            raise RunError(f"cannot read {path}: {error.strerror or error}") from error
+        if len(data) < position:
+            raise RunError(f"{path} has {len(data)} bytes, but its checkpoint was made when it had {position}")
+        rows = list(csv.reader(io.StringIO(data.decode())))[1:]
+        self.rewind(0)
+        self._append(rows)
+        for (step, trajectories), found in itertools.groupby(rows, lambda row: (int(row[0]), int(row[1]))):
+            values: dict[str, list[float]] = {}
+            for *_, name, value in found:
+                values.setdefault(name, []).append(float(value))
+            self._show(step, trajectories, values)
 
     def close(self, failed: bool) -> None:
         """Close the file and all sinks; a second call does nothing."""

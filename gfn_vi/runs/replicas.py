@@ -27,7 +27,7 @@ HASHED = re.compile(r"-[0-9a-f]{8}$")  # the name of a run
 
 
 class Replica(NamedTuple):
-    """What a replica is: a digest of the configuration without its seed, and the seed."""
+    """Digest of a replica's configuration without its seed, and the seed: equal ones are the same replica."""
 
     settings: str
     seed: int

@@ -95,6 +95,12 @@ def doubt_about_table(folder: Path, sources: Sources) -> str | None:
     )
 
 
+def changes_since(path: Path) -> str:
+    """Return in words which of the user's files have changed since this run was trained; "" for none."""
+    changed = Comparison().changes(recorded_sources(RunDirectory(path).status()))
+    return f"{_in_words(changed)} since it was trained" if changed else ""
+
+
 def _has_work(path: Path, status: Mapping[str, Any]) -> bool:
     """Return whether something was learned with the recorded sources; a run that failed before an update has nothing to lose."""
     return status.get("state") == "done" or bool(status.get("step")) or (path / CHECKPOINT).exists()

@@ -1,8 +1,9 @@
 """The state of one run, read from its directory: the only answer to it, and the only witness when a worker dies.
 
 A run is done, diverged (done, but a replica became non-finite), running (a living process holds its lock), interrupted (the
-same command goes on), failed, killed (it began, but nobody holds its lock), damaged (status.json or the lock cannot be read:
-the same command runs it again) or missing (nothing of it is there).
+same command goes on), pruned (a search found it hopeless; the same command without the search goes on), failed, killed (it
+began, but nobody holds its lock), damaged (status.json or the lock cannot be read: the same command runs it again) or missing
+(nothing of it is there).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 from gfn_vi.core.errors import RunError
 from gfn_vi.core.headline import Headline
@@ -20,9 +21,10 @@ from gfn_vi.runs.files import LOG, RUN_FILES, STATUS
 from gfn_vi.runs.headline import headline_of
 from gfn_vi.runs.sources import recorded_sources
 
-State = Literal["running", "failed", "killed", "diverged", "damaged", "interrupted", "missing", "done"]
+State = Literal["running", "failed", "killed", "diverged", "damaged", "interrupted", "pruned", "missing", "done"]
 STATES: tuple[State, ...] = get_args(State)
 FINISHED = ("done", "diverged")  # the sweep's command leaves them alone
+PRUNED: Final = "pruned"  # and a search these
 BROKEN = ("failed", "killed", "diverged", "damaged")
 LAST_BYTES = 4096  # of the log, for its last line
 
@@ -103,7 +105,7 @@ def _told(path: Path) -> RunState:
     except (OSError, ValueError):
         content = None
     state = content.get("state") if isinstance(content, dict) else None
-    if state not in ("running", "done", "failed", "interrupted"):
+    if state not in ("running", "done", "failed", "interrupted", PRUNED):
         return RunState(path.name, "damaged", (), f"{STATUS} is damaged: the same command runs it again", version=version)
     error, step, seconds = content.get("error"), content.get("step"), content.get("wall_seconds")
     return RunState(

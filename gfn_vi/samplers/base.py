@@ -71,6 +71,9 @@ class BaseSampler(nn.Module):
     def remember(self) -> None:
         """Take note that the last rollout was one of training. What a sampler makes of it may change its speed, and no number."""
 
+    def forget(self) -> None:
+        """Take note that an update begins: rollouts until now were not of training."""
+
     def memory(self) -> dict[str, Any] | None:
         """Return what is remembered of earlier updates; None for nothing."""
         return None

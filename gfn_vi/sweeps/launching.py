@@ -25,7 +25,7 @@ from hydra.plugins.launcher import Launcher
 from gfn_vi.core.errors import RunError
 from gfn_vi.runs.directory import HeldError, RunDirectory
 from gfn_vi.runs.manifest import refuse
-from gfn_vi.runs.state import RunState, give_up, look
+from gfn_vi.runs.state import FINISHED, PRUNED, RunState, give_up, look
 from gfn_vi.sweeps.interrupts import workers_save_first
 from gfn_vi.sweeps.jobs import Job
 from gfn_vi.sweeps.worker import JobError, JobStoppedError
@@ -47,12 +47,12 @@ SECONDS_TO_SETTLE = 60.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended. interrupted: it paused where checkpoint.pause_after says; error: one line; is_input: the error is a
-    mistake in the configuration.
+    """How a job ended. interrupted: it paused where checkpoint.pause_after says; pruned: a search stopped it; error: one line;
+    is_input: the error is a mistake in the configuration.
     """
 
     job: Job
-    state: Literal["done", "diverged", "failed", "interrupted"]
+    state: Literal["done", "diverged", "failed", "interrupted", "pruned"]
     error: str | None = None
     is_input: bool = False
 
@@ -134,6 +134,7 @@ class Launches:
         say("a worker died" if is_loss else f"the launcher gave up: {_line(error)}")
         outcomes = [_finished(job, standing) for job, standing in after.items() if standing.is_finished]
         outcomes += [Outcome(job, "failed", after[job].error_line) for job in changed if after[job].state == "failed"]
+        outcomes += [Outcome(job, PRUNED) for job in changed if after[job].state == PRUNED]
         suspects = [job for job in changed if after[job].state in ("killed", "interrupted")]
         if not suspects and not outcomes:  # the worker died before its job wrote anything: it was one of the first
             suspects = list(before)[:1]
@@ -147,8 +148,8 @@ class Launches:
             return _finished(job, after)
         if after.state == "running":  # another process was faster
             return None
-        if error is None and after.state == "interrupted":
-            return Outcome(job, "interrupted")
+        if error is None and after.state in ("interrupted", PRUNED):
+            return Outcome(job, PRUNED if after.state == PRUNED else "interrupted")
         if error is None:
             return Outcome(job, "failed", "it ended, but its directory does not say so: do all machines share this folder?")
         is_stopped = after.version != before.version and after.state in ("killed", "interrupted")
@@ -182,7 +183,7 @@ def _settled(job: Job) -> RunState:
     deadline = time.monotonic() + SECONDS_TO_SETTLE
     while True:
         standing = look(job.directory)
-        if standing.state in ("done", "diverged", "interrupted") or time.monotonic() > deadline:
+        if standing.state in (*FINISHED, "interrupted", PRUNED) or time.monotonic() > deadline:
             return standing
         time.sleep(SECONDS_BETWEEN_LOOKS)
 

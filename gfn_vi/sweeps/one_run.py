@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from gfn_vi.core.command_line import key_of
 from gfn_vi.core.errors import ConfigError
 from gfn_vi.sweeps.jobs import parsed, product, written
+from gfn_vi.terminal.typed_words import way_to_sweep
 
 # What only sweeps read.
 OF_SWEEPS = ("hydra/launcher", "hydra/sweeper", "hydra.launcher.", "hydra.sweeper.")
@@ -25,7 +26,8 @@ def require_one_run() -> None:
     for word in hydra.overrides.hydra:
         key, _, value = word.lstrip("+~").partition("=")
         if key.startswith(OF_SWEEPS):
-            raise ConfigError(key, value, f"a {'launcher' if 'launcher' in key else 'sweeper'} is for several runs: add -m")
+            part = "launcher" if "launcher" in key else "sweeper"
+            raise ConfigError(key, value, f"a {part} is for several runs: {way_to_sweep()}")
     sweeper: Any = OmegaConf.to_container(hydra.sweeper, resolve=False)
     given = set(map(key_of, hydra.overrides.task))
     left = [_left({**(sweeper.get("params") or {}), **grid}, given) for grid in sweeper.get("grids") or [{}]]
@@ -36,7 +38,7 @@ def require_one_run() -> None:
     key, found = (by[0], hydra.runtime.choices[by[0]]) if by else ("hydra.sweeper.params", sorted(fewest))
     axes = ", ".join(f"{n} of {axis}" for axis, (n, _) in fewest.items() if n != "1 value") or ", ".join(fewest)
     one = " ".join(first for _, first in fewest.values())
-    raise ConfigError(key, found, f"it is a sweep ({axes}): add -m; one run of it is {key}={found} {one}")
+    raise ConfigError(key, found, f"it is a sweep ({axes}): {way_to_sweep()}; one run of it is {key}={found} {one}")
 
 
 def _left(axes: Mapping[str, Any], given: set[str]) -> dict[str, tuple[str, str]]:

@@ -28,9 +28,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers import oc
 
-from gfn_vi import __version__, resolvers
+from gfn_vi import resolvers
 from gfn_vi.core import user_files
 from gfn_vi.core.errors import ConfigError
+from gfn_vi.core.version import VERSION
 from gfn_vi.runs.directory import identity_of, run_directory, run_name
 from gfn_vi.runs.manifest import Composing, read_asked, read_manifest
 from gfn_vi.runs.state import FINISHED, look
@@ -46,7 +47,7 @@ MOST_FILES = 5000  # or folders on the search path: what has more is no folder o
 
 
 class Remembered:
-    """What the manifest of a sweep's folder knows of its jobs. config: the sweep's own, as Sweeper.setup gets it."""
+    """Knowledge that the manifest of a sweep's folder has of its jobs. config: the sweep's own, as Sweeper.setup gets it."""
 
     def __init__(self, config: DictConfig, arguments: Sequence[str]) -> None:
         self._folder = _folder_of(config)
@@ -134,7 +135,7 @@ def _sources(config: DictConfig, arguments: Sequence[str]) -> str | None:
     asked = {name.decode() for text in [*texts, *(word.encode() for word in told)] for name in RESOLVER.findall(text)}
     if any(name not in PURE | set(WITNESSES) and not name.startswith("gfn_vi_") for name in asked):
         return None
-    versions = [__version__, metadata.version("hydra-core"), metadata.version("omegaconf")]
+    versions = [VERSION, metadata.version("hydra-core"), metadata.version("omegaconf")]
     return _digest([*versions, config.hydra.job.config_name, *config.hydra.overrides.hydra, *texts])
 
 

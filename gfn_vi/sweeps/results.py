@@ -31,7 +31,7 @@ Words = tuple[str, ...]  # the overrides of a setting, without its seed
 
 @dataclass
 class Row:
-    """What the finished runs of a setting have reached: a value of each, their targets, and whether weights carry them all."""
+    """Result of the finished runs of a setting: a value of each, their targets, and whether weights carry them all."""
 
     values: list[float] = field(default_factory=list)
     targets: set[str] = field(default_factory=set)

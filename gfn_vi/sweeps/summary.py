@@ -15,7 +15,7 @@ from gfn_vi.sweeps.results import results
 from gfn_vi.terminal.exit_status import EXIT_BAD_INPUT, EXIT_FAILED
 
 WORDS = {"missing": "to do"}  # state -> how it is counted
-ORDER = ("done", "diverged", "running", "interrupted", "killed", "damaged", "failed", "missing")
+ORDER = ("done", "diverged", "running", "interrupted", "pruned", "killed", "damaged", "failed", "missing")
 MOST_LABELS = 3  # of runs that failed with the same error
 
 

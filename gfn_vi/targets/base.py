@@ -130,7 +130,7 @@ class BaseTarget(ABC):
 
     @property
     def _listing(self) -> str:
-        """What listing says of itself to who waits for it."""
+        """Return the words that tell who waits that states are being listed."""
         n_states = getattr(self, "n_states", None)
         if isinstance(n_states, int):
             return f"listing {n_states:,} states of {type(self).__name__}"

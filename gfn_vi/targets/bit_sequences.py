@@ -63,6 +63,11 @@ class BitSequences(CellsTarget):
         signs = self._word_signs[states].flatten(-2)
         return (self.length - signs @ self._mode_signs.T) / 2
 
+    def texts(self, states: Tensor) -> list[str]:
+        """Return each of the sequences [M, n_cells] as a string of 0 and 1, with _ for the bits of an empty cell."""
+        words = ["_" * self.word, *(f"{symbol:0{self.word}b}" for symbol in range(self.n_symbols))]
+        return ["".join(words[content] for content in state) for state in states.tolist()]
+
     # -- facts --------------------------------------------------------------------------------------------------------
 
     @property

@@ -60,6 +60,11 @@ class Ising(CellsTarget):
         log_reward = self.coupling * products.sum(-1) + self.field * spins.sum(-1)
         return log_reward.masked_fill(self.is_unfinished(states), -torch.inf)
 
+    def texts(self, states: Tensor) -> list[str]:
+        """Return each of the lattices [M, side * side] row by row, as "+-/--": up, down, and _ for a spin that is not set."""
+        rows = states.view(len(states), self.side, self.side).tolist()
+        return ["/".join("".join("_-+"[content] for content in row) for row in lattice) for lattice in rows]
+
     # -- facts --------------------------------------------------------------------------------------------------------
 
     @cached_property

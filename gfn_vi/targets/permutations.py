@@ -47,6 +47,10 @@ class Permutations(CellsTarget):
         log_reward = -self.theta * self.inversions(states).double()
         return log_reward.masked_fill(self.is_unfinished(states), -torch.inf)
 
+    def texts(self, states: Tensor) -> list[str]:
+        """Return the items of each of the permutations [M, n_items] by position, as "2 0 1", with _ for an empty one."""
+        return [" ".join(str(content - 1) if content else "_" for content in state) for state in states.tolist()]
+
     # -- facts --------------------------------------------------------------------------------------------------------
 
     @property

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import difflib
 import re
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 
 import yaml
+
+from gfn_vi.terminal.typed_words import typed_words
 
 # What a user gives names in -> the group that its entries are chosen from.
 OPEN = {"evaluation.metrics": "metric", "evaluation.observers": "observer", "evaluation.reports": "report"}
@@ -26,7 +27,7 @@ DEFAULT = re.compile(r"^\s*- (?:override )?/([\w/]+)@([\w.]+):", re.M)
 
 def config_folders() -> list[Path]:
     """Return the folders that configurations are read from: that of the package and those of --config-dir."""
-    return [shipped_folder(), *user_folders(sys.argv[1:])]
+    return [shipped_folder(), *user_folders(typed_words())]
 
 
 def shipped_folder() -> Path:

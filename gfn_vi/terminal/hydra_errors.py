@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ from gfn_vi.signatures import located, parameters_of, suggestion
 from gfn_vi.terminal.choices import GROUPS, OPEN, choices_of, has_key, inner_choices, keys_of_file, owners_of, similar_choices
 from gfn_vi.terminal.grammar import in_quotes, unreadable
 from gfn_vi.terminal.nearest_keys import nearest_keys
+from gfn_vi.terminal.typed_words import typed_words, way_to_sweep
 
 # Launcher that a preset of ours builds on -> the extra of this package that installs its plugin.
 EXTRAS = {"joblib": "local", "submitit_slurm": "slurm", "submitit_local": "slurm", "ray_plugin": "ray"}
@@ -32,7 +32,7 @@ def in_one_line(error: BaseException, of_a_sweep: bool = False) -> str:
     of_a_sweep: whether Hydra was composing what all jobs share, without the choices that have several values.
     """
     if isinstance(error, OverrideParseException):
-        return unreadable(error.override, str(error), sys.argv[1:])
+        return unreadable(error.override, str(error), typed_words())
     if isinstance(error, MissingConfigException):
         group, _, choice = (error.missing_cfg_file or "").rpartition("/")
         if group == "hydra/launcher" and choice in EXTRAS:
@@ -65,15 +65,14 @@ def _of_an_override(error: BaseException, cause: BaseException | None) -> str | 
         return _unused_group(key, added.partition("=")[2], candidates.group(1).split(", ") if candidates else [])
     if found := re.search(r"Ambiguous value for argument '([^=]+)=(.+)'\n", text):
         key, values = found.groups()
-        return (
-            f"{key}={values}: several values are a sweep: add -m; one list is {key}=[{values}], one text {in_quotes(key, values)}"
-        )
+        otherwise = f"one list is {key}=[{values}], one text {in_quotes(key, values)}"
+        return f"{key}={values}: several values are a sweep: {way_to_sweep()}; {otherwise}"
     if found := re.match(r"Error merging override (.+)", text):
         kind = re.search(r"could not be converted to (\w+)", str(cause))
         why = f"expected {KINDS[kind.group(1)]}" if kind and kind.group(1) in KINDS else _joined(str(cause)).partition(";")[0]
         return f"{found.group(1)}: {why}"
     if found := re.search(r"An item is already at '(.+)'", text):
-        typed = next((w.lstrip("+") for w in sys.argv[1:] if w.startswith(f"+{found.group(1)}=")), f"{found.group(1)}=...")
+        typed = next((w.lstrip("+") for w in typed_words() if w.startswith(f"+{found.group(1)}=")), f"{found.group(1)}=...")
         return f"{found.group(1)}: this key is there already: type {typed}"
     if found := re.match(r"Could not delete (?:from config\. )?'?([^']+)", text):
         return f"~{found.group(1).strip('. ')}: there is no such key or choice here; see --cfg job"
@@ -84,9 +83,9 @@ def _of_an_override(error: BaseException, cause: BaseException | None) -> str | 
     if found := re.match(r"Multiple values for ([^\s]+)\.", text):
         return f"+{found.group(1)}: a choice of this group is made already: type {found.group(1)}={_typed(found.group(1))}"
     if "override must be a string or a list." in text:
-        return _no_choice(sys.argv[1:])
+        return _no_choice(typed_words())
     if found := re.match(r"Sweep parameters '(.+)' requires --multirun", text):
-        return f"{found.group(1)}: several values are a sweep: add -m"
+        return f"{found.group(1)}: several values are a sweep: {way_to_sweep()}"
     if found := re.match(r"Hydra (sweeper|launcher) is not configured", text):
         node = f"hydra.{found.group(1)}"
         return f"{node}=null: expected keys with values of their own: {node}.KEY=..."
@@ -95,7 +94,7 @@ def _of_an_override(error: BaseException, cause: BaseException | None) -> str | 
         advice = "give it one value" if word.startswith("hydra") else f"an axis is a word of its own: -m {word}"
         return f"{word.partition('=')[0]}: settings of Hydra are no axes: {advice}"
     if found := re.match(r"(\S+) appears more than once in the final defaults list", text):
-        word = next((word for word in sys.argv[1:] if "=[" in word), found.group(1))
+        word = next((word for word in typed_words() if "=[" in word), found.group(1))
         return f"{word}: {found.group(1)} is chosen more than once; one run has one choice, several runs are -m group=a,b"
     return None
 
@@ -125,7 +124,7 @@ def _unknown_choice(path: str, options: list[str]) -> str:
     if not group:
         return f"no config named {path}{suggestion(path, options)}"
     outer, _, inner = path.partition("/")
-    if outer != "hydra" and not any(key_of(word).partition("@")[0] == group for word in sys.argv[1:]):
+    if outer != "hydra" and not any(key_of(word).partition("@")[0] == group for word in typed_words()):
         group, choice = outer, inner
     if group.startswith("hydra/"):
         return f"{group}={choice}: no such choice{suggestion(choice, options)}; choices: {', '.join(options)}"
@@ -159,7 +158,7 @@ def _unused_group(key: str, choice: str, candidates: list[str]) -> str:
 
 def _typed(key: str) -> str:
     """Return the value that the command line gives to a key, "..." without one."""
-    return next((word.partition("=")[2] for word in sys.argv[1:] if key_of(word) == key), "...")
+    return next((word.partition("=")[2] for word in typed_words() if key_of(word) == key), "...")
 
 
 def _in_grids(parent: str, key: str, value: str, able: Sequence[str]) -> str:
@@ -167,7 +166,7 @@ def _in_grids(parent: str, key: str, value: str, able: Sequence[str]) -> str:
 
     able: the choices that have the key; those that the command line sweeps over are divided into two products.
     """
-    if {"-m", "--multirun"}.isdisjoint(sys.argv[1:]):
+    if {"-m", "--multirun"}.isdisjoint(typed_words()):
         return ""
     swept = [choice.strip() for choice in _typed(parent).split(",")]
     value = f'"{value}"' if "," in value else value
@@ -191,7 +190,8 @@ def _unknown_key(cause: OmegaConfBaseException, text: str, of_a_sweep: bool) -> 
     if not names and place in OPEN:
         return f"{key}: no such key{_one_more(node, key, value)}"
     if not names and place.startswith("hydra."):
-        return f"{key}: {place} has no keys yet: type +{key}={value}"
+        whole = f"+{place}={value}" if value.startswith("{") else f"+{key}={value}"
+        return f"{key}: {place} has no keys yet: type {whole}"
     if not names:
         return f"{key}: {place} has no keys: give it a value as a whole, {place}={FORMS.get(place, '...')}"
     swept = ""

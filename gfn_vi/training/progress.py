@@ -23,7 +23,7 @@ class ProgressBar:
     def __init__(self, total_trajectories: int, label: str, enabled: bool | None = None, metric: str | None = None) -> None:
         self._total, self._label, self._metric = total_trajectories, label, metric or "headline"
         self._forced = enabled is True
-        self._enabled = sys.stderr.isatty() if enabled is None else enabled
+        self._enabled = sys.stderr is not None and sys.stderr.isatty() if enabled is None else enabled
         self._progress: Any = None
         self._task: Any = None
         self._next = 0.0

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from gfn_vi.core.errors import require
 from gfn_vi.core.patience import told_if_slow
-from gfn_vi.core.protocols import Metric
+from gfn_vi.core.protocols import Metric, Sampler
 from gfn_vi.core.reliability import MARK, WEIGHTS_OF, Weights, weights_behind
 from gfn_vi.core.replicas import ReplicaGenerators
 from gfn_vi.core.seeds import replica_seeds
@@ -75,6 +75,7 @@ class Trainer:
         self.step = 0
         counters = getattr(parts.sampler, "counters", ("reward_calls",))
         self.calls = {name: torch.zeros(n_replicas, dtype=torch.long, device=device) for name in counters}
+        self._calls_before = self._calls_now()
         self.measured: dict[str, Tensor] = {}
         self._elapsed, self._started = 0.0, time.perf_counter()
 
@@ -93,18 +94,55 @@ class Trainer:
         """Return the seconds spent on this run, earlier processes included."""
         return self._elapsed + time.perf_counter() - self._started
 
-    def update(self) -> tuple[Tensor, Trajectories, Evaluation]:
-        """Do one update and return its loss [R], trajectories and evaluation."""
+    def training_sampler(self) -> Sampler:
+        """Return the sampler of the next batch: that of the parts, on other steps where training has steps of its own."""
+        in_training = getattr(self.parts.sampler, "in_training", None)  # a sampler of a user's own may be the same always
+        sampler: Sampler = self.parts.sampler if in_training is None else in_training(self.seen)
+        return sampler
+
+    def collect(self) -> Trajectories:
+        """Draw the next batch as the exploration does: trajectories [R, batch_size]."""
+        return self._collect(self.training_sampler())
+
+    def _collect(self, sampler: Sampler) -> Trajectories:
+        if hasattr(sampler, "forget"):
+            sampler.forget()
+        return self.parts.exploration.collect(sampler, self.budget.batch_size, self.rng, self.seen)
+
+    def evaluate(self, trajectories: Trajectories) -> Evaluation:
+        """Return what the current parameters say of a batch, differentiable, with what the objective needs."""
+        return self.training_sampler().evaluate(trajectories, self.parts.objective.needs)
+
+    def update(
+        self, trajectories: Trajectories | None = None, evaluation: Evaluation | None = None, loss: Tensor | None = None
+    ) -> tuple[Tensor, Trajectories, Evaluation]:
+        """Do one update and return its loss [R], trajectories and evaluation.
+
+        Without arguments the trainer draws, evaluates and asks the objective. In a loop of one's own any of the three steps is
+        replaced by giving its result; these four lines are one update without arguments:
+
+            trajectories = trainer.collect()                  # or of one's own: [R, batch_size]
+            evaluation = trainer.evaluate(trajectories)       # with gradient
+            loss = trainer.parts.objective(evaluation)        # or any other differentiable loss: [R]
+            trainer.update(trajectories, evaluation, loss)
+
+        Each replica descends its own entry of the loss. With a batch that is given, rewards that were asked for since the last
+        update or measurement count as those of this update. Raises ConfigError for a batch of another size, since clocks count
+        trajectories, for a loss that is not [R] or has no gradient, and for an evaluation or a loss without its trajectories.
+        """
         p = self.parts
-        before = {name: getattr(p.sampler, name).clone() for name in self.calls}
-        in_training = getattr(p.sampler, "in_training", None)  # a sampler of a user's own may be the same always
-        sampler = p.sampler if in_training is None else in_training(self.seen)
-        trajectories = p.exploration.collect(sampler, self.budget.batch_size, self.rng, self.seen)
-        evaluation = sampler.evaluate(trajectories, p.objective.needs)
-        loss = p.objective(evaluation)
+        self._check_given(trajectories, evaluation, loss)
+        sampler = self.training_sampler()
+        before = self._calls_before if trajectories is not None else self._calls_now()
+        if trajectories is None:
+            trajectories = self._collect(sampler)
+        if evaluation is None:
+            evaluation = sampler.evaluate(trajectories, p.objective.needs)
+        loss = p.objective(evaluation) if loss is None else loss
         p.optimizer.step(loss, self.seen)
+        self._calls_before = self._calls_now()
         for name, calls in self.calls.items():
-            calls.add_(getattr(p.sampler, name) - before[name])
+            calls.add_(self._calls_before[name] - before[name])
         # behind the counts: a batch that is evaluated again asks for rewards that training has not asked for
         self._explain(self._watch.see(p.optimizer.frozen, Attempt(self.step + 1, sampler, trajectories)))
         for observer in p.observers:
@@ -114,6 +152,23 @@ class Trainer:
         self.step += 1
         return loss.detach(), trajectories, evaluation
 
+    def _check_given(self, trajectories: Trajectories | None, evaluation: Evaluation | None, loss: Tensor | None) -> None:
+        """Refuse what is no result of the steps of an update."""
+        if trajectories is None:
+            given = "evaluation" if evaluation is not None else "loss"
+            alone = evaluation is None and loss is None
+            require(alone, f"update({given})", "without trajectories", "give the trajectories that it is of, too")
+            return
+        found, size = list(trajectories.mask.shape[:2]), [self.n_replicas, self.budget.batch_size]
+        require(found == size, "update(trajectories)", found, f"expected [replicas, trainer.batch_size] = {size}")
+        if loss is not None:
+            shape = f"expected one number for each replica, [{self.n_replicas}], not their sum"
+            require(list(loss.shape) == [self.n_replicas], "update(loss)", list(loss.shape), shape)
+            require(loss.requires_grad, "update(loss)", "without gradient", "compute it from trainer.evaluate(trajectories)")
+
+    def _calls_now(self) -> dict[str, Tensor]:
+        return {name: getattr(self.parts.sampler, name).clone() for name in self.calls}
+
     def measure(self) -> dict[str, Tensor]:
         """Return all metrics that are due, at the current parameters: name -> [R]."""
         p = self.parts
@@ -122,6 +177,7 @@ class Trainer:
         for metric in p.metrics:
             if self._due(metric):
                 self.measured |= metric(moment)
+        self._calls_before = self._calls_now()
         if self.step == 0 and p.headline is not None:
             known = f"expected one of those measured here: {', '.join(self.measured) or 'none'}"
             require(p.headline.metric in self.measured, "evaluation.headline.metric", p.headline.metric, known)
@@ -154,10 +210,12 @@ class Trainer:
             return True
         return bool(self.seen // every > (self.seen - self.budget.evaluate_every) // every)
 
-    def run(self, record: Record, after_update: Callable[[Tensor], bool]) -> bool:
+    def run(self, record: Record, after_update: Callable[[Tensor], bool], before_end: Callable[[], None] | None = None) -> bool:
         """Train to the end, or until after_update(loss [R]) says False, and return whether the end was reached.
 
-        A frozen replica's metrics are still recorded: they are those of its last finite parameters.
+        before_end: called after the last update, where state and records are those that a longer run would have; not called where
+        that update made parameters non-finite, which a longer run would find out later. A frozen replica's metrics are still
+        recorded: they are those of its last finite parameters.
         """
         budget = self.budget
         if self.step == 0:
@@ -166,11 +224,14 @@ class Trainer:
                 self._record(record, self.measure())
         while self.step < budget.steps:
             loss, trajectories, evaluation = self.update()
-            last = self.step == budget.steps
-            if last:
-                self._freeze_at_the_end(trajectories)
-            if last or budget.due(budget.record_every, self.step):
+            last, is_due = self.step == budget.steps, budget.due(budget.record_every, self.step)
+            is_sound = last and not self._freeze_at_the_end(trajectories)
+            if is_sound and not is_due and before_end is not None:
+                before_end()
+            if last or is_due:
                 self._record(record, self.training_statistics(loss, trajectories, evaluation))
+            if is_sound and is_due and before_end is not None:
+                before_end()
             if last or budget.due(budget.evaluate_every, self.step):
                 self._record(record, self.measure())
             if last:
@@ -178,6 +239,11 @@ class Trainer:
             if not after_update(loss):
                 return False
         return True
+
+    def measure_if_due(self, record: Record) -> None:
+        """Measure and record what a run that goes on measures after the present number of updates."""
+        if self.step > 0 and self.budget.due(self.budget.evaluate_every, self.step):
+            self._record(record, self.measure())
 
     # -- what became non-finite ---------------------------------------------------------------------------------------
 
@@ -195,13 +261,18 @@ class Trainer:
                 self.divergences[r] = " ".join(f"{who} {when.format(attempt.update)}: {why}".split())
                 logger.warning(self.divergences[r])
 
-    def _freeze_at_the_end(self, trajectories: Trajectories) -> None:
-        """Freeze the replicas whose parameters the last update made non-finite: no other update will find out."""
+    def _freeze_at_the_end(self, trajectories: Trajectories) -> bool:
+        """Freeze the replicas whose parameters the last update made non-finite, and return whether there are any.
+
+        No other update will find out.
+        """
         optimizer = self.parts.optimizer
         self._explain(self._watch.read())
+        before = optimizer.frozen
         optimizer.freeze_non_finite()
         replicas = optimizer.frozen.nonzero().squeeze(1).tolist()
         self._explain([(replicas, Attempt(self.step + 1, self.parts.sampler, trajectories))], "in the last update")
+        return bool((optimizer.frozen != before).any())
 
     def _judge_the_end(self) -> None:
         """Count as diverged, too, what the final measurement alone shows: a headline that is not finite."""
@@ -264,6 +335,7 @@ class Trainer:
         self.rng.load_state_dict(state["rng"])
         self.metric_rng.load_state_dict(state["metric_rng"])
         p.sampler.load_state_dict(state["sampler"])
+        self._calls_before = self._calls_now()
         if hasattr(p.sampler, "recall"):
             p.sampler.recall(state.get("sampler_memory"))  # checkpoints of earlier releases have none
         p.optimizer.load_state_dict(state["optimizer"])

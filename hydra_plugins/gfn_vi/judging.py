@@ -53,6 +53,12 @@ class Judge:
         elif declared is not None:
             self._directed(declared)
 
+    def declared_sign(self) -> int | None:
+        """Return 1 where less of the named metric is better, -1 where more is; None where only the run says it."""
+        if self._declared is not None:
+            return self._declared.sign
+        return None if self.direction is None else 1 if self.direction == "minimize" else -1
+
     def headline(self, run: Path) -> Headline:
         """Return what the run is judged by.
 

@@ -13,7 +13,7 @@ from gfn_vi.runs.manifest import plan
 from gfn_vi.runs.state import look
 from gfn_vi.sweeps.distinct_seeds import require_distinct, require_new
 from gfn_vi.sweeps.fused_rates import fused
-from gfn_vi.sweeps.jobs import jobs_of, parsed, written
+from gfn_vi.sweeps.jobs import Job, jobs_of, parsed, written
 from gfn_vi.sweeps.launcher_checks import check_launcher
 from gfn_vi.sweeps.launching import Launches, Outcome, say
 from gfn_vi.sweeps.remembered import Remembered
@@ -39,19 +39,8 @@ class ResumeSweeper(JobSweeper):
 
     def sweep(self, arguments: list[str]) -> list[Outcome]:
         """Called by Hydra with the overrides of the command line; leaves with the exit status unless all is well."""
-        self.require_counts(max_losses=1, **({} if self.max_batch_size is None else {"max_batch_size": 1}))
-        is_flag = isinstance(self.rates_in_replicas, bool)
-        require(is_flag, "hydra.sweeper.rates_in_replicas", self.rates_in_replicas, "expected true or false")
-        for name, found in (("params", [self.params]), ("grids", self.grids)):
-            is_mapping = isinstance(found, Sequence) and all(isinstance(each, Mapping) for each in found)
-            expected = "expected {key: values}, " + ("a list of such, " if name == "grids" else "") + "in quotes for the shell"
-            require(is_mapping, f"hydra.sweeper.{name}", found, expected)
         remembered = Remembered(self.config, arguments)
-        with remembered.noting():
-            jobs = jobs_of(self.loader, self.config, self._products(arguments), remembered.job)
-            require_distinct(jobs)
-            if self.rates_in_replicas:
-                jobs = fused(self.loader, self.config, jobs)
+        jobs = self.jobs(arguments, remembered)
         standings = [look(job.directory) for job in jobs]
         is_finished = all(standing.is_finished for standing in standings)
         if not is_finished:
@@ -72,6 +61,20 @@ class ResumeSweeper(JobSweeper):
         if status:
             sys.exit(status)
         return outcomes
+
+    def jobs(self, arguments: Sequence[str], remembered: Remembered) -> list[Job]:
+        """Return the runs that the sweep asks for. Raises ConfigError or RunError for jobs that cannot be composed or collide."""
+        self.require_counts(max_losses=1, **({} if self.max_batch_size is None else {"max_batch_size": 1}))
+        is_flag = isinstance(self.rates_in_replicas, bool)
+        require(is_flag, "hydra.sweeper.rates_in_replicas", self.rates_in_replicas, "expected true or false")
+        for name, found in (("params", [self.params]), ("grids", self.grids)):
+            is_mapping = isinstance(found, Sequence) and all(isinstance(each, Mapping) for each in found)
+            expected = "expected {key: values}, " + ("a list of such, " if name == "grids" else "") + "in quotes for the shell"
+            require(is_mapping, f"hydra.sweeper.{name}", found, expected)
+        with remembered.noting():
+            jobs = jobs_of(self.loader, self.config, self._products(arguments), remembered.job)
+            require_distinct(jobs)
+            return fused(self.loader, self.config, jobs) if self.rates_in_replicas else jobs
 
     def _products(self, arguments: Sequence[str]) -> list[list[Override]]:
         """A product for each grid: params, in their place what the grid says, in its place what the command line says."""

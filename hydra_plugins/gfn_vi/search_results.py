@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from omegaconf import OmegaConf
 
 from gfn_vi.runs.durable_files import replace_durably
+from hydra_plugins.gfn_vi.study import settled
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -37,14 +38,26 @@ def complete(study: Study) -> list[FrozenTrial]:
     return sorted(study.get_trials(states=(TrialState.COMPLETE,)), key=lambda trial: (trial.value, trial.number))
 
 
+def setting(trial: FrozenTrial) -> tuple[tuple[str, Any], ...]:
+    """Return what the trial tries, as something that equal settings share."""
+    return tuple(sorted(trial.params.items()))
+
+
+def n_pruned(study: Study) -> int:
+    """Return how many settings were pruned and not taken up again."""
+    from optuna.trial import TrialState
+
+    return sum(trial.state == TrialState.PRUNED for trial in settled(study))
+
+
 def distinct(study: Study) -> list[FrozenTrial]:
     """Complete trials, the best first; of those with the same parameters the first one."""
-    by_point = {tuple(sorted(trial.params.items())): trial for trial in reversed(complete(study))}
+    by_point = {setting(trial): trial for trial in reversed(complete(study))}
     return sorted(by_point.values(), key=lambda trial: (trial.value, trial.number))
 
 
-def best_settings(study: Study, n: int) -> list[FrozenTrial]:
-    """The best n with a finite value."""
+def best_settings(study: Study, n: int | None) -> list[FrozenTrial]:
+    """The best n with a finite value; None: all of them."""
     finite = [trial for trial in distinct(study) if trial.value is not None and math.isfinite(trial.value)]
     return finite[:n]
 
@@ -78,6 +91,7 @@ def write_results(
         "storage": storage,
         "tuning_seeds": list(tuning_seeds),
         "n_complete": len(complete(study)),
+        "n_pruned": n_pruned(study),
         "best": [_described(t) | {metric_of(t): measured(t), "run": t.user_attrs.get("run")} for t in complete(study)[:N_BEST]],
         "finalists": [_of_finalist(finalist) for finalist in [*best, *_lost(finalists)]],
         "chosen": None if command is None else _described(best[0].trial) | {"run": best[0].run, "command": command},

@@ -11,6 +11,7 @@ import hashlib
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from gfn_vi.core.errors import require
 from gfn_vi.core.seeds import replica_seeds
 from gfn_vi.runs.directory import run_name
 from gfn_vi.runs.manifest import plan
+from gfn_vi.runs.state import PRUNED, look
 from gfn_vi.sweeps.jobs import Job, check_jobs, identify, parsed, written
 from gfn_vi.sweeps.launcher_checks import check_launcher
 from gfn_vi.sweeps.launching import Launches, Outcome, say
@@ -28,25 +30,40 @@ from gfn_vi.sweeps.sweeper import JobSweeper
 from gfn_vi.terminal.exit_status import EXIT_FAILED, EXIT_INTERRUPTED
 from hydra_plugins.gfn_vi.judging import METRIC, Judge
 from hydra_plugins.gfn_vi.parallelism import jobs_at_a_time
+from hydra_plugins.gfn_vi.pruning import NONE, SPEC, Pruning, check_storage, make_pruner, override
 from hydra_plugins.gfn_vi.search_results import (
     Finalist,
     as_table,
     best_settings,
-    complete,
-    distinct,
     metrics_of,
+    n_pruned,
     overrides_of,
     ranked,
+    setting,
     write_results,
     write_trials,
 )
 from hydra_plugins.gfn_vi.search_space import Space, last_of_each_key, space_of
-from hydra_plugins.gfn_vi.study import make_sampler, only_search, open_study, record, storage_errors, take_back
+from hydra_plugins.gfn_vi.study import (
+    SPARED,
+    make_sampler,
+    n_waiting,
+    only_search,
+    open_study,
+    record,
+    settled,
+    storage_errors,
+    take_back,
+    take_up_pruned,
+    was_tried_before,
+)
+from hydra_plugins.gfn_vi.study_pictures import draw_study
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
 
 
+TAKE_UP = "hydra.sweeper.take_up_pruned"
 LEAST_BATCHES = 4  # by default: a sampler that never hears how its proposals did draws at random
 
 
@@ -63,6 +80,9 @@ class SearchSweeper(JobSweeper):
         sampler: str,
         sampler_arguments: Mapping[str, Any],
         sampler_seed: int,
+        pruner: str | None,
+        pruner_arguments: Mapping[str, Any] | None,
+        take_up_pruned: bool,
         storage: str | None,
         finalists: int,
         finalist_overrides: Sequence[str],
@@ -73,6 +93,7 @@ class SearchSweeper(JobSweeper):
         self.params, self.n_trials, self.n_jobs = params, n_trials, n_jobs
         self.judge = Judge(metric, direction)
         self.sampler, self.sampler_arguments, self.sampler_seed = sampler, sampler_arguments, sampler_seed
+        self.pruner, self.pruner_arguments, self.take_up_pruned = pruner, pruner_arguments or {}, take_up_pruned
         self.storage, self.finalists = storage, finalists
         self.finalist_overrides, self.report_overrides = list(finalist_overrides), report_overrides
         self.max_failures, self.max_losses = max_failures, max_losses
@@ -85,7 +106,10 @@ class SearchSweeper(JobSweeper):
             self.require_counts(n_jobs=1)
         space = space_of(parsed(self.loader, [*written(self.params), *arguments]))
         make_sampler(self.sampler, self.sampler_seed, self.sampler_arguments)
+        require(isinstance(self.take_up_pruned, bool), TAKE_UP, self.take_up_pruned, "expected true or false")
+        make_pruner(self.pruner, self.pruner_arguments)
         check_launcher(self.config.hydra.launcher)
+        check_storage(self.pruner, self.storage, self.config.hydra.launcher)
         space.check_numbers(self.config)
         first = identify(self.loader, self.config, [*space.fixed, *overrides_of(space.first())], "the search")
         check_jobs([first])
@@ -125,11 +149,16 @@ class SearchSweeper(JobSweeper):
         with storage_errors(storage):
             study = open_study(name, storage)
             study.sampler = make_sampler(self.sampler, self.sampler_seed + len(study.trials), self.sampler_arguments)
-            again, done = take_back(study), len(complete(study))
-        left = f", {again} to go on with" if again else ""
+            pruner = make_pruner(self.pruner, self.pruner_arguments)
+            if pruner is not None:  # samplers ask for it, too
+                study.pruner = pruner
+                study.set_user_attr(SPEC, {"name": self.pruner, "arguments": dict(self.pruner_arguments)})
+            again, more = take_back(study), take_up_pruned(study) if self.take_up_pruned else n_waiting(study)
+            done = len(settled(study))
+        left = (f", {again} to go on with" if again else "") + (f", {more} pruned ones to train to their end" if more else "")
         self.check([], [folder / run for trial in study.trials if (run := trial.user_attrs.get("run"))])
         say(f"{name} in {storage}: {done} of {self.n_trials} trials done{left}")
-        failed = self._first_stage(study, space, storage, folder, done)
+        failed = self._first_stage(study, space, storage, folder)
         with storage_errors(storage):
             write_trials(study, folder)
             if failed >= self.max_failures:
@@ -139,8 +168,11 @@ class SearchSweeper(JobSweeper):
             finalists = self._second_stage(study, space)
             chosen = self._chosen(space, finalists, config)
             path = write_results(study, storage, folder, config["tuning_seeds"], finalists, chosen)
+            pictures = draw_study(study, folder)
             print(as_table(study, finalists))
-        print(path)
+            if n := n_pruned(study):
+                print(f"{n} of {len(settled(study))} settings were pruned; {TAKE_UP}=true trains them to their end")
+        print(*pictures, path, sep="\n")
         if chosen is not None:
             print(f"train the chosen settings on other seeds:\n{chosen}")
         print(folder, flush=True)
@@ -151,25 +183,47 @@ class SearchSweeper(JobSweeper):
             say(f"error: finalist {finalist.trial.number} failed: {finalist.error}; the same command tries it again")
         return EXIT_FAILED if lost or (self.finalists and chosen is None) else 0
 
-    def _first_stage(self, study: Study, space: Space, storage: str, folder: Path, done: int) -> int:
-        """Ask, run and tell until n_trials are complete or max_failures failed; how many failed."""
+    def _first_stage(self, study: Study, space: Space, storage: str, folder: Path) -> int:
+        """Ask, run and tell until n_trials are complete or pruned, or max_failures failed; how many failed."""
         size = self.n_jobs or min(jobs_at_a_time(self.config.hydra.launcher), math.ceil(self.n_trials / LEAST_BATCHES))
         launches, failed = self._launches(), 0
-        while done < self.n_trials and failed < self.max_failures and len(distinct(study)) < space.n_points():
+        while failed < self.max_failures and (left := self._left(study, space)) > 0:
             with storage_errors(storage):
-                trials = [study.ask(space.searched) for _ in range(min(size, self.n_trials - done))]
+                trials = [study.ask(space.searched) for _ in range(min(size, left))]
                 jobs = [self._job(space, trial.params) for trial in trials]
                 for trial, job in zip(trials, jobs, strict=True):
                     trial.set_user_attr("run", job.directory.name)
             self.check(jobs)
             plan(jobs)
-            outcomes = launches.run(jobs)
             with storage_errors(storage):
-                for trial, outcome in zip(trials, outcomes, strict=True):
-                    is_told = _tell(study, trial, outcome, self.judge)
-                    done, failed = done + is_told, failed + (not is_told)
+                judged = [self._judged(study, storage, trial, job) for trial, job in zip(trials, jobs, strict=True)]
+            outcomes = {outcome.job.directory: outcome for outcome in launches.run([job for job in judged if job is not None])}
+            with storage_errors(storage):
+                for trial, job in zip(trials, jobs, strict=True):
+                    outcome = outcomes.get(job.directory) or Outcome(job, PRUNED)
+                    failed += not _tell(study, trial, outcome, self.judge)
                 write_trials(study, folder)
         return failed
+
+    def _left(self, study: Study, space: Space) -> int:
+        """Return how many trials are to be asked for: pruned ones that are taken up, and what is missing of n_trials."""
+        waiting = n_waiting(study)
+        is_exhausted = len({setting(trial) for trial in settled(study)}) >= space.n_points()
+        return waiting + (0 if is_exhausted else max(self.n_trials - len(settled(study)), 0))
+
+    def _judged(self, study: Study, storage: str, trial: Trial, job: Job) -> Job | None:
+        """Return the job that trains a trial, judged on the way where there is a pruner; None for one that is pruned already."""
+        named, sign = self.judge.metric, self.judge.declared_sign()
+        if SPARED in trial.user_attrs:
+            return job
+        about = (storage, study.study_name, trial.number, named, sign, job.config["evaluation"]["every"])
+        standing = look(job.directory)
+        if standing.state == PRUNED and was_tried_before(study, trial):
+            Pruning(job.directory, standing.headline, *about)  # tells the study its curve
+            return None
+        if self.pruner in (None, NONE) or (named is not None and sign is None):
+            return job
+        return replace(job, overrides=(*job.overrides, override(*about)))
 
     def _second_stage(self, study: Study, space: Space) -> list[Finalist]:
         from gfn_vi.analysis.statistics.summary import headline_area
@@ -227,17 +281,21 @@ def _study_name(first: Job, space: Space, judge: Judge) -> str:
 
 
 def _tell(study: Study, trial: Trial, outcome: Outcome, judge: Judge) -> bool:
-    """Tell the study how a trial ended: its value, infinity where it diverged, or that it failed (False)."""
-    if outcome.state not in ("done", "diverged"):
+    """Tell the study how a trial ended: its value, infinity where it diverged, that it was pruned, or that it failed (False)."""
+    if outcome.state not in ("done", "diverged", PRUNED):
         return _failed(study, trial, outcome, _why(outcome))
     headline, compared_by = judge.headline(outcome.job.directory), metrics_of(study)
     if not compared_by <= {headline.metric}:
         before = " and ".join(sorted(compared_by))
         why = f"it is judged by {headline.metric}, the trials before it by {before}: name one with {METRIC}"
         return _failed(study, trial, outcome, why)
-    loss = judge.loss(outcome.job.directory)
     trial.set_user_attr("metric", headline.metric)
     trial.set_user_attr("sign", headline.sign)
+    if outcome.state == PRUNED:
+        say(f"trial {trial.number} was pruned: {outcome.job.directory}")
+        record(study, trial, None, is_pruned=True)
+        return True
+    loss = judge.loss(outcome.job.directory)
     if outcome.error:
         trial.set_user_attr("error", outcome.error)
     record(study, trial, loss)

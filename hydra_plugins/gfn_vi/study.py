@@ -20,8 +20,11 @@ from gfn_vi.runs.durable_files import disk_error
 if TYPE_CHECKING:
     from optuna import Study, Trial
     from optuna.samplers import BaseSampler
+    from optuna.trial import FrozenTrial
 
 SECONDS_TO_UNLOCK = 5  # how long another program may hold the database
+AGAIN = "again"  # attribute of a trial: the number of the trial that it takes up
+SPARED = "spared"  # attribute of a trial that is trained to its end, whatever a pruner says
 
 
 @contextmanager
@@ -82,13 +85,13 @@ def make_sampler(name: str, seed: int, arguments: Mapping[str, Any]) -> BaseSamp
     return sampler
 
 
-def record(study: Study, trial: Trial, value: float | None) -> None:
-    """The value of a trial; None: it failed."""
+def record(study: Study, trial: Trial | FrozenTrial, value: float | None, is_pruned: bool = False) -> None:
+    """The value of a trial; None: it failed, or it was pruned, and the last point of its curve is its value."""
     from optuna.trial import TrialState
 
-    state = TrialState.FAIL if value is None else TrialState.COMPLETE
+    state = TrialState.COMPLETE if value is not None else TrialState.PRUNED if is_pruned else TrialState.FAIL
     try:
-        study.tell(trial, value, state=state)
+        study.tell(trial.number, value, state=state)
     except RuntimeError:
         # A sampler that tries every point once stops the study with the last, which Optuna forbids to whoever asks and tells.
         if study.get_trials(deepcopy=False)[trial.number].state != state:
@@ -101,6 +104,40 @@ def take_back(study: Study) -> int:
 
     left = study.get_trials(states=(TrialState.RUNNING,))
     for trial in left:
-        study.tell(trial.number, state=TrialState.FAIL)
-        study.enqueue_trial(trial.params, user_attrs={"again": trial.number})
+        record(study, trial, None)
+        about = trial.user_attrs if SPARED in trial.user_attrs else {AGAIN: trial.number}
+        study.enqueue_trial(trial.params, user_attrs={key: about[key] for key in (AGAIN, SPARED) if key in about})
     return len(left)
+
+
+def settled(study: Study) -> list[FrozenTrial]:
+    """Return the trials that count for n_trials: those with a value and those that were pruned, each setting once."""
+    from optuna.trial import TrialState
+
+    ended = study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))
+    taken_up = {trial.user_attrs.get(AGAIN) for trial in ended}
+    return [trial for trial in ended if trial.number not in taken_up]
+
+
+def take_up_pruned(study: Study) -> int:
+    """Ask for the settings that were pruned once more, to be trained to their end; how many are still to be trained so."""
+    from optuna.trial import TrialState
+
+    waiting = {trial.user_attrs.get(AGAIN) for trial in study.get_trials(states=(TrialState.WAITING,))}
+    for trial in settled(study):
+        if trial.state == TrialState.PRUNED and trial.number not in waiting:
+            study.enqueue_trial(trial.params, user_attrs={AGAIN: trial.number, SPARED: True})
+    return n_waiting(study)
+
+
+def was_tried_before(study: Study, trial: Trial) -> bool:
+    """Return whether another trial of the study had the same run."""
+    run = trial.user_attrs.get("run")
+    return any(other.user_attrs.get("run") == run for other in study.get_trials() if other.number != trial.number)
+
+
+def n_waiting(study: Study) -> int:
+    """Return how many pruned settings are still to be trained to their end."""
+    from optuna.trial import TrialState
+
+    return sum(SPARED in trial.user_attrs for trial in study.get_trials(states=(TrialState.WAITING,)))

@@ -6,7 +6,7 @@ A case is the overrides of a run, so nothing is timed that scripts/train.py woul
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -55,7 +55,16 @@ GOALS: Mapping[str, Mapping[int, float]] = {
     "4x8x64": {1: 2.0, 8: 3.0},
     "4x8x512": {1: 4.0, 8: 5.0},
 }
-DAG_GOALS = {1: 1.0, 8: 1.0}
+# Goals: how many times the bound by arithmetic an update may take, with so many replicas.
+BOUND_GOALS: Mapping[str, Mapping[int, float]] = {
+    "2x8x64": {1: 7.0, 5: 3.0},
+    "2x64x64": {1: 2.0, 5: 1.8},
+    "2x128x64": {1: 3.0, 5: 2.5},
+    "4x8x64": {1: 3.5, 5: 2.0},
+    "4x8x512": {1: 1.7, 5: 1.6},
+}
+DAG_GOALS: Mapping[str, Mapping[int, float]] = {"dag5x64-mlp": {1: 1.3, 8: 1.0}}
+OTHER_DAGS_GOALS = {1: 1.0, 8: 1.0}
 DENSITY_GOALS: Mapping[str, Mapping[int, float]] = {"tb": {1: 3.0, 5: 4.0}, "pathwise": {1: 1 / 1.5}}
 # Name of a measurement -> the grid whose sampler is measured, and further overrides; collect: of files on disk.
 MEASUREMENTS: Mapping[str, tuple[str, str]] = {
@@ -137,7 +146,8 @@ def case_of(name: str) -> Case:
         longest = n_nodes * (n_nodes - 1) // 2 + 1
         updates = min(MOST, max(FEWEST, round(STEPS / (batch * longest))))
         overrides = TRAINING + DAG_OVERRIDES + DAG_NETWORKS[network]
-        return Case(name, DAG, batch, {"n_nodes": n_nodes, "sampler": network}, DAG_SETTINGS, overrides, updates, DAG_GOALS)
+        goals = DAG_GOALS.get(name, OTHER_DAGS_GOALS)
+        return Case(name, DAG, batch, {"n_nodes": n_nodes, "sampler": network}, DAG_SETTINGS, overrides, updates, goals)
     if found := re.fullmatch(rf"({'|'.join(SIGMAS)})-(\d+)x(\d+)-({'|'.join(DENSITY_LOSSES)})", name):
         target, n_steps, batch, loss = found[1], int(found[2]), int(found[3]), found[4]
         if n_steps < 1 or batch < 1:
@@ -171,7 +181,7 @@ class Job:
 
     @property
     def case(self) -> Case:
-        """What is measured."""
+        """Return the case that is measured."""
         return case_of(self.name)
 
     @property
@@ -186,13 +196,17 @@ class Job:
 
     def config(self, *more: str) -> DictConfig:
         """Compose the configuration of the run, resolved; more: further overrides."""
-        from hydra import compose, initialize_config_module
+        return composed([*(override.format(**self.facts()) for override in self.case.overrides.split()), *more])
 
-        from gfn_vi import resolvers
 
-        overrides = [override.format(**self.facts()) for override in self.case.overrides.split()]
-        resolvers.register()
-        with initialize_config_module("gfn_vi.configs", version_base="1.3"):
-            config = compose("train", [*overrides, *more])
-        OmegaConf.resolve(config)
-        return config
+def composed(overrides: Sequence[str]) -> DictConfig:
+    """Compose the configuration of a run of scripts/train.py with these overrides, resolved."""
+    from hydra import compose, initialize_config_module
+
+    from gfn_vi import resolvers
+
+    resolvers.register()
+    with initialize_config_module("gfn_vi.configs", version_base="1.3"):
+        config = compose("train", list(overrides))
+    OmegaConf.resolve(config)
+    return config

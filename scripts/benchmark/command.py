@@ -14,7 +14,8 @@ On-policy, 2 x 256 ReLU networks, Adam with rate 1e-3 (log Z: 0.1), float32. Hyp
 of 100 rows of a random linear-Gaussian network, uniform prior, uniform P_B; the transformer as it comes. Densities: a
 diffusion, 2 x 64 GELU. Molecules: QED, the project's own blocks, uniform P_B, networks as they come. A time is the median over
 blocks of updates, with their range. Every measurement is a process of its own. States are steps of real trajectories, never
-padding. The machine should be idle: whoever else uses it is named in a warning.
+padding. The machine should be idle: whoever else uses it is named in a warning. Beside times of MLPs on
+grids and DAGs stands what the arithmetic of their networks alone would take here.
 
 case=dag is estimated to take half an hour on 2 cores, most of it the transformer on 20 nodes; with --peers rounds=1 twice that. A
 measurement that needs more memory than is free is left out, and said to be.

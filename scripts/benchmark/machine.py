@@ -34,7 +34,7 @@ def _said_by(file: str, pattern: str) -> list[str]:
 
 
 class Others:
-    """What others use of the processor from the construction on; ended children of this process are not others."""
+    """Measure of what others use of the processor from the construction on; ended children of this process are not others."""
 
     def __init__(self) -> None:
         self._start, self._busy, self._processes = time.perf_counter(), seconds_of_others(), _process_seconds()

@@ -2,7 +2,7 @@
 
     PYTHONPATH=scripts python -m benchmark.measure '<Job as JSON>'
 
-prints the result as one line of JSON.
+prints the result as one line of JSON; of several jobs one line each, as they come.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import itertools
 import json
 import resource
 import sys
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -23,7 +22,9 @@ from unittest.mock import patch
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmark.cases import BAD_SETTINGS, COLLECT, DAG, DENSITY, EXACT, MEASUREMENTS, MOLECULES, Job
+from benchmark.arithmetic import arithmetic
+from benchmark.cases import BAD_SETTINGS, COLLECT, DAG, DENSITY, EXACT, HYPERGRID, MEASUREMENTS, MOLECULES, Job
+from benchmark.timing import clock, first_wait, times_ms
 from gfn_vi import __version__
 from gfn_vi.build import build_trainer
 from gfn_vi.core.errors import ConfigError
@@ -34,26 +35,9 @@ from gfn_vi.training.trainer import Trainer
 
 # Measurements of each kind at most, and updates whose phases and states are looked at.
 EVALUATIONS, GRADIENTS, STATISTICS, CLOSE_LOOKS = 20, 10, 3, 20
+LOOKED_AT = 160  # batches of a replica in such updates: finding out what is distinct takes a while
 LARGE = 1024  # rows and columns of a matrix whose products are as fast as they get
 PHASES = ("sample", "reward", "loss", "backward", "optimizer", "rest")  # of an update
-
-
-def clock() -> float:
-    """Return seconds, after waiting for what the accelerator has still to do."""
-    if torch.cuda.is_initialized():
-        torch.cuda.synchronize()
-    return time.perf_counter()
-
-
-def times_ms(call: Callable[[], object], blocks: list[int]) -> list[float]:
-    """Milliseconds per call in each block of so many calls."""
-    block_ms = []
-    for size in blocks:
-        start = clock()
-        for _ in range(size):
-            call()
-        block_ms.append((clock() - start) / size * 1e3)
-    return block_ms
 
 
 def time_updates(job: Job, trainer: Trainer) -> dict[str, Any]:
@@ -69,13 +53,12 @@ def time_updates(job: Job, trainer: Trainer) -> dict[str, Any]:
     return {"block_ms": block_ms, "mean_length": length, "rewards_per_update": rewards}
 
 
-def distinct_share(trajectories: Trajectories) -> float:
-    """Distinct / visited states of the batch, mean over replicas."""
-    shares = []
+def distinct_counts(trajectories: Trajectories) -> list[int]:
+    """Return of each replica the number of distinct states that its batch visits."""
+    counts = []
     for states, mask in zip(trajectories.states[:, :, :-1], trajectories.mask, strict=True):
-        visited = states[mask].cpu().numpy()
-        shares.append(len({state.tobytes() for state in visited}) / len(visited))  # sorting graphs would take far longer
-    return mean(shares)
+        counts.append(len({state.tobytes() for state in states[mask].cpu().numpy()}))  # sorting graphs would take far longer
+    return counts
 
 
 class Stopwatch:
@@ -123,15 +106,20 @@ def phases_timed(trainer: Trainer, stopwatch: Stopwatch) -> Iterator[None]:
 
 
 def look_closely(trainer: Trainer, n_updates: int) -> dict[str, Any]:
-    """Milliseconds per update by phase, and the share of distinct states; slower than plain updates, so apart from them."""
-    stopwatch, shares = Stopwatch(clock), []
+    """Milliseconds per update by phase, and which visited states are distinct; slower than plain updates, so apart from them.
+
+    distinct_share: distinct / visited states, mean over replicas; distinct_states: of an update, of all replicas together.
+    """
+    stopwatch, shares, distinct = Stopwatch(clock), [], []
     with phases_timed(trainer, stopwatch):
         for _ in range(n_updates):
             with stopwatch.phase("rest"):
                 trajectories = trainer.update()[1]
-            shares.append(distinct_share(trajectories))
+            counts, visited = distinct_counts(trajectories), trajectories.mask.sum((1, 2)).tolist()
+            shares.append(mean(n / of for n, of in zip(counts, visited, strict=True)))
+            distinct.append(sum(counts))
     phases_ms = {phase: stopwatch.seconds[phase] / n_updates * 1e3 for phase in PHASES}
-    return {"phases_ms": phases_ms, "distinct_share": mean(shares)}
+    return {"phases_ms": phases_ms, "distinct_share": mean(shares), "distinct_states": mean(distinct)}
 
 
 def bound(trainer: Trainer, n_updates: int) -> dict[str, float]:
@@ -230,6 +218,8 @@ def memory() -> dict[str, Any]:
 def measure(job: Job) -> dict[str, Any]:
     """Return everything about one case and number of replicas."""
     torch.set_num_threads(job.threads)
+    if torch.cuda.is_initialized():
+        torch.cuda.reset_peak_memory_stats()  # of the job before
     versions = {"version": __version__, "torch": torch.__version__}
     if job.name == COLLECT:
         from benchmark.collecting import time_collection
@@ -243,18 +233,25 @@ def measure(job: Job) -> dict[str, Any]:
     if job.name in MEASUREMENTS:
         return versions | time_measurement(job, trainer) | memory()
     found = time_updates(job, trainer) | memory()
-    found |= look_closely(trainer, min(job.updates, CLOSE_LOOKS))  # comes last: it needs memory of its own
+    looks = min(job.updates, CLOSE_LOOKS, max(1, LOOKED_AT // job.replicas))
+    found |= look_closely(trainer, looks)  # comes last: it needs memory of its own
+    if job.case.kind in (HYPERGRID, DAG):
+        target: Any = trainer.parts.target
+        found |= arithmetic(trainer.parts.sampler, target.features(target.initial(1)), found["distinct_states"])
     if job.case.kind == MOLECULES:
-        found |= bound(trainer, min(job.updates, CLOSE_LOOKS))
+        found |= bound(trainer, looks)
     found["log_Z"] = [float(value) for value in trainer.parts.sampler.log_Z.detach()]
     if job.case.kind in (DAG, DENSITY):
         found["log_rewards"] = known_log_rewards(trainer.parts.target)
+    if trainer.reward_calls.is_cuda:
+        found["host_waits"] = first_wait(trainer.update)  # stops an update halfway, so after everything else
     return versions | found
 
 
 if __name__ == "__main__":
     try:
-        print(json.dumps(measure(Job(**json.loads(sys.argv[1])))))
+        for job in sys.argv[1:]:
+            print(json.dumps(measure(Job(**json.loads(job)))), flush=True)
     except ConfigError as error:  # one line on stderr says why
         print(error, file=sys.stderr)
         sys.exit(BAD_SETTINGS)

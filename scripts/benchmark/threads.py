@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from statistics import median
 from typing import Any
 
-from benchmark.cases import Job, UsageError
+from benchmark.cases import Job, UsageError, composed
 from benchmark.machine import Others, describe
 from benchmark.runner import SCRIPTS
 
@@ -68,18 +68,7 @@ def _measured(case: str) -> dict[str, list[float]]:
 
 
 def _config(case: str) -> Any:
-    from hydra import compose, initialize_config_module
-    from omegaconf import OmegaConf
-
-    from gfn_vi import resolvers
-
-    if case != ORDINARY:
-        return Job(case, 1, 1, 0, 1, "cpu").config()
-    resolvers.register()
-    with initialize_config_module("gfn_vi.configs", version_base="1.3"):
-        config = compose("train")
-    OmegaConf.resolve(config)
-    return config
+    return composed([]) if case == ORDINARY else Job(case, 1, 1, 0, 1, "cpu").config()
 
 
 def measure(case: str) -> dict[str, list[float]]:

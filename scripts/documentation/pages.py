@@ -21,9 +21,16 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 # Pages that stand in the root of the repository.
 PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
-# What others build on: shown in the reference, imported by examples. Of core, what stands first in a reader's way comes first.
-REFERENCE = ("core", "targets", "samplers", "exploration", "objectives", "evaluation", "training")
-CORE = ("types", "protocols", "replicas", "state_graph", "log_probability", "schedules", "headline", "reliability", "errors")
+# What others build on: shown in the reference, imported by examples.
+REFERENCE = ("interface", "core", "targets", "samplers", "exploration", "objectives", "evaluation", "training")
+# Of these only some modules, what stands first in a reader's way first; the others serve them.
+CHOSEN = {
+    "gfn_vi.interface": ("run", "samples"),
+    "gfn_vi.core": (
+        *("types", "protocols", "replicas", "state_graph", "log_probability", "schedules", "headline", "reliability"),
+        "errors",
+    ),
+}
 LINK = re.compile(r"(\]\(|\bsrc=\"|\bhref=\")([^)\s\"]+)")
 FENCE = re.compile(r"^( *)(```+)[^\n]*\n.*?^\1\2 *$", re.DOTALL | re.MULTILINE)
 CODE = {".py": "python", ".yaml": "yaml", ".cff": "yaml", ".sh": "bash", ".json": "json", ".tex": "latex", ".csv": "text"}
@@ -193,7 +200,7 @@ def packages() -> dict[str, list[str]]:
             modules = [f"{package}.{file.stem}" for file in sorted(init.parent.glob("*.py")) if not file.stem.startswith("_")]
             if modules:
                 found[package] = modules
-    return found | {"gfn_vi.core": [f"gfn_vi.core.{name}" for name in CORE]}
+    return found | {package: [f"{package}.{name}" for name in names] for package, names in CHOSEN.items()}
 
 
 def reference(name: str, modules: list[str]) -> str:

@@ -11,7 +11,8 @@ import pytest
 import torch
 from building import TARGET_VARIANTS, choices, composed, discrete_targets, make_trainer, target_variants
 
-from gfn_vi import build, check_target
+from gfn_vi import check_target
+from gfn_vi.build_target import build_target
 from gfn_vi.core.errors import ConfigError
 from gfn_vi.core.families import is_density
 from gfn_vi.core.protocols import DiscreteTarget, EnumerableTarget
@@ -27,7 +28,7 @@ VARIANTS = {
 
 @pytest.fixture(params=VARIANTS, scope="module")
 def target(request: pytest.FixtureRequest) -> EnumerableTarget:
-    return build.build_target(composed(*VARIANTS[request.param]), CPU)
+    return build_target(composed(*VARIANTS[request.param]), CPU)
 
 
 def test_variants_are_those_of_choices_that_there_are() -> None:
@@ -194,7 +195,7 @@ def test_every_reward_has_a_formula() -> None:
 @pytest.mark.parametrize(("n_dims", "side"), [(2, 8), (2, 11), (2, 16), (2, 21), (2, 41), (3, 9), (1, 101)])
 def test_rewards_are_their_formulas(name: str, n_dims: int, side: int) -> None:
     """In fractions, so that no boundary is a matter of rounding; sides 11, 21, 41 and 101 have cells on the boundaries."""
-    grid = build.build_target(
+    grid = build_target(
         composed(
             "target=hypergrid", f"reward@target.reward={name}", f"target.n_dims={n_dims}", f"target.side={side}", "target.r0=0.01"
         ),
@@ -211,9 +212,9 @@ def test_rewards_are_their_formulas(name: str, n_dims: int, side: int) -> None:
 def test_modes_without_enumeration_are_those_with(name: str, n_dims: int, side: int) -> None:
     """The closed form for grids too large to list: the same regions, up to their numbers."""
     config = composed("target=hypergrid", f"reward@target.reward={name}", f"target.n_dims={n_dims}", f"target.side={side}")
-    grid = build.build_target(config, CPU)
+    grid = build_target(config, CPU)
     config.target.max_enumerated_states = 1
-    large = build.build_target(config, CPU)
+    large = build_target(config, CPU)
     states = grid.state_graph().states
     assert isinstance(large, Hypergrid)
     assert not large.enumerable
@@ -225,7 +226,7 @@ def test_modes_without_enumeration_are_those_with(name: str, n_dims: int, side: 
 
 def test_a_graph_of_states_may_call_something_dim() -> None:
     """What makes a density is that it has no moves, not that it has a name that a user may have chosen, too."""
-    target = build.build_target(composed("target=hypergrid_3x3"), CPU)
+    target = build_target(composed("target=hypergrid_3x3"), CPU)
     target.dim = 2  # type: ignore[attr-defined]
     assert not is_density(target)
-    assert is_density(build.build_target(composed("target=gmm9"), CPU))
+    assert is_density(build_target(composed("target=gmm9"), CPU))

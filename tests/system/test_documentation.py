@@ -92,7 +92,7 @@ def test_start_page(tmp_path: Path) -> None:
     assert (tmp_path / "outputs/first/report.html").is_file()
 
 
-@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("my_*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
 def test_examples_compose_what_is_public(path: Path) -> None:
     """They import modules that the reference shows, and no name with a leading underscore."""
     public = {name for names in module_of(ROOT / "scripts/documentation/pages.py").packages().values() for name in names}

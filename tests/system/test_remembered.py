@@ -84,7 +84,7 @@ CHANGES: dict[str, Callable[[Sweep, pytest.MonkeyPatch], object]] = {
     "a variable": lambda _, patch: patch.setenv("REMEMBERED_VALUE", "x"),
     "data": lambda sweep, _: sweep.data.write_text("1,3\n"),
     "no data": lambda sweep, _: sweep.data.unlink(),
-    "the version": lambda _, patch: patch.setattr("gfn_vi.sweeps.remembered.__version__", "0"),
+    "the version": lambda _, patch: patch.setattr("gfn_vi.sweeps.remembered.VERSION", "0"),
     "an override of Hydra": lambda sweep, _: sweep.hydra.append("hydra.job.name=x"),
     "the run's configuration": lambda sweep, _: (sweep.job.directory / "config.yaml").write_text("seed: 1\n"),
     "no configuration": lambda sweep, _: (sweep.job.directory / "config.yaml").unlink(),

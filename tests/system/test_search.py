@@ -192,11 +192,15 @@ class Late(TrajectoryBalance):
     def __call__(self, evaluation):
         self.left -= 1
         return super().__call__(evaluation) * (math.nan if self.left == 0 else 1)
+    def state_dict(self):
+        return {"left": self.left}
+    def load_state_dict(self, state):
+        self.left = state["left"]
 """
 
 
 def test_a_finalist_that_diverges_late_is_not_chosen(tmp_path: Path) -> None:
-    """Both are sound for the 8 updates of the first stage; in the second one diverges in its last update."""
+    """Both are sound for the 8 updates of the first stage; in the second, which goes on from it, one diverges in its last."""
     (tmp_path / "my_code.py").write_text(MY_CODE)
     late = ("objective._target_=my_code.Late", "+objective.after=16,17", "optimizer.lr_forward=0.01", "optimizer.lr_log_Z=0.1")
     counts = ("hydra.sweeper.sampler=BruteForceSampler", "hydra.sweeper.n_trials=2", "hydra.sweeper.finalists=2")

@@ -63,6 +63,8 @@ def test_a_run_and_its_status_in_an_empty_folder(installed: Path, tmp_path: Path
     told = command(installed, tmp_path, "train", "debug=one_step", "target=hypergrid_3x3")
     assert "outputs/" in told
     assert "done" in command(installed, tmp_path, "status", "outputs/debug")
+    assert command(installed, tmp_path, "sample", "outputs/debug", "n=3").endswith("samples.csv\n")
+    assert len((tmp_path / "samples.csv").read_text(encoding="utf-8").splitlines()) == 4
 
 
 def test_an_experiment_to_its_figure_in_an_empty_folder(installed: Path, tmp_path: Path) -> None:

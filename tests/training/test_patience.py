@@ -11,7 +11,8 @@ from building import bumpy, composed
 from torch import Tensor
 
 from gfn_vi import fitting
-from gfn_vi.build import build_target, build_trainer
+from gfn_vi.build import build_trainer
+from gfn_vi.build_target import build_target
 from gfn_vi.core import patience
 from gfn_vi.core.errors import ConfigError
 from gfn_vi.core.patience import told_if_slow
@@ -98,9 +99,9 @@ def test_trajectories_that_need_more_memory_than_is_free_are_refused(
 ) -> None:
     config = composed("target=ising", "target.side=40", "sampler.hidden=[4]", "evaluation.n_samples=1000", *overrides)
     needed = 2 * 1000 * 1602 * 1600 * 8
-    monkeypatch.setattr(fitting, "_free_bytes", lambda: needed - 1)
+    monkeypatch.setattr(fitting, "free_bytes", lambda: needed - 1)
     with pytest.raises(ConfigError, match=rf"^{key}=1000: .*1,601 steps through states of 1,600 numbers.* need 41 GB"):
         build_trainer(config)
     for free in (needed, None):
-        monkeypatch.setattr(fitting, "_free_bytes", lambda free=free: free)
+        monkeypatch.setattr(fitting, "free_bytes", lambda free=free: free)
         build_trainer(config)

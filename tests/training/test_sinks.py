@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from gfn_vi.core.errors import ConfigError
+from gfn_vi.runs.records import Record
 from gfn_vi.runs.sinks import TensorboardSink, WandbSink, flattened
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,8 +56,10 @@ from gfn_vi.runs import sinks
 sinks.CONNECT_SECONDS, sinks.FINISH_SECONDS = 3.0, 5.0
 arguments = json.loads(sys.argv[1])
 begin = time.monotonic()
+from gfn_vi.runs.records import Record
 sink = sinks.WandbSink(**arguments["sink"])
 seconds = time.monotonic() - begin
+sink.restore([Record(step, 10 * step, arguments["metrics"]) for step in arguments["restored"]])
 for step in arguments["steps"]:
     sink.write(step, 10 * step, arguments["metrics"])
 sink.close(failed=arguments["failed"])
@@ -64,7 +67,15 @@ print("SECONDS", seconds)
 """
 
 
-def run_wandb(directory: Path, mode: str = "offline", steps: tuple[int, ...] = (7, 8), failed=False, **environment: str):
+def run_wandb(
+    directory: Path,
+    mode: str = "offline",
+    steps: tuple[int, ...] = (7, 8),
+    failed=False,
+    restored=(),
+    about=None,
+    **environment: str,
+):
     """Run a sink in a process without wandb's variables, home or terminal; returns (stdout, stderr, seconds)."""
     sink = {
         "directory": str(directory),
@@ -72,8 +83,8 @@ def run_wandb(directory: Path, mode: str = "offline", steps: tuple[int, ...] = (
         "config": {"seed": 3, "objective": {"lr": 0.001, "clip": None}, "rates": [1, 2.5]},
         "project": "project",
         "mode": mode,
-    }
-    arguments = json.dumps({"sink": sink, "steps": steps, "failed": failed, "metrics": METRICS})
+    } | (about or {})
+    arguments = json.dumps({"sink": sink, "steps": steps, "restored": restored, "failed": failed, "metrics": METRICS})
     home = directory / "home"
     home.mkdir(exist_ok=True)
     clean = {k: v for k, v in os.environ.items() if not k.startswith("WANDB") and not k.lower().endswith("_proxy")}
@@ -118,7 +129,7 @@ def read_wandb(directory: Path) -> dict:
     from wandb.proto import wandb_internal_pb2
 
     (path,) = directory.glob("*.wandb")
-    content: dict = {"history": [], "config": {}}
+    content: dict = {"history": [], "config": {}, "step_metric": {}}
     for raw in raw_records(path):
         record = wandb_internal_pb2.Record()
         record.ParseFromString(raw)
@@ -128,7 +139,11 @@ def read_wandb(directory: Path) -> dict:
             content["history"].append({k: v for k, v in items.items() if k not in ("_runtime", "_timestamp")})
         elif kind == "run":
             content |= {"id": record.run.run_id, "name": record.run.display_name, "project": record.run.project}
+            run = record.run
+            content |= {"group": run.run_group, "tags": list(run.tags), "job_type": run.job_type, "notes": run.notes}
             content["config"] |= {i.key: json.loads(i.value_json) for i in record.run.config.update}
+        elif kind == "metric":
+            content["step_metric"][record.metric.glob_name or record.metric.name] = record.metric.step_metric
         elif kind == "exit":
             content["exit_code"] = record.exit.exit_code
     return content
@@ -156,19 +171,37 @@ def test_wandb_offline_mirrors_what_was_recorded_and_says_nothing(tmp_path):
     assert content["exit_code"] == 0
 
 
-def test_a_resumed_run_has_the_same_wandb_id(tmp_path):
-    _, quiet, _ = run_wandb(tmp_path, steps=(1,), failed=True)
+def test_a_resumed_run_is_one_offline_copy_with_the_same_wandb_id_and_each_step_once(tmp_path):
+    """The first process was killed after step 3, whose checkpoint was made at step 2: the second one repeats step 3."""
+    run_wandb(tmp_path, steps=(1, 2, 3), failed=True)
+    (first,) = offline_runs(tmp_path)
     time.sleep(1.1)  # wandb names folders by the second
-    _, stderr, _ = run_wandb(tmp_path, steps=(2,))
-    assert quiet == ""
-    (line,) = stderr.splitlines()
-    assert (
-        f"this run now has 2 folders in {tmp_path}/wandb: upload them in order, all but the first with wandb sync --app" in line
-    )
-    first, second = offline_runs(tmp_path)
+    _, stderr, _ = run_wandb(tmp_path, restored=(1, 2), steps=(3, 4))
+    assert stderr == ""
+    (second,) = offline_runs(tmp_path)
     assert first["id"] == second["id"]
     assert (first["exit_code"], second["exit_code"]) == (1, 0)
-    assert [row["_step"] for run in (first, second) for row in run["history"]] == [1, 2]
+    assert [row["_step"] for row in second["history"]] == [1, 2, 3, 4]
+
+
+def test_wandb_lists_a_run_by_group_tags_job_type_and_notes_and_draws_over_trajectories(tmp_path):
+    about = {"group": "g", "tags": ["paper", "b c", "paper"], "job_type": "train", "notes": "why\nnot"}
+    run_wandb(tmp_path, steps=(1,), about=about)
+    (content,) = offline_runs(tmp_path)
+    assert {key: content[key] for key in about} == about | {"tags": ["paper", "b c"]}
+    assert content["step_metric"] == {"trajectories": "", "*": "trajectories"}
+
+
+def test_wandb_takes_from_the_environment_what_is_not_given_and_the_id_of_its_agent(tmp_path):
+    agent = {"WANDB_SWEEP_ID": "s", "WANDB_RUN_ID": "abc"}
+    run_wandb(tmp_path, steps=(1,), WANDB_RUN_GROUP="g", WANDB_TAGS="x,y", WANDB_NOTES="n", **agent)
+    (content,) = offline_runs(tmp_path)
+    assert (content["group"], content["tags"], content["notes"], content["id"]) == ("g", ["x", "y"], "n", "abc")
+
+
+def test_a_tag_that_wandb_would_refuse_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"^logger\.tags=: expected tags of 1 to 64 characters"):
+        WandbSink(tmp_path, "name", {}, tags=["good", ""])
 
 
 def assert_fell_back(directory: Path, stderr: str, reason: str) -> None:
@@ -191,7 +224,7 @@ def test_wandb_online_never_asks_for_a_key_on_a_terminal(tmp_path):
     import pty
 
     sink = {"directory": str(tmp_path), "name": "n", "config": {}, "mode": "online"}
-    arguments = json.dumps({"sink": sink, "steps": [7, 8], "failed": False, "metrics": METRICS})
+    arguments = json.dumps({"sink": sink, "steps": [7, 8], "restored": [], "failed": False, "metrics": METRICS})
     clean = {k: v for k, v in os.environ.items() if not k.startswith("WANDB")}
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
@@ -278,7 +311,7 @@ sys.modules[sys.argv[2].split(".")[0]] = None
 from gfn_vi.core.errors import ConfigError
 from gfn_vi.runs import sinks
 try:
-    sinks.WandbSink(sys.argv[1], "n", {}) if sys.argv[2] == "wandb" else sinks.TensorboardSink(sys.argv[1])
+    sinks.WandbSink(sys.argv[1], "n", {}) if sys.argv[2] == "wandb" else sinks.TensorboardSink(sys.argv[1], {})
 except ConfigError as error:
     print(error)
 """
@@ -299,6 +332,7 @@ def test_a_folder_named_wandb_is_not_the_package(tmp_path):
 import sys
 sys.path[:] = [{str(tmp_path)!r}, {str(ROOT)!r}] + [p for p in sys.path if "site-packages" not in p and p]
 from gfn_vi.core.errors import ConfigError
+from gfn_vi.runs.records import Record
 from gfn_vi.runs.sinks import WandbSink
 import wandb
 try:
@@ -325,26 +359,57 @@ def read_tensorboard(directory: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 def test_tensorboard_mirrors_what_was_recorded(tmp_path):
-    sink = TensorboardSink(tmp_path)
-    sink.write(7, 70, METRICS)
+    sink = TensorboardSink(tmp_path, {})
+    sink.write(7, 70, {"loss": METRICS["loss"]})
+    sink.write(7, 70, {"jsd": METRICS["jsd"]})
     sink.write(8, 80, METRICS)
     written = read_tensorboard(tmp_path)  # before close: a killed process loses nothing
     sink.close(failed=False)
     sink.close(failed=False)
-    assert written.keys() == EXPECTED.keys()
-    assert written["trajectories"] == [(7, 70.0), (8, 80.0)]
-    assert written["jsd"] == [(7, 0.5), (8, 0.5)]
+    assert written.keys() == EXPECTED.keys() - {"trajectories"}
+    assert written["jsd"] == [(70, 0.5), (80, 0.5)]
     assert math.isnan(written["loss/replica_1"][1][1])
 
 
-def test_tensorboard_forgets_what_a_resumed_run_repeats(tmp_path):
-    first = TensorboardSink(tmp_path)
+def test_tensorboard_has_each_record_of_a_resumed_run_once(tmp_path):
+    """Killed after step 4, with a checkpoint of step 2; whatever the second of their names, no file contradicts another one."""
+    first = TensorboardSink(tmp_path, {})
     for step in (1, 2, 3, 4):
-        first.write(step, step, {"loss": [float(step)]})
+        first.write(step, 10 * step, {"loss": [float(step)]})
     first.close(failed=True)
-    time.sleep(1.1)  # event files are read in the order of their names, which count seconds
-    second = TensorboardSink(tmp_path)
+    second = TensorboardSink(tmp_path, {})
+    second.restore([Record(1, 10, {"loss": [1.0]}), Record(2, 20, {"loss": [2.0]})])
     for step in (3, 4, 5):
-        second.write(step, step, {"loss": [10.0 * step]})
+        second.write(step, 10 * step, {"loss": [10.0 * step]})
     second.close(failed=False)
-    assert read_tensorboard(tmp_path)["loss"] == [(1, 1.0), (2, 2.0), (3, 30.0), (4, 40.0), (5, 50.0)]
+    assert read_tensorboard(tmp_path)["loss"] == [(10, 1.0), (20, 2.0), (30, 30.0), (40, 40.0), (50, 50.0)]
+
+
+def test_tensorboard_shows_pictures_tables_and_hyperparameters(tmp_path):
+    from PIL import Image
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams import plugin_data_pb2
+
+    Image.new("RGB", (5, 3)).save(tmp_path / "samples.png")
+    (tmp_path / "found.csv").write_text("name,mass\na|b,0.5\n")
+    (tmp_path / "metrics.csv").write_text(
+        "step,trajectories,reward_calls,wall_seconds,replica,metric,value\n1,10,0,0,0,jsd,0.25\n"
+    )
+    sink = TensorboardSink(tmp_path, {"choices": {"target": "hypergrid"}, "seed": 3, "threads": 1, "tuning_seeds": [1]})
+    sink.write(1, 10, {"jsd": [0.25]})
+    sink.show(tmp_path)
+    sink.close(failed=False)
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    (image,) = events.Images("pictures/samples")
+    assert (image.step, image.width, image.height) == (10, 5, 3)
+    assert image.encoded_image_string == (tmp_path / "samples.png").read_bytes()
+    texts = [
+        events.Tensors(f"tables/{name}/text_summary")[0].tensor_proto.string_val[0].decode() for name in ("final_values", "found")
+    ]
+    assert texts == ["| metric | value |\n| --- | --- |\n| jsd | 0.25 |", "| name | mass |\n| --- | --- |\n| a\\|b | 0.5 |"]
+    data = plugin_data_pb2.HParamsPluginData.FromString(
+        events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    )
+    found = {key: value.string_value or value.number_value for key, value in data.session_start_info.hparams.items()}
+    assert found == {"choices.target": "hypergrid", "seed": 3, "tuning_seeds": "[1]"}

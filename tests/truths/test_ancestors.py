@@ -11,7 +11,7 @@ import torch
 from building import bumpy, composed, generators, make_sampler, make_target, target_variants
 from torch import Tensor
 
-from gfn_vi.build import build_target
+from gfn_vi.build_target import build_target
 from gfn_vi.core.errors import ConfigError
 from gfn_vi.core.log_probability import uniform_log_probs
 from gfn_vi.core.protocols import EnumerableTarget

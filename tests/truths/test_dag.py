@@ -11,7 +11,7 @@ import torch
 from building import composed, generators, make_sampler
 from torch import Tensor
 
-from gfn_vi import build
+from gfn_vi.build_target import build_target
 from gfn_vi.core.protocols import GraphTarget
 from gfn_vi.core.types import Need
 from gfn_vi.samplers.discrete.mlp import MlpSampler
@@ -26,7 +26,7 @@ CPU = torch.device("cpu")
 @cache
 def make_dag(n_nodes: int, *overrides: str) -> Dag:
     simulated = ("target=dag", "data@target.data=erdos_renyi", f"target.data.n_nodes={n_nodes}")
-    target = build.build_target(composed(*simulated, *overrides), CPU)
+    target = build_target(composed(*simulated, *overrides), CPU)
     assert isinstance(target, Dag)
     return target
 

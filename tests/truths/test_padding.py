@@ -39,6 +39,7 @@ def test_evaluations_and_gradients_do_not_depend_on_padding(needs: frozenset[Nee
     trajectories = sampler.rollout(40, generators(3, 2))
     counts = visited_states(trajectories, sampler.enumerable).counts
     assert counts is not None
+    monkeypatch.setattr(networks, "MANY_WEIGHTS", 1)
     assert counts[1] > networks.MANY_ROWS > counts[0]
     alone = sampler.evaluate(trajectories, needs)
     monkeypatch.setattr(networks, "MANY_ROWS", 10_000)
@@ -62,6 +63,7 @@ def test_a_network_is_the_same_replica_by_replica(hidden: list[int], dense: bool
     if dense:
         features = torch.rand(3, 300, 9, generator=rows, dtype=torch.float64)
     counts = [300, 0, 17]
+    monkeypatch.setattr(networks, "MANY_WEIGHTS", 1)
     ours = net(features, counts)
     monkeypatch.setattr(networks, "MANY_ROWS", 10_000)
     theirs = net(features)

@@ -61,7 +61,8 @@ def _content(folder: Path, experiment: Mapping[str, Any]) -> dict[str, Any]:
     decides_nothing = remark_on(folder)
     digest = None if table is None else table_hash(table)
     heard = set() if table is None else set(table["run"].unique())
-    of_runs = [(labels[run.name], path) for run in runs for path in sorted((folder / run.name).glob("*.png"))]
+    of_search = [("the search", path) for path in sorted(folder.glob("search_*.png"))]
+    of_runs = of_search + [(labels[run.name], path) for run in runs for path in sorted((folder / run.name).glob("*.png"))]
     return {
         "title": folder.resolve().name,
         "experiment": experiment,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from gfn_vi.core.headline import Headline
 from gfn_vi.core.reliability import LEGEND, with_error
-from gfn_vi.runs.state import BROKEN, STATES, RunState
+from gfn_vi.runs.state import BROKEN, PRUNED, STATES, RunState
 from gfn_vi.runs.sweep_states import Progress, SweepStates, count, seconds_left
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ COLORS = {
     "done": "green",
     "missing": "bright_black",
     "interrupted": "yellow",
+    "pruned": "bright_black",
     "failed": "bold red",
     "killed": "bold red",
     "diverged": "bold magenta",
@@ -52,11 +53,11 @@ class Snapshot:
     @property
     def to_do(self) -> bool:
         """Whether something runs, or would be started by the sweep's command."""
-        return any(not run.is_finished for run in self.runs)
+        return any(not run.is_finished and run.state != PRUNED for run in self.runs)
 
     @property
     def all_done(self) -> bool:
-        return all(run.state == "done" for run in self.runs)
+        return all(run.state in ("done", PRUNED) for run in self.runs)
 
 
 def snapshot(states: SweepStates, n_rows: int) -> Snapshot:

@@ -58,7 +58,7 @@ class Graphs:
 
     @property
     def doubt(self) -> str | None:
-        """What the importance weights are worth, in words, where they do not show that frequencies are those of the posterior."""
+        """Return in words how little the importance weights are worth; None where frequencies are the posterior's."""
         return doubt(self.weights)
 
     @property

@@ -63,15 +63,23 @@ def write_structures(best: pd.DataFrame, path: Path) -> None:
 
 def draw_best(best: pd.DataFrame, directory: Path, digest: str) -> str:
     """Draw the best molecules in a grid as PNG and SVG, and return the files in words. digest: of arrays.npz."""
-    shown = best.head(PICTURED)
-    molecules = [structure(smiles) for smiles in shown["smiles"]]
-    pairs = zip(shown["value"].tolist(), shown["log_P_T"].tolist(), strict=True)
-    legends = [f"{value:#.4g}" if math.isnan(log_p) else f"{value:#.4g}    log P_T {log_p:.1f}" for value, log_p in pairs]
-    drawn = {"svg": _grid(rdMolDraw2D.MolDraw2DSVG, 1, molecules, legends)}
-    drawn["png"] = _with_origin(_grid(rdMolDraw2D.MolDraw2DCairo, SCALE, molecules, legends), directory, digest)
+    drawn = {"svg": _grid(rdMolDraw2D.MolDraw2DSVG, 1, *_with_legends(best))}
+    drawn["png"] = _with_origin(png_of_best(best), directory, digest)
     for end, content in drawn.items():
         replace_file(directory / f"{STEM}.{end}", partial(_write, content))
     return f"{STEM}.png (and .svg)"
+
+
+def png_of_best(best: pd.DataFrame) -> bytes:
+    """Return the best molecules in a grid, as the content of a PNG file."""
+    return _grid(rdMolDraw2D.MolDraw2DCairo, SCALE, *_with_legends(best))
+
+
+def _with_legends(best: pd.DataFrame) -> tuple[list[Any], list[str]]:
+    shown = best.head(PICTURED)
+    pairs = zip(shown["value"].tolist(), shown["log_P_T"].tolist(), strict=True)
+    legends = [f"{value:#.4g}" if math.isnan(log_p) else f"{value:#.4g}    log P_T {log_p:.1f}" for value, log_p in pairs]
+    return [structure(smiles) for smiles in shown["smiles"]], legends
 
 
 def _grid(kind: Any, scale: int, molecules: Sequence[Any], legends: Sequence[str]) -> bytes:

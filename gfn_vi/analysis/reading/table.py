@@ -28,6 +28,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from gfn_vi.analysis.reading.choices import PREFIX, choices_of, column_of, is_setting, said_by_choices
+from gfn_vi.analysis.reading.joining import read_folders
 from gfn_vi.analysis.reading.seeds import without_repeats
 from gfn_vi.analysis.reading.sources import differing_sources
 from gfn_vi.core.command_line import command
@@ -41,21 +42,22 @@ RATES = "optimizer.lr_"
 WALL_CLOCK_COLUMNS = frozenset({"wall_seconds"})
 
 
-def collect(folder: str | Path, keys: Iterable[str] = (), say: Callable[[str], object] = print) -> pd.DataFrame:
-    """The table of the runs under `folder` (outputs/<experiment>), sorted by run name, then as recorded.
+def collect(folder: str | Path | Sequence[Path], keys: Iterable[str] = (), say: Callable[[str], object] = print) -> pd.DataFrame:
+    """The table of the runs under `folder` (outputs/<experiment>), or under several, sorted by run name, then as recorded.
 
     keys: dotted configuration keys to have as columns even if they are the same in all runs. say: receives one line
     that counts the runs by state, those that cannot be read give no rows; then one for each run whose seeds another one has,
     too (its rows are left out: no seed counts twice), and for what else is not in the table. TableError if nothing can be read.
     """
-    runs = [read_run(path) for path in find_runs(Path(folder))]
+    folders = [Path(folder)] if isinstance(folder, str | Path) else list(folder)
+    runs, joined = ([read_run(path) for path in find_runs(folders[0])], []) if len(folders) == 1 else read_folders(folders)
     summary = summarize(runs)
     say(summary)
     usable, remarks = without_repeats([run for run in runs if run.metrics is not None])
-    for line in (*remarks, *_not_there(Path(folder), runs)):
+    for line in (*joined, *remarks, *(line for each in folders for line in _not_there(each, runs))):
         say(line)
     if not usable:
-        raise TableError(f"{folder}: no run has metrics yet ({summary})")
+        raise TableError(f"{', '.join(map(str, folders))}: no run has metrics yet ({summary})")
     recorded = [run.metrics for run in usable if run.metrics is not None]
     metrics = pa.concat_tables(recorded).unify_dictionaries().to_pandas()
     rows = Rows(np.repeat(np.arange(len(usable)), [part.num_rows for part in recorded]), metrics["replica"].to_numpy())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +14,8 @@ from gfn_vi.samplers.networks import ReplicaLinear, columns
 # A K-hot input is a sum of K rows of the first weight. Below this many features the dense product is still faster,
 # because its gradient needs no scattered addition.
 DENSE_FEATURES = 64
-# Rows of a replica from which on, on a CPU, a product per replica costs less than one of all replicas, padded.
-MANY_ROWS = 256
+# Rows of a replica, and weights of a layer, from which on, on a CPU, a product per replica costs less than one of all, padded.
+MANY_ROWS, MANY_WEIGHTS = 256, 64 * 64
 
 
 class FeatureLinear(ReplicaLinear):
@@ -44,6 +45,7 @@ class Mlp(nn.Module):
         self.layers = nn.ModuleList(
             (FeatureLinear if i == 0 else ReplicaLinear)(rng, widths[i], widths[i + 1]) for i in range(len(widths) - 1)
         )
+        self.largest_layer = max(n_in * n_out for n_in, n_out in pairwise(widths))
 
     def forward(self, features: Tensor, counts: Sequence[int] | None = None) -> Tensor:
         """Return the n_out numbers of each state: features [R, N, K] long or [R, N, in] float -> [R, N, n_out].
@@ -51,7 +53,7 @@ class Mlp(nn.Module):
         counts: how many states of each replica are asked for, the first ones; None: all.
         """
         n_rows = features.shape[1]
-        if features.device.type == "cpu" and n_rows >= MANY_ROWS:
+        if features.device.type == "cpu" and n_rows >= MANY_ROWS and self.largest_layer >= MANY_WEIGHTS:
             return self._replica_by_replica(features, [n_rows] * len(features) if counts is None else counts)
         x = features
         for layer in self.layers[:-1]:

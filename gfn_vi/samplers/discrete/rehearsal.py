@@ -40,7 +40,7 @@ class Rehearsal:
     """The behavior policy of training as it was last evaluated at each state, and what the last guess by it cost.
 
     table [R (S + 1), A - 1]: as drawing_table makes it; None where the whole of it should be evaluated.
-    tilt: name of the class of tilt that training rolls out with; None before the first update.
+    tilt: name of the kind of tilt that training rolls out with; None before the first update.
     rows, rounds: evaluated states per replica and evaluations of the last guess of trajectories, batch of them per replica.
     debt: rows that bad guesses have cost since all states were evaluated. unused: updates since a guess did not pay.
     """
@@ -57,20 +57,31 @@ class Rehearsal:
     ) -> None:
         self.table, self.tilt, self.rows, self.rounds, self.batch = table, tilt, rows, rounds, batch
         self.debt, self.unused = debt, unused
+        self._tilt: str | None = None  # of the last rollout since the last update or begin
         self._latest: dict[str, Any] = {}
         self._before: list[tuple[NDArray[np.intp], Tensor]] = []
 
-    def is_due(self, tilt: str, n_states: int) -> bool:
-        """Return whether a rollout with that tilt should evaluate the policy at all states, for the guesses after it."""
-        return tilt == self.tilt and (self.table is None or self.debt >= n_states)
+    def begin(self, tilt: str | None = None) -> None:
+        """Forget what rollouts evaluated that no update followed: measuring changes nothing. tilt: of the rollout that begins."""
+        for places, values in reversed(self._before):
+            assert self.table is not None
+            self.table[places] = values
+        self._tilt, self._latest, self._before = tilt, {}, []
 
-    def pays(self, tilt: str, batch: int, otherwise: float, dispatch: float) -> bool:
+    def is_due(self, n_states: int) -> bool:
+        """Return whether the rollout that begins should evaluate the policy at all states, for the guesses after it."""
+        return self._is_of_training() and (self.table is None or self.debt >= n_states)
+
+    def _is_of_training(self) -> bool:
+        return self.tilt is not None and self._tilt == self.tilt
+
+    def pays(self, batch: int, otherwise: float, dispatch: float) -> bool:
         """Return whether a guess is likely to cost less than `otherwise` rows of a policy network per replica.
 
         dispatch: what an evaluation costs besides its rows, in rows.
         """
         cost = self.rows * batch / self.batch + self.rounds * dispatch
-        return self.table is not None and tilt == self.tilt and cost < otherwise
+        return self.table is not None and self._is_of_training() and cost < otherwise
 
     def whole(self, graph: StateGraph, log_probs: Tensor, noise: Tensor) -> Path:
         """Return a rollout by the policy at all states, log_probs [R, S, A], by which the next ones can be guessed."""
@@ -81,7 +92,6 @@ class Rehearsal:
     def rollout(self, graph: StateGraph, policy: Policy, noise: Tensor, dispatch: float) -> Path:
         """Return a rollout on a graph, as table_rollout does for the whole table; noise: noise_block's, [T, R, B]."""
         assert self.table is not None
-        self._undo()
         _, n_replicas, batch = noise.shape
         table, n_actions, width = self.table, graph.n_actions, graph.n_states + 1
         walk = TableWalk(graph, table, noise)
@@ -109,32 +119,28 @@ class Rehearsal:
         self._latest = {"rows": n_found / n_replicas, "rounds": len(found), "batch": batch, "debt": debt}
         rows, actions = walk.tensors(n_replicas)
         offset = (torch.arange(n_replicas) * width)[:, None, None]
-        entry = torch.from_numpy(slot)[rows[..., :-1] + offset] * n_actions + actions
         done = finished(rows, actions, graph.n_states)
+        entry = torch.from_numpy(slot)[done.rows[..., :-1] + offset] * n_actions + done.actions
         chosen = torch.cat(found).view(-1).index_select(0, entry.reshape(-1)).view(entry.shape)
         return Path(graph.states[done.rows], done.actions, done.mask, (chosen * done.mask).sum(2))
 
-    def adopt(self, tilt: str) -> None:
-        """Keep what the last rollout evaluated, which was one of training with that tilt."""
-        self.tilt, self.unused = tilt, 0 if self._latest else self.unused + 1
+    def adopt(self) -> None:
+        """Keep what the last rollout evaluated, which was one of training; without any rollout there is nothing to keep."""
+        if self._tilt is None:
+            return
+        self.tilt, self.unused = self._tilt, 0 if self._latest else self.unused + 1
         vars(self).update(self._latest)
         if self.unused == RETRY:
             self.table, self.unused = None, 0
-        self._latest, self._before = {}, []
-
-    def _undo(self) -> None:
-        """Forget what a rollout that was not one of training evaluated: measuring changes nothing."""
-        for places, values in reversed(self._before):
-            assert self.table is not None
-            self.table[places] = values
-        self._latest, self._before = {}, []
+        self._tilt, self._latest, self._before = None, {}, []
 
     def memory(self) -> dict[str, Any] | None:
         """Return the arguments of the constructor, to go on in another process; None before the first update."""
         if self.tilt is None:
             return None
-        self._undo()
-        return {name: value for name, value in vars(self).items() if not name.startswith("_")}
+        self.begin()
+        table = None if self.table is None else self.table.clone()
+        return {name: value for name, value in vars(self).items() if not name.startswith("_")} | {"table": table}
 
 
 def _evaluated(graph: StateGraph, policy: Policy, places: NDArray[np.intp], n_replicas: int) -> Tensor:

@@ -18,6 +18,9 @@ from gfn_vi.core.replicas import ReplicaGenerators
 from gfn_vi.core.state_graph import StateGraph
 from gfn_vi.samplers.discrete.table_walk import CHECK_EVERY, TableWalk, drawing_table
 
+# Trajectories from which on steps of torch cost less than those of NumPy.
+MANY_WALKS = 2_000
+
 
 @dataclass(frozen=True)
 class Path:
@@ -41,7 +44,7 @@ def table_rollout(graph: StateGraph, log_probs: Tensor, noise: Tensor) -> Path:
     # row S is where ended trajectories stay
     table = torch.nn.functional.pad(drawing_table(log_probs), (0, 0, 0, 1)).view(-1, n_actions - 1)
     offset = (torch.arange(n_replicas, device=log_probs.device) * (n_states + 1))[:, None]
-    if log_probs.device.type == "cpu":
+    if log_probs.device.type == "cpu" and noise[0].numel() <= MANY_WALKS:
         walk = finished(*TableWalk(graph, table, noise).tensors(n_replicas), n_states)
     else:
 

@@ -27,7 +27,7 @@ from gfn_vi.samplers.score_norms import trajectory_score_norms
 BACKWARD_KINDS = ("learned", "uniform", "tied")
 # What dispatching one step of a rollout costs, in rows of a policy network (measured on a CPU; only speed depends on it).
 STEP_OVERHEAD = 256
-# States of a replica that a rollout evaluates in one batch: what networks need for more does not fit into memory.
+# States of all replicas that a rollout on the CPU evaluates in one batch: some networks need kilobytes for each.
 STATES_AT_ONCE = 16_384
 
 
@@ -44,7 +44,7 @@ class DiscreteSampler(BaseSampler):
         require(backward in BACKWARD_KINDS, "sampler.backward", backward, f"expected one of {', '.join(BACKWARD_KINDS)}")
         self.enumerable = as_enumerable(target)
         self.backward_kind, self.has_flow = backward, flow
-        self._rehearsal, self._last_tilt = Rehearsal(), ""
+        self._rehearsal = Rehearsal()
 
     @property
     def offers(self) -> frozenset[Need]:
@@ -60,7 +60,10 @@ class DiscreteSampler(BaseSampler):
         raise NotImplementedError
 
     def heads_of_some(self, states: Tensor, roles: Sequence[Role], counts: list[int]) -> dict[Role, Tensor]:
-        """Return the same where only the first counts[r] states of replica r are asked for; a subclass may save the others."""
+        """Return the same where only the first counts[r] states of replica r are asked for.
+
+        A class that defines heads may define this, too, to save the others; a subclass that overrides only heads undoes it.
+        """
         return self.heads(states, roles)
 
     def _shared_by_copies(self) -> list[object]:
@@ -78,7 +81,8 @@ class DiscreteSampler(BaseSampler):
         counts: how many states of each replica are asked for; None: all.
         """
         networks = [r for r in roles if not (r is Role.BACKWARD and self.backward_kind == "uniform")]
-        out = self.heads(states, networks) if counts is None else self.heads_of_some(states, networks, counts)
+        some = counts if _definer(type(self), "heads") is _definer(type(self), "heads_of_some") else None
+        out = self.heads(states, networks) if some is None else self.heads_of_some(states, networks, some)
         if Role.FORWARD in out:
             possible = self.target.forward_mask(states) if possible is None else possible
             out[Role.FORWARD] = masked_log_softmax(out[Role.FORWARD], possible)
@@ -90,7 +94,7 @@ class DiscreteSampler(BaseSampler):
             out[Role.FLOW] = out[Role.FLOW][..., 0]
         return out
 
-    def forward_log_probs(self, states: Tensor, tilt: DiscreteTilt | None = None, counts: list[int] | None = None) -> Tensor:
+    def forward_log_probs(self, states: Tensor, tilt: DiscreteTilt | None = None, *, counts: list[int] | None = None) -> Tensor:
         """Return log P_F(. | s), tilted if asked: [R, N, *state] -> [R, N, A]; about -1e30 where illegal.
 
         counts: how many states of each replica are asked for; None: all.
@@ -113,7 +117,11 @@ class DiscreteSampler(BaseSampler):
         if self.rehearses and self.enumerable is not None and self.log_Z.device.type == "cpu":
             graph = self.enumerable.state_graph()
             if graph.n_states >= FEWEST_STATES and self.n_replicas * graph.n_states * graph.n_actions <= LARGEST_TABLE:
-                self._rehearsal.adopt(self._last_tilt)
+                self._rehearsal.adopt()
+
+    def forget(self) -> None:
+        """Drop what rollouts outside of training evaluated."""
+        self._rehearsal.begin()
 
     def memory(self) -> dict[str, Any] | None:
         """Return what is remembered (the arguments of Rehearsal); None before the first update."""
@@ -121,7 +129,9 @@ class DiscreteSampler(BaseSampler):
 
     def recall(self, memory: dict[str, Any] | None) -> None:
         """Continue with what another process remembered."""
-        self._rehearsal = Rehearsal(**(memory or {}))
+        kept = memory if memory is not None and self.log_Z.device.type == "cpu" else {}
+        table = kept.get("table")
+        self._rehearsal = Rehearsal(**kept | {"table": None if table is None else table.clone()})
 
     def repeated(self, times: int) -> Self:
         """Return a copy with more replicas, as BaseSampler does, which remembers nothing."""
@@ -136,10 +146,10 @@ class DiscreteSampler(BaseSampler):
         """Draw trajectories [R, batch] from P_F, or from its tilted version; log_behavior is their density."""
         graph = None if self.enumerable is None else self.enumerable.state_graph()
         horizon, dispatch = self.target.horizon, STEP_OVERHEAD // self.n_replicas
-        self._last_tilt = type(tilt).__name__
+        self._rehearsal.begin(getattr(tilt, "__qualname__", type(tilt).__name__))
 
         def policy(states: Tensor, counts: list[int] | None = None) -> Tensor:
-            return self.forward_log_probs(states, tilt, counts)
+            return self.forward_log_probs(states, tilt, counts=counts)
 
         if graph is None:
             path = stepwise_rollout(self.target, policy, self.n_replicas, batch, self.dtype, rng)
@@ -147,9 +157,9 @@ class DiscreteSampler(BaseSampler):
         noise = noise_block(rng, batch, horizon, self.dtype)
         # The table costs S rows, without it each step costs a dispatch.
         otherwise = min(graph.n_states, horizon * (batch + dispatch))
-        if self._rehearsal.is_due(self._last_tilt, graph.n_states):
+        if self._rehearsal.is_due(graph.n_states):
             path = self._rehearsal.whole(graph, self._at_all_states(graph, policy), noise)
-        elif self._rehearsal.pays(self._last_tilt, batch, otherwise, dispatch):
+        elif self._rehearsal.pays(batch, otherwise, dispatch):
             path = self._rehearsal.rollout(graph, policy, noise, dispatch)
         elif graph.n_states == otherwise:
             path = table_rollout(graph, self._at_all_states(graph, policy), noise)
@@ -159,7 +169,8 @@ class DiscreteSampler(BaseSampler):
 
     def _at_all_states(self, graph: StateGraph, policy: Callable[[Tensor], Tensor]) -> Tensor:
         """Return a policy [R, S, A] at all states."""
-        some = [policy(states.expand(self.n_replicas, *states.shape)) for states in graph.states.split(STATES_AT_ONCE)]
+        at_once = max(STATES_AT_ONCE // self.n_replicas, 1) if graph.states.device.type == "cpu" else graph.n_states
+        some = [policy(states.expand(self.n_replicas, *states.shape)) for states in graph.states.split(at_once)]
         return some[0] if len(some) == 1 else torch.cat(some, 1)
 
     @torch.no_grad()
@@ -176,7 +187,7 @@ class DiscreteSampler(BaseSampler):
     def log_density(self, trajectories: Trajectories, tilt: DiscreteTilt | None = None) -> Tensor:
         """Return log P_F(tau) under the tilted policy: [R, B]."""
         visited = visited_states(trajectories, self.enumerable)
-        log_probs = self.forward_log_probs(visited.states, tilt, visited.counts)
+        log_probs = self.forward_log_probs(visited.states, tilt, counts=visited.counts)
         return (take_entries(log_probs, visited.slot, trajectories.actions) * trajectories.mask).sum(-1)
 
     # -- evaluation ---------------------------------------------------------------------------------------------------
@@ -269,3 +280,8 @@ class DiscreteSampler(BaseSampler):
         has_parent = mask.any(-1)
         edge = edge.masked_fill(~mask, -torch.inf).where(has_parent[..., None], 0.0)
         return torch.logsumexp(edge, -1) * has_parent
+
+
+def _definer(kind: type, name: str) -> type:
+    """Return the class that an attribute is inherited from."""
+    return next(base for base in kind.__mro__ if name in vars(base))

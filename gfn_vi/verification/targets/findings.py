@@ -10,7 +10,7 @@ Verdict = Literal["ok", "fault", "not applicable"]
 
 
 class Fault(Exception):  # noqa: N818 - a fault of the target, and of nobody's program
-    """What is wrong with a target, in one line that names a state and what to change.
+    """A fault of a target, in one line that names a state and what to change.
 
     harmless: no number is wrong because of it, so that a run may go on.
     """

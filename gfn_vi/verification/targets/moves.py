@@ -255,7 +255,7 @@ def horizon(space: Space) -> Iterator[Fault]:
 
 
 def way_to_a_stop(space: Space) -> Iterator[Fault]:
-    """From every state some moves lead to one that can stop."""
+    """Every state has moves that lead to one that can stop."""
     allowed = space.forward.any(1)
     ends = space.stops | (allowed & ~space.followed)
     while True:

@@ -1,0 +1,49 @@
+"""The one picture of a run: what it shows is what the run has left, by the kind of target."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gfn_vi.analysis.pictures.of_run import picture_of_run
+from gfn_vi.runs.files import ARRAYS
+from gfn_vi.runs.folders import TableError
+
+STATES = np.array([[x, y] for x in range(3) for y in range(2)])
+TARGET = np.array([0.1, 0.2, 0.3, 0.1, 0.1, 0.2])
+LEARNED = np.array([[0.5, 0.1, 0.1, 0.1, 0.1, 0.1], np.full(6, np.nan), TARGET])
+
+
+def picture(folder: Path, **arrays: np.ndarray) -> Any:
+    np.savez(folder / ARRAYS, **arrays)  # type: ignore[arg-type]
+    return picture_of_run(folder)
+
+
+def test_a_plane_is_heatmaps_on_one_scale(tmp_path: Path) -> None:
+    """Row = second coordinate; the replica that became NaN is left out, by its number."""
+    figure = picture(tmp_path, states=STATES, target=TARGET, learned=LEARNED)
+    shown = {axes.get_title(): axes.images[0] for axes in figure.axes if axes.images and axes.get_title()}
+    assert list(shown) == ["target", "replica 0", "replica 2"]
+    for title, values in (("target", TARGET), ("replica 0", LEARNED[0])):
+        assert shown[title].get_array().data.tolist() == [values[::2].tolist(), values[1::2].tolist()]
+    assert {image.get_clim() for image in shown.values()} == {(0, TARGET.max())}
+
+
+def test_other_states_are_points_beside_the_diagonal(tmp_path: Path) -> None:
+    """A state that cannot stop has no point, and one that P_T misses stands at the lower end."""
+    target, learned = np.array([0.0, 0.25, 0.75]), np.array([[0.0, 1.0, 0.0]])
+    figure = picture(tmp_path, states=np.zeros((3, 4)), target=target, learned=learned)
+    assert figure.axes[0].collections[0].get_offsets().tolist() == [[0.25, 1.0], [0.75, 0.025]]
+
+
+def test_a_line_and_a_run_that_has_left_nothing(tmp_path: Path) -> None:
+    nodes = np.linspace(-1, 1, 5)
+    figure = picture(tmp_path, nodes=nodes, target_density=np.ones(5), learned_density=np.stack([np.full(5, np.nan), nodes**2]))
+    assert [line.get_ydata().tolist() for line in figure.axes[0].lines] == [(nodes**2).tolist(), [1] * 5]
+    with pytest.raises(TableError, match="every replica became non-finite"):
+        picture(tmp_path, states=STATES, target=TARGET, learned=LEARNED[1:2])
+    with pytest.raises(TableError, match="holds nothing to draw"):
+        picture(tmp_path, other=nodes)
