@@ -7,6 +7,7 @@ below files/. Nothing is copied in the repository. The reference has a page for 
 
 from __future__ import annotations
 
+import ast
 import posixpath
 import re
 from collections.abc import Callable
@@ -209,7 +210,13 @@ def reference(name: str, modules: list[str]) -> str:
 
 
 def contents() -> str:
-    """Return the first page of the reference."""
-    rows = "\n".join(f"| [{name}]({name}.md) | {len(modules)} |" for name, modules in packages().items())
-    text = "# Reference\n\n[The house](../house.md) says how the rooms belong together.\n\n| package | modules |\n| --- | --- |\n"
-    return f"{text}{rows}\n"
+    """Return the first page of the reference: a line for each package."""
+    rows = ["| package | what is in it |", "| --- | --- |"]
+    rows += [f"| [{name}]({name}.md) | {first_line(name)} |" for name in packages()]
+    return "\n".join(["# Reference\n\n[The house](../house.md) says how the rooms belong together.\n", *rows]) + "\n"
+
+
+def first_line(package: str) -> str:
+    """Return the first line of a package's docstring, its underscores as they are."""
+    text = (ROOT.joinpath(*package.split(".")) / "__init__.py").read_text(encoding="utf-8")
+    return (ast.get_docstring(ast.parse(text)) or "").split("\n")[0].replace("_", "\\_")
