@@ -10,6 +10,7 @@ import pandas as pd
 
 from gfn_vi.analysis.pictures import style
 from gfn_vi.runs.folders import TableError
+from gfn_vi.runs.reading import needed_arrays
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,13 +38,7 @@ def learned_pictures(table: pd.DataFrame, arrays: Arrays, arms: Iterable[str], r
 
 def _arrays_of(table: pd.DataFrame, arrays: Arrays, arm: str) -> Mapping[str, np.ndarray]:
     run = min(set(table.loc[(table["arm"] == arm) & (table["state"] == "done"), "run"]))
-    if run not in arrays:
-        raise TableError(f"run {run} has no arrays.npz: delete its folder and run it again")
-    content = arrays[run]
-    missing = {"states", "learned", "target"} - set(content)
-    if missing:
-        raise TableError(f"arrays.npz of run {run} lacks {', '.join(sorted(missing))}")
-    return content
+    return needed_arrays(arrays, run, ("states", "learned", "target"))
 
 
 def grid_picture(states: np.ndarray, probability: np.ndarray) -> np.ndarray:

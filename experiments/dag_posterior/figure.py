@@ -33,7 +33,7 @@ from gfn_vi.experiments.paper_arms import OFF_POLICY
 from gfn_vi.analysis.pictures import style
 from gfn_vi.analysis.reading.curves import X_LABELS, Curve, curves, draw_curve, n_failed
 from gfn_vi.analysis.reading.table import require_columns, table_hash
-from gfn_vi.runs.folders import TableError
+from gfn_vi.runs.reading import needed_arrays
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -168,12 +168,7 @@ def _marginals(table: pd.DataFrame, arrays: Arrays, arm: str, size: int) -> tupl
     exact, learned, failed = [np.zeros(0)], [np.zeros(0)], 0
     runs = table.loc[(table["arm"] == arm) & (table[SIZE] == size) & (table["state"] == "done"), "run"]
     for run in sorted(set(runs)):
-        if run not in arrays:
-            raise TableError(f"run {run} has no arrays.npz: delete its folder and run it again")
-        content = arrays[run]
-        missing = {"edges_learned", "edges_target"} - set(content)
-        if missing:
-            raise TableError(f"arrays.npz of run {run} lacks {', '.join(sorted(missing))}")
+        content = needed_arrays(arrays, run, ("edges_learned", "edges_target"))
         for of_replica in content["edges_learned"]:
             if np.isfinite(of_replica).all():
                 exact.append(content["edges_target"][pairs])

@@ -23,7 +23,7 @@ from gfn_vi.analysis.pictures import style
 from gfn_vi.analysis.pictures.densities import contours
 from gfn_vi.analysis.reading.curves import X_LABELS, draw_curve, n_failed
 from gfn_vi.analysis.statistics.estimates import interval
-from gfn_vi.runs.folders import TableError
+from gfn_vi.runs.reading import needed_arrays
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,6 +34,7 @@ CONFIG_KEYS = (N_STEPS.removeprefix("config."),)
 COLORS = dict(zip(ALL_OBJECTIVES, style.palette(len(ALL_OBJECTIVES)), strict=True))  # as in the figures of grids
 LINES = {"": (0, (3, 1.2)), OFF_POLICY: "-"}
 NEEDED = ("samples", "grid", "log_density")
+FIRST_REPLICA = ("samples",)  # of the committed results
 
 Arrays = Mapping[str, Mapping[str, np.ndarray]]
 Settings = Mapping[tuple[str, int], Setting]
@@ -125,7 +126,7 @@ def _samples(page: SubFigure, table: pd.DataFrame, arrays: Arrays, every_t: list
 
 
 def _cloud(axes: Axes, content: Mapping[str, np.ndarray], color: Any) -> None:
-    contours(axes, dict(content))
+    contours(axes, {name: content[name] for name in NEEDED[1:]})
     axes.scatter(*content["samples"][0].T, s=1.2, color=color, alpha=0.5, linewidths=0, rasterized=True)
     (left, right), (bottom, top) = (axis[[0, -1]] for axis in content["grid"])
     axes.set(xlim=(left, right), ylim=(bottom, top))
@@ -134,11 +135,4 @@ def _cloud(axes: Axes, content: Mapping[str, np.ndarray], color: Any) -> None:
 def _arrays_of(table: pd.DataFrame, arrays: Arrays, arm: str, n_steps: int) -> Mapping[str, np.ndarray] | None:
     """Return the arrays of the first finished run of a setting; None without such a run."""
     runs = set(table.loc[(table["arm"] == arm) & (table[N_STEPS] == n_steps) & (table["state"] == "done"), "run"])
-    if not runs:
-        return None
-    run = min(runs)
-    if run not in arrays:
-        raise TableError(f"run {run} has no arrays.npz: delete its folder and run it again")
-    if missing := set(NEEDED) - set(arrays[run]):
-        raise TableError(f"arrays.npz of run {run} lacks {', '.join(sorted(missing))}")
-    return arrays[run]
+    return needed_arrays(arrays, min(runs), NEEDED) if runs else None

@@ -1,7 +1,9 @@
 """Fig. 1 of arXiv 2210.00580: exact JSD and modes covered, on-policy and off-policy, and what each objective has learned.
 
-Lines are a statistic over replicas (median by default), bands its 95% bootstrap interval; modes are a mean. The pictures show
-one replica, the first, and never a mean over replicas, which would cover modes that no replica covers.
+A column is an objective: its lines are a statistic over replicas (median by default; modes are a mean), broken on-policy and
+whole off-policy, bands are 95% bootstrap intervals; thin and gray is off-policy TB, in every column. The last column has all of
+them at the end: hollow on-policy, filled off-policy. The pictures show one replica, the first, and never a mean over replicas,
+which would cover modes that no replica covers.
 """
 
 from __future__ import annotations
@@ -16,17 +18,26 @@ from gfn_vi.experiments.measures import JSD, WORST_JSD
 from gfn_vi.experiments.paper_arms import OBJECTIVES, OFF_POLICY
 
 from gfn_vi.analysis.pictures import style
-from gfn_vi.analysis.reading.curves import X_LABELS, curves, draw_curve, n_failed
+from gfn_vi.analysis.reading.curves import X_LABELS, Curve, curves, draw_curve, n_failed
 from gfn_vi.analysis.reading.table import require_columns
+from gfn_vi.analysis.statistics.estimates import interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 HEADLINES = (JSD,)
+METRICS = ("jsd", "modes_covered", "modes_visited")  # of the committed results
+FIRST_REPLICA = ("learned",)
 
 SIDES = {"": "On-policy", OFF_POLICY: "Off-policy"}
+LINES: dict[str, Any] = {"": (0, (3, 1.2)), OFF_POLICY: "-"}
+SHORT = dict(zip(OBJECTIVES, ("TB", "MDB", "RKL", "FKL", "WS", "RWS"), strict=True))
+REFERENCE = "trajectory_balance" + OFF_POLICY
+COLORS = dict(zip(OBJECTIVES, style.palette(len(OBJECTIVES)), strict=True))
 COLUMNS = ("run", "state", "arm", "seed", "trajectories", "metric", "value")
+WIDTHS = [1.0] * (len(OBJECTIVES) + 1)
+DODGE = 0.17  # between the two sides at the end
 
 
 def figure(
@@ -41,49 +52,95 @@ def figure(
     require_columns(table, COLUMNS)
     jsd = curves(table, "jsd", x=x, worst=WORST_JSD)
     modes = curves(table, "modes_covered", x=x, worst=0.0)
-    colors = dict(zip(OBJECTIVES, style.palette(len(OBJECTIVES)), strict=True))
-    page = Figure(figsize=(style.WIDTH, 5.8), layout="constrained")
-    upper, lower = page.subfigures(2, 1, height_ratios=[3.5, 2.3])
-    axes = upper.subplots(2, 2, sharex=True, sharey="row", height_ratios=[2, 1])
-    for column, (side, title) in enumerate(SIDES.items()):
-        for arm, label in OBJECTIVES.items():
-            if arm + side in jsd:
-                draw_curve(axes[0, column], jsd[arm + side], statistic, colors[arm], label)
-                draw_curve(axes[1, column], modes[arm + side], "mean", colors[arm], label)
-        failed = n_failed(curve for arm, curve in jsd.items() if arm.endswith(OFF_POLICY) == bool(side))
-        axes[0, column].set_title(f"{title}. {failed}" if failed else title)
-    _dress(axes, x)
-    upper.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=6, **style.LEGEND)
     pictures = learned_pictures(table, arrays, [arm + side for side in SIDES for arm in OBJECTIVES if arm + side in jsd])
+    heights = [1.7, 0.95, *([0.85, 0.85] if pictures else [])]
+    page = Figure(figsize=(style.WIDTH, 1.0 + sum(heights)), layout="constrained")
+    axes = page.subplots(len(heights), len(OBJECTIVES) + 1, height_ratios=heights, width_ratios=WIDTHS)
+    for row, (found, of) in enumerate(((jsd, statistic), (modes, "mean"))):
+        for column, objective in enumerate(OBJECTIVES):
+            _lines(axes[row, column], found, objective, of)
+        _ends(axes[row, -1], found, of)
+    _dress(axes[:2], x, max(curve.x[-1] for curve in jsd.values()))
+    _legend(page, n_failed(jsd.values()))
     if pictures:
-        _images(lower.subplots(2, len(OBJECTIVES) + 1), pictures, colors)
+        _images(axes[2:], pictures)
     return page
 
 
-def _dress(axes: np.ndarray, x: str) -> None:
+def _lines(axes: Axes, found: Mapping[str, Curve], objective: str, statistic: str) -> None:
+    """Draw an objective on- and off-policy, over off-policy TB."""
+    if REFERENCE in found and objective + OFF_POLICY != REFERENCE:
+        estimate = interval(found[REFERENCE].values, statistic).estimate
+        axes.plot(found[REFERENCE].x, estimate, color="0.6", linewidth=0.8, zorder=1)
+    for side, line in LINES.items():
+        if objective + side in found:
+            draw_curve(axes, found[objective + side], statistic, COLORS[objective], objective + side, line)
+
+
+def _ends(axes: Axes, found: Mapping[str, Curve], statistic: str) -> None:
+    """Draw where every setting ends, with its interval."""
+    for place, objective in enumerate(OBJECTIVES):
+        for shift, side in zip((-DODGE, DODGE), SIDES, strict=True):
+            if objective + side in found:
+                low, estimate, high = interval(found[objective + side].final, statistic)
+                color, face = COLORS[objective], COLORS[objective] if side else "white"
+                axes.plot([place + shift] * 2, [low, high], color=color, linewidth=1)
+                axes.plot(place + shift, estimate, marker="o", markersize=3.5, color=color, markerfacecolor=face)
+
+
+def _dress(axes: np.ndarray, x: str, end: float) -> None:
     from matplotlib.ticker import EngFormatter, MaxNLocator
 
+    for first, *others in axes:
+        for panel in others:
+            panel.sharey(first)
+            panel.tick_params(which="both", labelleft=False)
     axes[0, 0].set_yscale("log")
     axes[0, 0].set_ylabel("Jensen-Shannon divergence")
     axes[1, 0].set_ylabel("Modes covered")
     axes[1, 0].yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes[1, 0].set_ylim(bottom=0)
-    for below in axes[1]:
-        below.set_xlabel(X_LABELS[x])
-        below.xaxis.set_major_formatter(EngFormatter(sep=""))
-        below.set_xlim(left=0)
+    axes[1, 0].set_ylim(0, 1.06 * max(axes[1, 0].get_ylim()[1], 1))
+    for (above, below), (objective, label) in zip(axes[:, :-1].T, OBJECTIVES.items(), strict=True):
+        above.set_title(_two_lines(label), color=COLORS[objective], fontsize=7, linespacing=1.0)
+        for panel in (above, below):
+            panel.set_xlim(0, 1.02 * end)
+            panel.xaxis.set_major_locator(MaxNLocator(2, steps=[1, 5, 10]))
+            panel.xaxis.set_major_formatter(EngFormatter(sep=""))
+            panel.tick_params(axis="x", labelsize=6, labelbottom=panel is below)
+    axes[1, len(OBJECTIVES) // 2].set_xlabel(X_LABELS[x])
+    axes[0, -1].set_title("At the end", fontsize=7)
+    for panel in axes[:, -1]:
+        panel.set_xticks(range(len(OBJECTIVES)), SHORT.values() if panel is axes[1, -1] else [], fontsize=6, rotation=90)
+        panel.set_xlim(-0.6, len(OBJECTIVES) - 0.4)
+        panel.grid(axis="x", visible=False)
 
 
-def _images(axes: np.ndarray, pictures: Mapping[str, np.ndarray], colors: Mapping[str, tuple[float, float, float]]) -> None:
-    """Draw a row of on-policy and a row of off-policy pictures, the target in front of the first."""
-    cells: dict[Axes, tuple[str, np.ndarray, Any]] = {axes[0, 0]: ("Target", pictures[TARGET], None)}
+def _legend(page: Figure, failed: str) -> None:
+    from matplotlib.lines import Line2D
+
+    marks = {"": "white", OFF_POLICY: "0.3"}
+    handles = [
+        Line2D([], [], color="0.3", linestyle=LINES[side], marker="o", markersize=3.5, markerfacecolor=marks[side], label=label)
+        for side, label in SIDES.items()
+    ]
+    handles.append(Line2D([], [], color="0.6", linewidth=0.8, label="TB, off-policy, in every column"))
+    shape = style.LEGEND | {"handlelength": 2.6}
+    page.legend(handles=handles, loc="outside upper center", ncols=3, title=failed or None, title_fontsize=7, **shape)
+
+
+def _images(axes: np.ndarray, pictures: Mapping[str, np.ndarray]) -> None:
+    """Draw below each column what its objective has learned, on-policy and off-policy, and the target below the last."""
+    cells: dict[Axes, tuple[str, np.ndarray, Any]] = {axes[0, -1]: ("Target", pictures[TARGET], None)}
     for row, side in enumerate(SIDES):
-        for axis, (arm, label) in zip(axes[row, 1:], OBJECTIVES.items(), strict=True):
-            if arm + side in pictures:
-                title = label.replace(" ", "\n", 1) if len(label) > 11 else label
-                cells[axis] = ("" if row else title, pictures[arm + side], colors[arm])
+        for axis, objective in zip(axes[row], OBJECTIVES, strict=False):
+            if objective + side in pictures:
+                cells[axis] = ("", pictures[objective + side], COLORS[objective])
     for unused in set(axes.flat) - set(cells):
         unused.set_axis_off()
     draw_pictures(cells, float(pictures[TARGET].max()), beside=axes[0, -1])
     for row, title in enumerate(SIDES.values()):
-        axes[row, 1].set_ylabel(title, fontsize=7)
+        axes[row, 0].set_ylabel(title, fontsize=7)
+
+
+def _two_lines(label: str) -> str:
+    return label.replace(" ", "\n", 1) if len(label) > 11 else label

@@ -1,14 +1,15 @@
 """Relative errors of the theorems of arXiv 2210.00580 (Proposition 1 and others) against floating-point precision.
 
-Five targets, untrained and trained, float32 and float64. Every dot is one replica at one moment. A theorem that holds leaves
-nothing but rounding: no dot is far above the machine epsilon of its precision, whatever the target; sides that ask the same of
-the networks agree to the last bit. Theorem 6 is an inequality whose error is its excess.
+Five targets, untrained (hollow) and trained (filled), float32 (circles) and float64 (squares). Every mark is one replica. A
+theorem that holds leaves nothing but rounding: no mark is far above the machine epsilon of its precision, whatever the target;
+sides that ask the same of the networks agree to the last bit. Theorem 6 is an inequality whose error is its excess.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CONFIG_KEYS = ("dtype",)
-COLUMNS = ("state", "arm", "metric", "value", "config.dtype")
+COLUMNS = ("state", "arm", "trajectories", "metric", "value", "config.dtype")
 TARGETS = {
     "tiny_dag": "tiny DAG",
     "grid_8x8": "8 x 8",
@@ -40,7 +41,10 @@ THEOREMS = {
 }
 MARKERS = {"float32": "o", "float64": "s"}
 PRECISIONS = tuple(MARKERS)
+METRICS = tuple(THEOREMS)  # of the committed results
 FLOOR, TOP = 1e-18, 1e-1  # exactly 0 is drawn here, and here what is larger or not a number: a theorem that fails
+LOWEST_TOP = 1e-5  # of the axis, where nothing fails
+LOOK = {"s": 13, "linewidths": 0.8}
 
 
 def figure(table: pd.DataFrame, arrays: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
@@ -51,35 +55,32 @@ def figure(table: pd.DataFrame, arrays: Mapping[str, Mapping[str, np.ndarray]]) 
     rows = table[(table["state"] == "done") & table["metric"].isin(list(THEOREMS))]
     if rows.empty:
         raise TableError("no run that measures theorems is done yet: nothing to draw")
-    page = Figure(figsize=(style.WIDTH, 2.9), layout="constrained")
+    page = Figure(figsize=(style.WIDTH, 3.1), layout="constrained")
     _draw(page.subplots(), rows)
-    page.legend(loc="outside upper center", ncols=len(TARGETS) + len(PRECISIONS), handletextpad=0.2, columnspacing=1.2)
+    _legend(page)
     return page
 
 
+def _colors() -> dict[str, Any]:
+    return dict(zip(TARGETS, style.palette(len(TARGETS)), strict=True))
+
+
 def _draw(axes: Axes, rows: pd.DataFrame) -> None:
-    colors = dict(zip(TARGETS, style.palette(len(TARGETS)), strict=True))
+    colors = _colors()
     present = [arm for arm in TARGETS if arm in set(rows["arm"])]
+    highest = LOWEST_TOP
     for place, theorem in enumerate(THEOREMS):
         for precision, marker in MARKERS.items():
             for offset, arm in enumerate(present):
                 chosen = (rows["metric"] == theorem) & (rows["config.dtype"] == precision) & (rows["arm"] == arm)
-                values = rows.loc[chosen, "value"].to_numpy()
+                found = rows.loc[chosen].sort_values("trajectories", kind="stable")
+                values, trained = found["value"].to_numpy(), found["trajectories"].to_numpy() > 0
                 spread = np.linspace(-0.055, 0.055, len(values)) if len(values) > 1 else np.zeros(len(values))
                 where = place + 0.15 * (offset - (len(present) - 1) / 2) + spread
-                label = TARGETS[arm] if (place, precision) == (0, PRECISIONS[0]) else None
                 shown = np.clip(np.where(np.isfinite(values), values, TOP), FLOOR, TOP)
-                axes.scatter(
-                    where,
-                    shown,
-                    s=9,
-                    marker=marker,
-                    color=colors[arm],
-                    label=label,
-                    linewidths=0,
-                )
-    for precision, marker in MARKERS.items():
-        axes.scatter([], [], s=9, marker=marker, color="0.4", label=precision, linewidths=0)
+                highest = max(highest, float(shown.max(initial=0)))
+                for of, face in ((~trained, "none"), (trained, colors[arm])):
+                    axes.scatter(where[of], shown[of], marker=marker, facecolors=face, edgecolors=[colors[arm]], **LOOK)
     for precision in PRECISIONS:
         epsilon = float(np.finfo(precision).eps)
         axes.axhline(epsilon, color="0.4", linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
@@ -88,12 +89,25 @@ def _draw(axes: Axes, rows: pd.DataFrame) -> None:
         )
     axes.set_yscale("log")
     axes.set_ylabel("Relative error")
-    axes.set_ylim(FLOOR / 3, 2 * TOP)
-    ticks = [10.0**k for k in range(-16, 0, 4)]
-    axes.set_yticks([FLOOR, *ticks], ["0", *(rf"$10^{{{k}}}$" for k in range(-16, 0, 4))])
+    axes.set_ylim(FLOOR / 3, 2 * highest)
+    powers = [k for k in range(-16, 0, 4) if 10.0**k < 2 * highest]
+    axes.set_yticks([FLOOR, *(10.0**k for k in powers)], ["0", *(rf"$10^{{{k}}}$" for k in powers)])
     axes.minorticks_off()
     axes.set_xticks(range(len(THEOREMS)), list(THEOREMS.values()))
     axes.set_xlim(-0.5, len(THEOREMS) - 0.5)
     axes.grid(axis="x", visible=False)
     for edge in range(1, len(THEOREMS)):
         axes.axvline(edge - 0.5, color="0.9", linewidth=0.6, zorder=0)
+
+
+def _legend(page: Figure) -> None:
+    """Draw what colors, shapes and fillings mean, in two lines: targets above the rest."""
+    from matplotlib.lines import Line2D
+
+    def mark(label: str, marker: str = "o", color: Any = "0.35", face: Any = "0.35") -> Line2D:
+        return Line2D([], [], linestyle="", marker=marker, markersize=4, color=color, markerfacecolor=face, label=label)
+
+    above = [mark(label, color=color, face=color) for label, color in zip(TARGETS.values(), _colors().values(), strict=True)]
+    below = [mark("untrained", face="none"), mark("trained"), *(mark(name, marker) for name, marker in MARKERS.items())]
+    columns = [handle for pair in zip_longest(above, below) for handle in pair if handle is not None]
+    page.legend(handles=columns, loc="outside upper center", ncols=len(above), handletextpad=0.1, columnspacing=1.6)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
 
 HEADLINES = (JSD,)
+METRICS = ("jsd", "modes_covered")  # of the committed results
+FIRST_REPLICA = ("learned",)
 
 ARMS = {
     "trajectory_balance": "TB",

@@ -8,13 +8,22 @@ from __future__ import annotations
 import inspect
 import runpy
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 from gfn_vi.core.command_line import command
+from gfn_vi.core.headline import Headline
 from gfn_vi.runs.folders import NoRunsError, TableError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from gfn_vi.analysis.statistics.claims import Claim
 
 PRESETS = ("smoke", "laptop", "paper")
 STANDARD_PRESET = "laptop"
@@ -65,20 +74,12 @@ def draw(experiment: Path, folder: Path, drawn_by: str, options: Mapping[str, st
     drawn_by: the command line, which the figure names; options: x and statistic, for a figure that takes them. Raises TableError
     for runs that are missing or cannot be drawn.
     """
-    from gfn_vi.analysis.pictures import style
     from gfn_vi.analysis.reading.facts import headlines
-    from gfn_vi.analysis.reading.seeds import check_seeds
-    from gfn_vi.analysis.reading.sources import check_sources
-    from gfn_vi.analysis.reading.table import collect, table_hash, write_table
-    from gfn_vi.analysis.statistics.summary import write_summary
+    from gfn_vi.analysis.reading.table import collect
     from gfn_vi.runs.presets import remark_on
     from gfn_vi.runs.reading import RunArrays
 
-    module = load(experiment / "figure.py")
-    taken = inspect.signature(module.figure).parameters
-    for key, value in (options or {}).items():
-        if key not in taken:
-            raise TableError(f"{key}={value}: the figure of {experiment.name} has no such choice")
+    module = load_figure(experiment, options)
     try:
         table = collect(folder, keys=getattr(module, "CONFIG_KEYS", ()))
     except NoRunsError as error:
@@ -87,19 +88,72 @@ def draw(experiment: Path, folder: Path, drawn_by: str, options: Mapping[str, st
         where = "" if folder.parent == Path("outputs") else f" output_root={folder.parent}"
         remedy = f"make them with: {command('train')} -m experiment={experiment.name}{preset}{where}"
         raise TableError(f"{error}; {remedy}") from error
+    judged_by = headlines(folder, table["run"].unique())
+    return paint(module, Material(table, RunArrays(folder), judged_by, remark_on(folder)), folder, drawn_by, options)
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a figure and its numbers are made of: the tidy table, arrays by run, what the runs are judged by, a remark on all."""
+
+    table: pd.DataFrame
+    arrays: Mapping[str, Mapping[str, np.ndarray]]
+    headlines: Sequence[Headline]
+    remark: str
+
+
+def load_figure(experiment: Path, options: Mapping[str, str] | None = None) -> SimpleNamespace:
+    """Return figure.py of the experiment. Raises TableError for an option that its figure does not take."""
+    module = load(experiment / "figure.py")
+    taken = inspect.signature(module.figure).parameters
+    for key, value in (options or {}).items():
+        if key not in taken:
+            raise TableError(f"{key}={value}: the figure of {experiment.name} has no such choice")
+    return module
+
+
+def paint(
+    module: SimpleNamespace, material: Material, folder: Path, drawn_by: str, options: Mapping[str, str] | None = None
+) -> list[Path]:
+    """Write table, figure and numbers of the material to `folder` and return the paths of the numbers and the figure."""
+    from gfn_vi.analysis.pictures import style
+    from gfn_vi.analysis.reading.seeds import check_seeds
+    from gfn_vi.analysis.reading.sources import check_sources
+    from gfn_vi.analysis.reading.table import table_hash, write_table
+    from gfn_vi.analysis.statistics.summary import write_summary
+
+    table, remark = material.table, material.remark
     check_seeds(table)
     check_sources(table)
     with style.paper():
-        figure = module.figure(table, RunArrays(folder), **(options or {}))
+        figure = module.figure(table, material.arrays, **(options or {}))
         if style.has_weak(figure):
             style.note(figure, style.ABOUT_WEAK)
-        if remark := remark_on(folder):
+        if remark:
             style.note(figure, remark)
         write_table(table, folder)
         drawn = style.save(figure, folder / "figure", table_hash(table), drawn_by)
-    own = module.tables(table, RunArrays(folder)) if hasattr(module, "tables") else {}
+    own = module.tables(table, material.arrays) if hasattr(module, "tables") else {}
     for name, text in own.items():
         about = f"\\par\\noindent\\textbf{{{remark}}}\n" if remark and name.endswith(".tex") else ""
         (folder / name).write_text(text + about, encoding="utf-8", newline="\n")
-    judged_by = getattr(module, "HEADLINES", ()) or headlines(folder, table["run"].unique())
+    judged_by = getattr(module, "HEADLINES", ()) or material.headlines
     return [*write_summary(table, folder, judged_by, getattr(module, "BLOCKS", ())), *(folder / name for name in own), *drawn]
+
+
+def claims_of(experiment: Path, folder: Path, remark: str) -> list[Claim]:
+    """Return what claims.py of the experiment says of the table in `folder`, written to claims.csv; [] without such a file.
+
+    remark: of runs whose preset decides nothing; all claims are undecided then, and "" otherwise.
+    """
+    import pandas as pd
+
+    from gfn_vi.analysis.statistics.claims import undecided, write_claims
+
+    if not (experiment / "claims.py").is_file():
+        return []
+    claims: list[Claim] = load(experiment / "claims.py").claims(pd.read_parquet(folder / "table.parquet"))
+    if remark:
+        claims = undecided(claims, remark)
+    write_claims(claims, folder)
+    return claims

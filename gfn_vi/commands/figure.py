@@ -1,12 +1,19 @@
-"""Draw an experiment's figure from the files of its runs.
+"""Draw an experiment's figure from the files of its runs, or from its committed results without a run.
 
     gfn-vi-figure experiment=quickstart [preset=smoke] [x=reward_calls] [statistic=iqm] [output_root=outputs]
+    gfn-vi-figure experiment=quickstart source=results          redraws the committed figure, without a run
+    gfn-vi-figure experiment=quickstart export=add              adds the finished runs to the committed results
 
 Collects outputs/<experiment> (outputs/<experiment>_smoke with preset=smoke, and so on; laptop is the size without a suffix),
 writes its table (table.parquet, table.csv), what experiments/<experiment>/figure.py draws of it (figure.pdf, figure.png), and the
 numbers of it (summary.csv, improvement.csv, and what `tables` of that figure.py returns), all into that folder. x: trajectories,
 reward_calls, score_calls (of densities) or seconds; statistic: median, mean or iqm (interquartile mean). An experiment is one of
 the package, or a folder of experiments/ in the working folder, which goes first.
+
+source=results draws from experiments/<experiment>/results (results/<preset> for another size) into outputs/<experiment>_results
+and says whether the picture is the committed one to the pixel. export=add puts the finished runs of the folder, also of a sweep
+that is not done, beside those that are committed (a run that is there already stays as it is) and makes the committed figure,
+tables and claims anew; export=replace forgets what is committed.
 """
 
 from __future__ import annotations
@@ -14,15 +21,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gfn_vi.analysis.experiments import PRESETS, draw, find_experiment, folder_of
+from gfn_vi.analysis.results import draw_results, export
 from gfn_vi.core.command_line import command
 from gfn_vi.runs.folders import TableError
 from gfn_vi.terminal.arguments import answers_in_one_line, parser_of
 
-KEYS = {"experiment": None, "preset": None, "output_root": "outputs", "x": None, "statistic": None}
+KEYS = {
+    "experiment": None,
+    "preset": None,
+    "output_root": "outputs",
+    "x": None,
+    "statistic": None,
+    "source": "runs",
+    "export": None,
+}
 VALUES = {
     "preset": PRESETS,
     "x": ("trajectories", "reward_calls", "score_calls", "seconds"),
     "statistic": ("median", "mean", "iqm"),
+    "source": ("runs", "results"),
+    "export": ("add", "replace"),
 }
 
 
@@ -38,6 +56,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     experiment = find_experiment(options["experiment"])
     folder = folder_of(experiment.name, options["preset"], options["output_root"])
     drawing = {key: value for key in ("x", "statistic") if (value := options[key]) is not None}
+    if options["export"] is not None:
+        if drawing or options["source"] == "results":
+            raise TableError(
+                f"export={options['export']}: the committed figure is drawn from runs, as it is without x and statistic"
+            )
+        anew = options["export"] == "replace"
+        print(*export(experiment, folder, options["preset"], anew, print), sep="\n")
+        return 0
+    if options["source"] == "results":
+        beside = folder.with_name(f"{folder.name}_results")
+        print(*draw_results(experiment, options["preset"], beside, drawing, print), sep="\n")
+        return 0
     print(*draw(experiment, folder, " ".join([command("figure"), *given]), drawing), sep="\n")
     if remark := remark_on(folder):
         print(remark)

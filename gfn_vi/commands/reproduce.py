@@ -13,7 +13,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gfn_vi.analysis import experiments
@@ -34,16 +33,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = parser_of("reproduce", __doc__)
     parser.add_argument("experiment", help="one of the package, or a folder of experiments/")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="preset=..., hydra/launcher=..., any other override")
+    parser.add_argument("--config-dir", metavar="FOLDER", help="configurations of yours, as for training")
     given = parser.parse_args(arguments)
+    own = [] if given.config_dir is None else ["--config-dir", given.config_dir]
     if _value(given.overrides, "experiment_name") is not None:
         raise TableError("experiment_name: the runs of an experiment lie in the folder of its name; set output_root")
     experiment = experiments.find_experiment(given.experiment)
     folder = experiments.folder_of(given.experiment, *(_value(given.overrides, key) for key in ("preset", "output_root")))
-    status = sweep(given.experiment, given.overrides)
+    status = sweep(given.experiment, [*given.overrides, *own])
     if status in (EXIT_BAD_INPUT, EXIT_INTERRUPTED):
         return status
-    paths = experiments.draw(experiment, folder, " ".join([command("reproduce"), given.experiment, *given.overrides]))
-    claims = claims_of(experiment, folder)
+    paths = experiments.draw(experiment, folder, " ".join([command("reproduce"), given.experiment, *given.overrides, *own]))
+    claims = experiments.claims_of(experiment, folder, remark_on(folder))
     print(*paths, sep="\n")
     if remark := remark_on(folder):
         print(remark)
@@ -60,24 +61,6 @@ def sweep(experiment: str, overrides: Sequence[str]) -> int:
             return process.wait()
         except KeyboardInterrupt:  # it has received Ctrl-C too: let it save
             continue
-
-
-def claims_of(experiment: Path, folder: Path) -> list[Claim]:
-    """Return what claims.py of the experiment says of the table in `folder`, written to claims.csv; [] without such a file.
-
-    Of runs whose preset decides nothing all claims are undecided.
-    """
-    import pandas as pd
-
-    from gfn_vi.analysis.statistics.claims import undecided, write_claims
-
-    if not (experiment / "claims.py").is_file():
-        return []
-    claims: list[Claim] = experiments.load(experiment / "claims.py").claims(pd.read_parquet(folder / "table.parquet"))
-    if remark := remark_on(folder):
-        claims = undecided(claims, remark)
-    write_claims(claims, folder)
-    return claims
 
 
 def _print(claims: Sequence[Claim]) -> None:

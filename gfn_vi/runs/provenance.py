@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import socket
 import subprocess
 from functools import lru_cache
 from importlib import metadata
@@ -39,6 +41,23 @@ def versions() -> dict[str, str | None]:
     if found["gfn_vi"] is None:
         found["gfn_vi"] = VERSION
     return found
+
+
+def made_here(host: object) -> dict[str, str]:
+    """Return the machine that a run of this host was made on, as far as it is known: {"host": ...}, {"processor": ...} here."""
+    found = {"host": host} if isinstance(host, str) else {}
+    return found | ({"processor": processor()} if host == socket.gethostname() else {})
+
+
+def processor() -> str:
+    """Return the model of this machine's processor and the number of its CPUs, as in "AMD EPYC 7B13, 2 CPUs"."""
+    model = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
+    except OSError:  # no Linux
+        pass
+    return f"{model}, {os.cpu_count()} CPUs"
 
 
 def _checkout() -> Path:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -124,6 +124,15 @@ def read_arrays(directory: Path) -> tuple[dict[str, np.ndarray], str]:
             return {name: arrays[name] for name in arrays.files}, hashlib.sha256(content).hexdigest()[:16]
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise TableError(f"{path} is damaged ({error}); delete the folder {directory} and run it again") from error
+
+
+def needed_arrays(arrays: Mapping[str, Mapping[str, np.ndarray]], run: str, names: Collection[str]) -> Mapping[str, np.ndarray]:
+    """Return the arrays of a run, among them those that a picture needs. Raises TableError where one is missing."""
+    if run not in arrays:
+        raise TableError(f"run {run} has no {ARRAYS}: delete its folder and run it again")
+    if missing := set(names) - set(arrays[run]):
+        raise TableError(f"{ARRAYS} of run {run} lacks {', '.join(sorted(missing))}")
+    return arrays[run]
 
 
 class RunArrays(Mapping[str, dict[str, np.ndarray]]):

@@ -34,8 +34,9 @@ CHOSEN = {
 }
 LINK = re.compile(r"(\]\(|\bsrc=\"|\bhref=\")([^)\s\"]+)")
 FENCE = re.compile(r"^( *)(```+)[^\n]*\n.*?^\1\2 *$", re.DOTALL | re.MULTILINE)
-CODE = {".py": "python", ".yaml": "yaml", ".cff": "yaml", ".sh": "bash", ".json": "json", ".tex": "latex", ".csv": "text"}
-SHOWN_BYTES = 200_000  # of a file; a longer one is offered as it is
+CODE = {".py": "python", ".yaml": "yaml", ".cff": "yaml", ".sh": "bash", ".json": "json"}
+# Files that a page offers as they are; a page shows any other.
+AS_THEY_ARE = (".csv", ".gz", ".npz", ".parquet", ".pdf", ".png", ".svg", ".tex")
 
 # Address on the site -> path in the repository, of every page that has one.
 _source: dict[str, str] = {}
@@ -120,8 +121,10 @@ def address(path: str) -> str:
     if path == "experiments" or path.startswith("experiments/"):
         if is_folder or (ROOT / path).is_dir():
             return f"{path}/index.md"
-        if path.endswith((".md", ".csv", ".png", ".pdf", ".tex")):
+        if path.endswith((".md", *AS_THEY_ARE)):
             return path
+    if path.endswith(AS_THEY_ARE):
+        return f"files/{path}"
     return f"files/{path}/index.md" if is_folder else f"files/{path}.md"
 
 
@@ -188,7 +191,7 @@ def shown(path: str) -> str:
         entries = sorted(entry for entry in file.iterdir() if not entry.name.startswith(("_", ".")))
         listed = "\n".join(f"* [{entry.name}]({entry.name})" for entry in entries)
         return f"# {path}\n\n{listed}\n"
-    text = file.read_bytes()[:SHOWN_BYTES].decode("utf-8", errors="replace")
+    text = file.read_text(encoding="utf-8")
     return f"# {path}\n\n````{CODE.get(file.suffix, 'text')}\n{text.rstrip()}\n````\n"
 
 

@@ -15,10 +15,10 @@ import yaml
 from PIL import Image
 
 from gfn_vi.analysis import experiments
+from gfn_vi.analysis.experiments import claims_of
 from gfn_vi.analysis.pages.report import render
 from gfn_vi.analysis.statistics.claims import Claim
 from gfn_vi.commands import figure as figure_command
-from gfn_vi.commands.reproduce import claims_of
 from gfn_vi.runs.presets import remark, remark_on
 
 CLONE = Path(__file__).resolve().parents[2]
@@ -45,14 +45,15 @@ def test_smoke_decides_no_claim(folder: Path, make_run: MakeRun, monkeypatch: py
     monkeypatch.setattr(experiments, "load", lambda path: SimpleNamespace(claims=lambda table: list(decided)))
     monkeypatch.setattr("pandas.read_parquet", lambda path: None)
     runs = make_run(replicas=1, n_points=1, preset_name=preset["preset_name"]).parent
-    assert [claim.verdict for claim in claims_of(folder, runs)] == ["undecided", "undecided"]
+    assert [claim.verdict for claim in claims_of(folder, runs, remark_on(runs))] == ["undecided", "undecided"]
     rows = list(csv.DictReader((runs / "claims.csv").read_text().splitlines()))
     assert [(row["agrees"], row["measured"].startswith("Preset smoke decides nothing; 0.1")) for row in rows] == [
         ("undecided", True)
     ] * 2
     other = make_run(replicas=1, n_points=1, seed=7, preset_name="laptop")
     (other.parent.parent / "laptop").mkdir()
-    assert claims_of(folder, other.rename(other.parent.parent / "laptop" / other.name).parent) == decided
+    laptop = other.rename(other.parent.parent / "laptop" / other.name).parent
+    assert claims_of(folder, laptop, remark_on(laptop)) == decided
 
 
 def test_smoke_says_so_in_figure_table_terminal_and_report(

@@ -70,3 +70,9 @@ def test_a_run_and_its_status_in_an_empty_folder(installed: Path, tmp_path: Path
 def test_an_experiment_to_its_figure_in_an_empty_folder(installed: Path, tmp_path: Path) -> None:
     command(installed, tmp_path, "reproduce", "quickstart", "trainer.n_trajectories=640", "replicas=2")
     assert list(tmp_path.rglob("*.png"))
+
+
+def test_a_committed_figure_without_a_run(installed: Path, tmp_path: Path) -> None:
+    """The tables and arrays of committed results are in the wheel, and what lies beside a figure.py of the package is found."""
+    command(installed, tmp_path, "figure", "experiment=quickstart", "source=results")
+    assert (tmp_path / "outputs/quickstart_results/figure.png").is_file()

@@ -53,6 +53,11 @@ class Curve:
         """The last value of each replica: [R]."""
         return self.values[:, -1]
 
+    @property
+    def is_weak(self) -> np.ndarray:
+        """Where the value of a replica is not carried by its weights: [N]."""
+        return np.zeros(len(self.x), dtype=bool) if self.is_carried is None else np.logical_not(self.is_carried.all(axis=0))
+
 
 def curves(
     table: pd.DataFrame,
@@ -168,7 +173,7 @@ def draw_curve(
     """
     low, estimate, high = interval(curve.values, statistic)
     axes.plot(curve.x, estimate, color=color, label=label, linestyle=linestyle)
-    weak = np.zeros(len(curve.x), dtype=bool) if curve.is_carried is None else ~curve.is_carried.all(0)
+    weak = curve.is_weak
     style.mark_weak(axes, curve.x[weak], estimate[weak], color)
     if band:
         axes.fill_between(curve.x, low, high, where=~weak, color=color, alpha=style.BAND_ALPHA, linewidth=0)

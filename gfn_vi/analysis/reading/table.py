@@ -58,25 +58,30 @@ def collect(folder: str | Path | Sequence[Path], keys: Iterable[str] = (), say: 
         say(line)
     if not usable:
         raise TableError(f"{', '.join(map(str, folders))}: no run has metrics yet ({summary})")
-    recorded = [run.metrics for run in usable if run.metrics is not None]
+    return tabulate(usable, keys)
+
+
+def tabulate(runs: Sequence[Run], keys: Iterable[str] = ()) -> pd.DataFrame:
+    """Return the table of these runs, in this order; each has metrics, and no seed is there twice. keys: as above."""
+    recorded = [run.metrics for run in runs if run.metrics is not None]
     metrics = pa.concat_tables(recorded).unify_dictionaries().to_pandas()
-    rows = Rows(np.repeat(np.arange(len(usable)), [part.num_rows for part in recorded]), metrics["replica"].to_numpy())
+    rows = Rows(np.repeat(np.arange(len(runs)), [part.num_rows for part in recorded]), metrics["replica"].to_numpy())
     columns: dict[str, Any] = {
-        "run": rows.column([run.name for run in usable]),
-        "state": rows.column([run.state for run in usable]),
-        "arm": rows.column([run.config.get("arm_name") for run in usable]),
-        "seed": _seeds(usable, rows),
+        "run": rows.column([run.name for run in runs]),
+        "state": rows.column([run.state for run in runs]),
+        "arm": rows.column([run.config.get("arm_name") for run in runs]),
+        "seed": _seeds(runs, rows),
     }
-    choices = choices_of(usable)
+    choices = choices_of(runs)
     columns |= dict(metrics.items()) | {column_of(name): rows.column(values) for name, values in choices.items()}
-    varying = _varying(usable)
+    varying = _varying(runs)
     # a list of rates is one value of the configuration, but says something else of every replica: no choice tells that
-    by_replica = {key for key in varying if any(isinstance(value, list) for value in _values(key, usable))}
-    told = said_by_choices(varying, usable, choices) - by_replica
-    tuning = {TUNING} if any(items_of(run.config.get(TUNING)) for run in usable) else set()
+    by_replica = {key for key in varying if any(isinstance(value, list) for value in _values(key, runs))}
+    told = said_by_choices(varying, runs, choices) - by_replica
+    tuning = {TUNING} if any(items_of(run.config.get(TUNING)) for run in runs) else set()
     for key in sorted(varying - told | set(keys) | tuning):
-        columns[f"{PREFIX}{key}"] = rows.column(_values(key, usable))
-    columns |= {f"{PREFIX}{key}": rows.column(digests) for key, digests in differing_sources(usable).items()}
+        columns[f"{PREFIX}{key}"] = rows.column(_values(key, runs))
+    columns |= {f"{PREFIX}{key}": rows.column(digests) for key, digests in differing_sources(runs).items()}
     return pd.DataFrame(columns, copy=False)
 
 

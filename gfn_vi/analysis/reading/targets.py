@@ -36,9 +36,10 @@ def target_labels(table: pd.DataFrame, blocks: Collection[str] = ()) -> pd.Serie
 def by_target(table: pd.DataFrame, blocks: Collection[str] = ()) -> dict[str, pd.DataFrame]:
     """Return label -> rows of each target, small numbers before large ones; the table under "" where there is one target."""
     labels = target_labels(table, blocks)
-    return {str(label): table[labels == label] for label in sorted(labels.unique(), key=_by_number)}
+    return {str(label): table[labels == label] for label in sorted(labels.unique(), key=by_number)}
 
 
-def _by_number(label: str) -> list[tuple[int, float, str]]:
+def by_number(label: str) -> list[tuple[int, float, str]]:
+    """Return a key that sorts texts with the numbers in them by size: "[8]" before "[16]"."""
     parts = re.split(r"(\d+(?:\.\d+)?)", label)
     return [(1, float(part), "") if part[:1].isdigit() else (0, 0.0, part) for part in parts]

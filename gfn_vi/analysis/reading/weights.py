@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pandas as pd
 
 from gfn_vi.core.reliability import WEIGHTS_OF, is_reliable, names_of
 
+ALWAYS = ("frozen", "score_calls")  # metrics that curves of any other metric may ask for
 MOMENT = ["run", "replica", "trajectories"]
+
+
+def rows_behind(table: pd.DataFrame, metrics: Iterable[str]) -> pd.DataFrame:
+    """Return the rows of the metrics and of what their curves ask for: weights, when replicas were frozen, calls of scores."""
+    named = list(metrics)
+    weights = [name for metric in named for of in WEIGHTS_OF.get(metric, ()) for name in names_of(of)]
+    return table[table["metric"].isin([*named, *weights, *ALWAYS])]
 
 
 def carried(rows: pd.DataFrame, metric: str) -> pd.DataFrame | None:
