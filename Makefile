@@ -1,4 +1,4 @@
-.PHONY: help setup figure lint services test
+.PHONY: docs help setup figure lint services test
 .DEFAULT_GOAL := help
 
 # Tried in this order; the first that is new enough makes the environment. To choose: make setup PYTHON=/path/to/python3
@@ -17,6 +17,10 @@ setup: $(INSTALLED)  ## install the pinned packages and gfn_vi into .venv (again
 figure: $(INSTALLED)  ## train the quickstart experiment on all cores, draw its figure, say where it is
 	$(PY) scripts/train.py -m experiment=quickstart hydra/launcher=local
 	$(PY) scripts/figure.py experiment=quickstart
+
+docs: $(INSTALLED)  ## build the site into build/site; a link that leads nowhere ends it
+	$(PY) -m mkdocs build --strict
+	@echo "build/site/index.html; with its search: $(PY) -m http.server --directory build/site"
 
 lint: $(INSTALLED)  ## ruff (rules and format) and mypy
 	$(PY) -m ruff check .

@@ -21,7 +21,7 @@ import pytest
 import torch  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[1]
-COPIED = ("configs", "experiments", "gfn_vi", "hydra_plugins", "scripts", "tests")
+COPIED = ("configs", "docs", "experiments", "gfn_vi", "hydra_plugins", "scripts", "tests")
 SECONDS = 300  # a mutant that makes a test run for ever is killed as one that makes it fail
 
 
@@ -56,7 +56,7 @@ def copy_tree(destination: Path) -> None:
         ignored = shutil.ignore_patterns("__pycache__", "outputs")
         shutil.copytree(ROOT / name, destination / name, symlinks=True, ignore=ignored)
     for path in ROOT.iterdir():
-        if path.suffix in (".toml", ".cfg", ".md"):
+        if path.suffix in (".toml", ".cfg", ".md", ".cff", ".yml") or path.name == "LICENSE":
             shutil.copy(path, destination)
 
 

@@ -17,10 +17,10 @@ README = (ROOT / "README.md").read_text()
 RUNS_THIS_TEST = "make test"
 
 
-def commands() -> list[str]:
+def commands(page: str = README) -> list[str]:
     """The commands of all bash blocks: continued lines joined, comments removed, `cd` put in front of what follows it."""
     found = []
-    for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL):
+    for block in re.findall(r"```bash\n(.*?)```", page, re.DOTALL):
         where = "."
         for line in block.replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=True)
