@@ -59,11 +59,7 @@ class ReplicaOptimizer(ABC):
         gradients = torch.autograd.grad(loss.sum(), self.parameters, allow_unused=True)
         used = [(p, g) for p, g in zip(self.parameters, gradients, strict=True) if g is not None]
         with torch.no_grad():
-            # float64: squares of large but finite gradients overflow float32
-            norms = [
-                torch.linalg.vector_norm(g.flatten(1) if g.dim() > 1 else g[:, None], dim=1, dtype=torch.float64) for _, g in used
-            ]
-            self.grad_norm = torch.linalg.vector_norm(torch.stack(norms), dim=0)
+            self.grad_norm = _norms([g for _, g in used])
             self.frozen = self.frozen | ~(loss.detach().isfinite() & self.grad_norm.isfinite())
             if self.clip_norm is not None:
                 scale = self.clip_norm / self.grad_norm.clamp(min=self.clip_norm)
@@ -111,6 +107,16 @@ class ReplicaOptimizer(ABC):
         self.schedule.load_state_dict(state["schedule"], device)
 
 
+def _norms(gradients: Sequence[Tensor]) -> Tensor:
+    """Return the norm of all gradients [R, ...] of each replica together, [R] float64."""
+    rows = [g.flatten(1) if g.dim() > 1 else g[:, None] for g in gradients]
+    norms = torch.stack([torch.linalg.vector_norm(row, dim=1) for row in rows])
+    # Squares of large but finite gradients overflow float32, and float64 costs three times as much. To look waits for a GPU.
+    if norms.device.type != "cpu" or not bool(norms.isfinite().all()):
+        norms = torch.stack([torch.linalg.vector_norm(row, dim=1, dtype=torch.float64) for row in rows])
+    return torch.linalg.vector_norm(norms, dim=0, dtype=torch.float64)
+
+
 class Adam(ReplicaOptimizer):
     """Adam (Kingma & Ba 2015) by torch's fused kernel, once per replica: a replica has its own rate, step count and fate.
 
@@ -143,16 +149,20 @@ class Adam(ReplicaOptimizer):
         self.steps = {role: torch.zeros(n_replicas, device=device) for role in self.groups}
 
     def update(self, role: Role, pairs: list[tuple[nn.Parameter, Tensor]], rate: Tensor) -> None:
-        """Apply the gradients of one role with rates [R], by one fused call per replica; frozen replicas stay as they are."""
-        frozen = self.frozen.float()
+        """Apply the gradients of one role with rates [R], by one fused call per replica; frozen replicas stay as they are.
+
+        On the CPU replicas that are alike, with one rate and none of them ever frozen, share a call.
+        """
+        frozen, on_cpu = self.frozen.float(), self.frozen.device.type == "cpu"
         self.steps[role] += 1 - frozen
-        rates = rate.tolist() if frozen.device.type == "cpu" else list(rate.float())  # the CUDA kernel reads a float
-        for r in range(self.n_replicas):
+        rates = rate.tolist() if on_cpu else list(rate.float())  # the CUDA kernel reads a float
+        are_alike = on_cpu and len(set(rates)) == 1 and not bool(self.frozen.any())
+        for r, which in [(0, ...)] if are_alike else [(r, r) for r in range(self.n_replicas)]:
             torch._fused_adam_(
-                [p[r] for p, _ in pairs],
-                [g[r] for _, g in pairs],
-                [self.first[p][r] for p, _ in pairs],
-                [self.second[p][r] for p, _ in pairs],
+                [p[which] for p, _ in pairs],
+                [g[which] for _, g in pairs],
+                [self.first[p][which] for p, _ in pairs],
+                [self.second[p][which] for p, _ in pairs],
                 [],
                 [self.steps[role][r]] * len(pairs),
                 lr=rates[r],
