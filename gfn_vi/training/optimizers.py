@@ -111,8 +111,8 @@ def _norms(gradients: Sequence[Tensor]) -> Tensor:
     """Return the norm of all gradients [R, ...] of each replica together, [R] float64."""
     rows = [g.flatten(1) if g.dim() > 1 else g[:, None] for g in gradients]
     norms = torch.stack([torch.linalg.vector_norm(row, dim=1) for row in rows])
-    # Squares of large but finite gradients overflow float32, and float64 costs three times as much. To look waits for a GPU.
-    if norms.device.type != "cpu" or not bool(norms.isfinite().all()):
+    # Squares of large but finite gradients overflow float32; float64 takes three times as long. To look would wait for a GPU.
+    if norms.device.type != "cpu" or not math.isfinite(sum(norms.view(-1).tolist())):
         norms = torch.stack([torch.linalg.vector_norm(row, dim=1, dtype=torch.float64) for row in rows])
     return torch.linalg.vector_norm(norms, dim=0, dtype=torch.float64)
 
@@ -146,34 +146,52 @@ class Adam(ReplicaOptimizer):
         self.first = {p: torch.zeros_like(p) for p in self.parameters}
         self.second = {p: torch.zeros_like(p) for p in self.parameters}
         device = self.parameters[0].device
+        # parameter -> views of it and of its moments, replica by replica: to make them anew for every update takes longer than it
+        self.slices = {p: tuple(t.detach().unbind(0) for t in (p, self.first[p], self.second[p])) for p in self.parameters}
         self.steps = {role: torch.zeros(n_replicas, device=device) for role in self.groups}
 
     def update(self, role: Role, pairs: list[tuple[nn.Parameter, Tensor]], rate: Tensor) -> None:
-        """Apply the gradients of one role with rates [R], by one fused call per replica; frozen replicas stay as they are.
+        """Apply the gradients of one role with rates [R]; frozen replicas stay as they are.
 
-        On the CPU replicas that are alike, with one rate and none of them ever frozen, share a call.
+        A fused call has one rate. On the CPU those replicas share it that are not frozen and have the same; elsewhere, where
+        nobody may look who is frozen, each has its own.
         """
-        frozen, on_cpu = self.frozen.float(), self.frozen.device.type == "cpu"
-        self.steps[role] += 1 - frozen
-        rates = rate.tolist() if on_cpu else list(rate.float())  # the CUDA kernel reads a float
-        are_alike = on_cpu and len(set(rates)) == 1 and not bool(self.frozen.any())
-        for r, which in [(0, ...)] if are_alike else [(r, r) for r in range(self.n_replicas)]:
-            torch._fused_adam_(
-                [p[which] for p, _ in pairs],
-                [g[which] for _, g in pairs],
-                [self.first[p][which] for p, _ in pairs],
-                [self.second[p][which] for p, _ in pairs],
-                [],
-                [self.steps[role][r]] * len(pairs),
-                lr=rates[r],
-                beta1=self.beta1,
-                beta2=self.beta2,
-                weight_decay=0.0,
-                eps=self.eps,
-                amsgrad=False,
-                maximize=False,
-                found_inf=frozen[r],  # the kernel leaves everything as it is
-            )
+        self.steps[role] += 1 - self.frozen.float()
+        if self.frozen.device.type == "cpu":
+            frozen, rates = self.frozen.tolist(), rate.tolist()
+            going = [r for r in range(self.n_replicas) if not frozen[r]]
+            for shared in dict.fromkeys(rates[r] for r in going):
+                self._fused(role, pairs, [r for r in going if rates[r] == shared], shared, None)
+        else:
+            for r in range(self.n_replicas):
+                self._fused(role, pairs, [r], rate[r].float(), self.frozen[r].float())  # the kernel reads floats
+
+    def _fused(
+        self,
+        role: Role,
+        pairs: list[tuple[nn.Parameter, Tensor]],
+        replicas: list[int],
+        rate: float | Tensor,
+        left_alone: Tensor | None,
+    ) -> None:
+        """Apply the gradients of some replicas by one call; left_alone: 1 where everything should stay as it is."""
+        gradients = [g.unbind(0) for _, g in pairs]
+        torch._fused_adam_(
+            [self.slices[p][0][r] for r in replicas for p, _ in pairs],
+            [of_parameter[r] for r in replicas for of_parameter in gradients],
+            [self.slices[p][1][r] for r in replicas for p, _ in pairs],
+            [self.slices[p][2][r] for r in replicas for p, _ in pairs],
+            [],
+            [steps for r in replicas for steps in [self.steps[role][r]] * len(pairs)],
+            lr=rate,
+            beta1=self.beta1,
+            beta2=self.beta2,
+            weight_decay=0.0,
+            eps=self.eps,
+            amsgrad=False,
+            maximize=False,
+            found_inf=left_alone,
+        )
 
     def moments(self) -> dict[str, Any]:
         """Return the moments in lists in the order of the parameters, and the step counts by role."""
