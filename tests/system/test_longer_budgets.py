@@ -6,6 +6,7 @@ import functools
 import json
 import logging
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +64,14 @@ def trained(root: Path, n_trajectories: int, *overrides: str, **checkpoint: Any)
 
 
 @pytest.fixture(autouse=True)
-def lines(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
-    """What the runs say, with their logger heard."""
+def lines(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.LogCaptureFixture]:
+    """What the runs say, with their logger heard: it does not propagate while one trains."""
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(logging.getLogger("gfn_vi"), "propagate", True)
-    logging.getLogger("gfn_vi").addHandler(caplog.handler)
-    return caplog
+    log = logging.getLogger("gfn_vi")
+    monkeypatch.setattr(log, "propagate", False)
+    log.addHandler(caplog.handler)
+    yield caplog
+    log.removeHandler(caplog.handler)
 
 
 @pytest.mark.parametrize(("setting", "short"), [*((setting, ODD) for setting in SETTINGS), (WATCHING, EVEN)])

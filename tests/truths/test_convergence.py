@@ -3,7 +3,8 @@
 Learned P_B, on-policy, batch 64, 100,000 trajectories, the paper's rates held constant, global baselines. At constant rates the
 JSD of a replica goes up and down by a third from one evaluation to the next, and how is a matter of rounding, which differs
 between processors (TB, seeds 0 to 4, at 100,032 trajectories: 9.1e-4 on one, 1.34e-3 on another): what is bounded is the median
-over 5 replicas of each one's median over the last tenth of training, 11 evaluations. Bounds lie above what the paper's own code
+over replicas of each one's median over the last tenth of training, 11 evaluations. There are 5, and 10 for TB, whose seeds 0 to 19
+have medians of 7.4e-4 to 1.39e-3 around 9.1e-4, but seeds 0 to 4 alone 1.20e-3. Bounds lie above what the paper's own code
 with its P_B bug repaired (one seed: 1.15e-3, 6.4e-4, 5.8e-3, 7.5e-3, 1.9e-2) and a plain reimplementation (median of 5: 0.9e-3,
 0.7e-3, 6.2e-3, 9.6e-3, 1.4e-2) reached.
 
@@ -29,6 +30,7 @@ LARGEST_MEDIAN_JSD = {
 BUDGET, EVERY = 100_000, 1000
 # Where the bound is looked for: in the last tenth of training, or only at its end (see above).
 FROM = {"reverse_kl": BUDGET}
+N_REPLICAS = {"trajectory_balance": 10}
 # Float64 where float32 does not reach the bound: see above.
 DTYPE = {"reverse_kl": "float64"}
 
@@ -38,7 +40,7 @@ DTYPE = {"reverse_kl": "float64"}
 def test_median_jsd_on_the_small_grid(arm: str) -> None:
     """Half a minute to two minutes on one core. Measuring changes nothing, so nothing is measured before it counts."""
     grid = ("target.n_dims=4", "target.side=8", "target.r0=0.1", f"trainer.n_trajectories={BUDGET}")
-    trainer = make_trainer(f"arm=paper/{arm}", *grid, replicas=5, dtype=DTYPE.get(arm, "float32"))
+    trainer = make_trainer(f"arm=paper/{arm}", *grid, replicas=N_REPLICAS.get(arm, 5), dtype=DTYPE.get(arm, "float32"))
     jsd = []
     for _ in range(trainer.budget.steps):
         trainer.update()
