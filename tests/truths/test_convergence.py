@@ -3,10 +3,10 @@
 Learned P_B, on-policy, batch 64, 100,000 trajectories, the paper's rates held constant, global baselines. At constant rates the
 JSD of a replica goes up and down by a third from one evaluation to the next, and how is a matter of rounding, which differs
 between processors (TB, seeds 0 to 4, at 100,032 trajectories: 9.1e-4 on one, 1.34e-3 on another): what is bounded is the median
-over replicas of each one's median over the last tenth of training, 11 evaluations. There are 5, and 10 for TB, whose seeds 0 to 19
-have medians of 7.4e-4 to 1.39e-3 around 9.1e-4, but seeds 0 to 4 alone 1.20e-3. Bounds lie above what the paper's own code
-with its P_B bug repaired (one seed: 1.15e-3, 6.4e-4, 5.8e-3, 7.5e-3, 1.9e-2) and a plain reimplementation (median of 5: 0.9e-3,
-0.7e-3, 6.2e-3, 9.6e-3, 1.4e-2) reached.
+over replicas of each one's median over the last tenth of training, 11 evaluations. There are 5 replicas, and 10 for TB: its seeds
+0 to 19 have medians of 7.4e-4 to 1.39e-3 around 9.1e-4, but seeds 0 to 4 alone 1.20e-3. Bounds lie above what the paper's own
+code with its P_B bug repaired (one seed: 1.15e-3, 6.4e-4, 5.8e-3, 7.5e-3, 1.9e-2) and a plain reimplementation (median of 5:
+0.9e-3, 0.7e-3, 6.2e-3, 9.6e-3, 1.4e-2) reached.
 
 Reverse KL lies at its bound, and still falls over the last tenth: the evaluation at the end counts. With seeds 0 to 4 the
 median is 7.2e-3 in float32, which misses it by 3%, and 6.6e-3 in float64, which is what is tested. In float32 seeds 0 to 14
