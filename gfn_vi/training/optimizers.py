@@ -110,11 +110,14 @@ class ReplicaOptimizer(ABC):
 def _norms(gradients: Sequence[Tensor]) -> Tensor:
     """Return the norm of all gradients [R, ...] of each replica together, [R] float64."""
     rows = [g.flatten(1) if g.dim() > 1 else g[:, None] for g in gradients]
-    norms = torch.stack([torch.linalg.vector_norm(row, dim=1) for row in rows])
     # Squares of large but finite gradients overflow float32; float64 takes three times as long. To look would wait for a GPU.
-    if norms.device.type != "cpu" or not math.isfinite(sum(norms.view(-1).tolist())):
-        norms = torch.stack([torch.linalg.vector_norm(row, dim=1, dtype=torch.float64) for row in rows])
-    return torch.linalg.vector_norm(norms, dim=0, dtype=torch.float64)
+    if rows[0].device.type == "cpu":
+        norms = torch.stack([torch.linalg.vector_norm(row, dim=1) for row in rows])
+        if math.isfinite(sum(norms.view(-1).tolist())):
+            return torch.linalg.vector_norm(norms, dim=0, dtype=torch.float64)
+    return torch.linalg.vector_norm(
+        torch.stack([torch.linalg.vector_norm(row, dim=1, dtype=torch.float64) for row in rows]), dim=0
+    )
 
 
 class Adam(ReplicaOptimizer):

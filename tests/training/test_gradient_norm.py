@@ -20,6 +20,16 @@ def test_clipping_makes_no_gradient_longer() -> None:
     torch.testing.assert_close(p.detach(), expected, rtol=1e-14, atol=0)
 
 
+def test_a_large_gradient_is_finite_although_its_square_is_not() -> None:
+    """In float32, of one replica: it is clipped as the other is."""
+    p = nn.Parameter(torch.zeros(2, 2))
+    sgd = Sgd({Role.FORWARD: [p]}, 2, 1.0, 0.0, 0.0, 0.0, 1.0, Constant(), 0.0)
+    sgd.step((p * torch.tensor([[3e25, 4e25], [3.0, 4.0]])).sum(1), 0)
+    torch.testing.assert_close(sgd.grad_norm, torch.tensor([5e25, 5.0], dtype=torch.float64), rtol=1e-6, atol=0)
+    assert not bool(sgd.frozen.any())
+    torch.testing.assert_close(p.detach(), torch.tensor([[-0.6, -0.8]] * 2))
+
+
 def test_the_recorded_norm_is_that_of_the_optimizer() -> None:
     trainer = make_trainer("target.side=3", "sampler=tabular", "trainer.batch_size=8", replicas=2)
     found = trainer.training_statistics(*trainer.update())["grad_norm"]
