@@ -94,7 +94,7 @@ def draw(experiment: Path, folder: Path, drawn_by: str, options: Mapping[str, st
 
 @dataclass(frozen=True)
 class Material:
-    """What a figure and its numbers are made of: the tidy table, arrays by run, what the runs are judged by, a remark on all."""
+    """The material of a figure and its numbers: the tidy table, arrays by run, what the runs are judged by, a remark on all."""
 
     table: pd.DataFrame
     arrays: Mapping[str, Mapping[str, np.ndarray]]

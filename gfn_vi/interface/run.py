@@ -52,7 +52,7 @@ class Run:
 
     @property
     def state(self) -> str:
-        """What became of it when it was loaded: done, diverged (a replica became non-finite), interrupted, running, ..."""
+        """Return the state that it had when it was loaded: done, diverged (a replica became non-finite), interrupted, running."""
         return self._stored.state.state
 
     @cached_property
@@ -90,7 +90,7 @@ class Run:
 
     @property
     def headline(self) -> tuple[Headline, float] | None:
-        """What the run is judged by, and its last value, a mean over replicas; None where there is none yet."""
+        """Return the metric that judges the run, with its last value, a mean over replicas; None where there is none yet."""
         from gfn_vi.runs.last_values import headline_value
 
         headline, value = self._stored.state.headline, headline_value(self.path)

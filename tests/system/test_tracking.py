@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from training.test_sinks import offline_runs, read_tensorboard
+from mirror_files import offline_runs, read_tensorboard
 
 from gfn_vi.commands.send import main
 from system.command import ROOT, SMALL, ended, run_command, spawn, train, wait_until

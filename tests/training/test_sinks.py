@@ -7,15 +7,14 @@ import json
 import math
 import os
 import socket
-import struct
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mirror_files import offline_runs, read_tensorboard
 
 from gfn_vi.core.errors import ConfigError
 from gfn_vi.runs.records import Record
@@ -101,56 +100,6 @@ def run_wandb(
     )
     assert shown.returncode == 0, shown.stderr
     return shown.stdout, shown.stderr, time.monotonic() - begin
-
-
-def raw_records(path: Path) -> Iterator[bytes]:
-    """Records of a .wandb file: leveldb's log format in blocks of 32 KiB."""
-    block, position, buffer = 32768, 7, b""
-    data = path.read_bytes()
-    assert data[:4] == b":W&B"
-    while position + 7 <= len(data):
-        if block - position % block < 7:
-            position += block - position % block
-            continue
-        _, size, kind = struct.unpack_from("<IHB", data, position)
-        chunk = data[position + 7 : position + 7 + size]
-        position += 7 + size
-        if kind == 1:
-            yield chunk
-        elif kind == 2:
-            buffer = chunk
-        else:
-            buffer += chunk
-            if kind == 4:
-                yield buffer
-
-
-def read_wandb(directory: Path) -> dict:
-    from wandb.proto import wandb_internal_pb2
-
-    (path,) = directory.glob("*.wandb")
-    content: dict = {"history": [], "config": {}, "step_metric": {}}
-    for raw in raw_records(path):
-        record = wandb_internal_pb2.Record()
-        record.ParseFromString(raw)
-        kind = record.WhichOneof("record_type")
-        if kind == "history":
-            items = {"/".join(i.nested_key) or i.key: json.loads(i.value_json) for i in record.history.item}
-            content["history"].append({k: v for k, v in items.items() if k not in ("_runtime", "_timestamp")})
-        elif kind == "run":
-            content |= {"id": record.run.run_id, "name": record.run.display_name, "project": record.run.project}
-            run = record.run
-            content |= {"group": run.run_group, "tags": list(run.tags), "job_type": run.job_type, "notes": run.notes}
-            content["config"] |= {i.key: json.loads(i.value_json) for i in record.run.config.update}
-        elif kind == "metric":
-            content["step_metric"][record.metric.glob_name or record.metric.name] = record.metric.step_metric
-        elif kind == "exit":
-            content["exit_code"] = record.exit.exit_code
-    return content
-
-
-def offline_runs(directory: Path) -> list[dict]:
-    return [read_wandb(path) for path in sorted((directory / "wandb").glob("offline-run-*"))]
 
 
 def test_wandb_offline_mirrors_what_was_recorded_and_says_nothing(tmp_path):
@@ -348,14 +297,6 @@ def test_importing_the_sinks_imports_neither_package():
     script = "import sys, gfn_vi.runs.sinks; print([m for m in ('torch', 'wandb', 'tensorboard') if m in sys.modules])"
     shown = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert shown.stdout == "[]\n"
-
-
-def read_tensorboard(directory: Path) -> dict[str, list[tuple[int, float]]]:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    events = EventAccumulator(str(directory / "tensorboard"))
-    events.Reload()
-    return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
 def test_tensorboard_mirrors_what_was_recorded(tmp_path):

@@ -15,7 +15,7 @@ from gfn_vi.core.types import Role, Trajectories
 from gfn_vi.samplers.discrete.mlp import MlpSampler
 from gfn_vi.samplers.discrete.rehearsal import FEW_ROUNDS, FEWEST_ROWS, RETRY, Rehearsal
 from gfn_vi.samplers.discrete.rollout import Path, noise_block, table_rollout
-from gfn_vi.samplers.discrete.table_walk import drawing_table
+from gfn_vi.samplers.discrete.table_walk import whole_table
 from gfn_vi.targets.grids.hypergrid import Hypergrid
 from truths.test_gradient_statistics_of_runs import same, trained
 
@@ -127,7 +127,7 @@ def test_a_guess_learns_from_training_and_not_from_measuring() -> None:
     both = Both(target_of("rows of a grid"))
     guess = noisy(both.log_probs, 0.3)
     _, rehearsal = both.guessed(guess)
-    old = torch.nn.functional.pad(drawing_table(guess), (0, 0, 0, 1)).flatten(0, 1)
+    old = whole_table(guess)
     memory = rehearsal.memory()  # nobody said that it was training
     assert memory is not None
     assert torch.equal(memory["table"], old)
@@ -136,7 +136,7 @@ def test_a_guess_learns_from_training_and_not_from_measuring() -> None:
     both.rehearsed(rehearsal)
     rehearsal.adopt()
     assert rehearsal.rows > 0
-    present = torch.nn.functional.pad(drawing_table(both.log_probs), (0, 0, 0, 1)).flatten(0, 1)
+    present = whole_table(both.log_probs)
     seen = torch.nn.functional.pad(both.evaluated > 0, (0, 1)).flatten()
     assert rehearsal.table is not None
     assert torch.equal(rehearsal.table, present.where(seen[:, None], old))

@@ -55,7 +55,7 @@ class Curve:
 
     @property
     def is_weak(self) -> np.ndarray:
-        """Where the value of a replica is not carried by its weights: [N]."""
+        """Return at which points the value of a replica is not carried by its weights: [N] bool."""
         return np.zeros(len(self.x), dtype=bool) if self.is_carried is None else np.logical_not(self.is_carried.all(axis=0))
 
 

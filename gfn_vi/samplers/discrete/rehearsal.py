@@ -19,7 +19,7 @@ from torch import Tensor
 
 from gfn_vi.core.state_graph import StateGraph
 from gfn_vi.samplers.discrete.rollout import Path, finished, table_rollout
-from gfn_vi.samplers.discrete.table_walk import TableWalk, drawing_table
+from gfn_vi.samplers.discrete.table_walk import TableWalk, drawing_table, whole_table
 
 # Below so many states a table of all of them costs less than a guess.
 FEWEST_STATES = 1_000
@@ -39,7 +39,7 @@ Policy = Callable[[Tensor, list[int]], Tensor]
 class Rehearsal:
     """The behavior policy of training as it was last evaluated at each state, and what the last guess by it cost.
 
-    table [R (S + 1), A - 1]: as drawing_table makes it; None where the whole of it should be evaluated.
+    table [R (S + 1), A - 1]: as whole_table makes it; None where the whole of it should be evaluated.
     tilt: name of the kind of tilt that training rolls out with; None before the first update.
     rows, rounds: evaluated states per replica and evaluations of the last guess of trajectories, batch of them per replica.
     debt: rows that bad guesses have cost since all states were evaluated. unused: updates since a guess did not pay.
@@ -85,9 +85,9 @@ class Rehearsal:
 
     def whole(self, graph: StateGraph, log_probs: Tensor, noise: Tensor) -> Path:
         """Return a rollout by the policy at all states, log_probs [R, S, A], by which the next ones can be guessed."""
-        table = torch.nn.functional.pad(drawing_table(log_probs), (0, 0, 0, 1)).flatten(0, 1)
+        table = whole_table(log_probs)
         self._latest = {"table": table, "rows": 0.0, "rounds": 0, "debt": 0.0}
-        return table_rollout(graph, log_probs, noise)
+        return table_rollout(graph, log_probs, noise, table)
 
     def rollout(self, graph: StateGraph, policy: Policy, noise: Tensor, dispatch: float) -> Path:
         """Return a rollout on a graph, as table_rollout does for the whole table; noise: noise_block's, [T, R, B]."""

@@ -16,7 +16,7 @@ from gfn_vi.core.log_probability import cumulative, inverse_cdf, sampling_noise
 from gfn_vi.core.protocols import DiscreteTarget
 from gfn_vi.core.replicas import ReplicaGenerators
 from gfn_vi.core.state_graph import StateGraph
-from gfn_vi.samplers.discrete.table_walk import CHECK_EVERY, TableWalk, drawing_table
+from gfn_vi.samplers.discrete.table_walk import CHECK_EVERY, TableWalk, whole_table
 
 # Trajectories from which on steps of torch cost less than those of NumPy.
 MANY_WALKS = 2_000
@@ -38,21 +38,23 @@ def noise_block(rng: ReplicaGenerators, batch: int, horizon: int, dtype: torch.d
     return sampling_noise(uniform).permute(2, 0, 1).contiguous()
 
 
-def table_rollout(graph: StateGraph, log_probs: Tensor, noise: Tensor) -> Path:
-    """Return a rollout on a graph by looking up log_probs [R, S, A], the behavior policy at every state; noise: noise_block's."""
+def table_rollout(graph: StateGraph, log_probs: Tensor, noise: Tensor, table: Tensor | None = None) -> Path:
+    """Return a rollout on a graph by looking up log_probs [R, S, A], the behavior policy at every state; noise: noise_block's.
+
+    table: whole_table of log_probs, if it is at hand.
+    """
     n_replicas, n_states, n_actions = log_probs.shape
-    # row S is where ended trajectories stay
-    table = torch.nn.functional.pad(drawing_table(log_probs), (0, 0, 0, 1)).view(-1, n_actions - 1)
-    offset = (torch.arange(n_replicas, device=log_probs.device) * (n_states + 1))[:, None]
+    table = whole_table(log_probs) if table is None else table
     if log_probs.device.type == "cpu" and noise[0].numel() <= MANY_WALKS:
         walk = finished(*TableWalk(graph, table, noise).tensors(n_replicas), n_states)
     else:
+        offset = (torch.arange(n_replicas, device=log_probs.device) * (n_states + 1))[:, None]
 
         def draw(rows: Tensor, uniform: Tensor) -> tuple[Tensor, None]:
             return (table.index_select(0, (rows + offset).view(-1)) <= uniform.view(-1, 1)).sum(-1).view_as(rows), None
 
         walk = graph_walk(graph, draw, noise, compact=False)
-    flat = (walk.rows[..., :-1] + n_states * torch.arange(n_replicas, device=offset.device)[:, None, None]) * n_actions
+    flat = (walk.rows[..., :-1] + n_states * torch.arange(n_replicas, device=log_probs.device)[:, None, None]) * n_actions
     chosen = log_probs.reshape(-1).index_select(0, (flat + walk.actions).reshape(-1)).view(walk.mask.shape)
     return Path(graph.states[walk.rows], walk.actions, walk.mask, (chosen * walk.mask).sum(2))
 

@@ -30,6 +30,11 @@ def drawing_table(log_probs: Tensor) -> Tensor:
     return share.where(~share.isnan(), -1.0)
 
 
+def whole_table(log_probs: Tensor) -> Tensor:
+    """Return drawing_table of all states of all replicas, with a row S of zeros for the end: [R, S, A] -> [R (S + 1), A - 1]."""
+    return torch.nn.functional.pad(drawing_table(log_probs), (0, 0, 0, 1)).flatten(0, 1)
+
+
 class TableWalk:
     """Trajectories as rows of a state graph: rows [T + 1, R B], actions [T, R B]; row S is the end, where they stay.
 
@@ -37,7 +42,7 @@ class TableWalk:
     """
 
     def __init__(self, graph: StateGraph, table: Tensor, noise: Tensor) -> None:
-        """table: from drawing_table, [R (S + 1), A - 1], replica by replica; noise: [T, R, B], from sampling_noise."""
+        """table: from whole_table, [R (S + 1), A - 1]; noise: [T, R, B], from sampling_noise."""
         horizon, n_replicas, batch = noise.shape
         self.end, self.following = graph.n_states, graph.walk_table.numpy()
         self.table, self.noise = table.numpy(), noise.reshape(horizon, -1, 1).numpy()

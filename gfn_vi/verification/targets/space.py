@@ -133,7 +133,7 @@ class Space:
 
     @cached_property
     def stops(self) -> Tensor:
-        """Which states can stop: [S] bool."""
+        """Return which states can stop: [S] bool."""
         return self.forward[:, -1]
 
     @cached_property
