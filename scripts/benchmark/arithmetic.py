@@ -48,10 +48,8 @@ def operations_per_state(sampler: Any, n_hot: int | None) -> int | None:
     return total
 
 
-def product_rate(network: Mlp, n_hot: int | None) -> dict[str, Any]:
-    """Return how fast the layer with the most arithmetic multiplies ROWS rows of each replica: 1e9 operations per second."""
-    operations = operations_of_layers(network, n_hot)
-    weight = network.layers[operations.index(max(operations))].weight.detach()  # type: ignore[operator]
+def product_rate(weight: torch.Tensor) -> dict[str, Any]:
+    """Return how fast ROWS rows of each replica are multiplied by weight [R, in, out]: 1e9 operations per second."""
     n_replicas, n_in, n_out = weight.shape
     rows = torch.rand(n_replicas, ROWS, n_in, dtype=weight.dtype, device=weight.device)
     ms = min(times_ms(lambda: torch.bmm(rows, weight), [PRODUCTS] * BLOCKS))
@@ -63,10 +61,12 @@ def product_rate(network: Mlp, n_hot: int | None) -> dict[str, Any]:
 def arithmetic(sampler: Any, features: torch.Tensor, distinct_states: float) -> dict[str, Any]:
     """Return gflop_per_update for so many distinct states of all replicas, and the machine's rate; nothing where not known.
 
-    features: of any states; integers are K-hot.
+    The rate is that of the layer with the most arithmetic. features: of any states; integers are K-hot.
     """
     n_hot = None if features.is_floating_point() else features.shape[-1]
     operations = operations_per_state(sampler, n_hot)
     if operations is None:
         return {}
-    return {"gflop_per_update": operations * distinct_states / 1e9} | product_rate(sampler.forward_net, n_hot)
+    of_layers = operations_of_layers(sampler.forward_net, n_hot)
+    largest = sampler.forward_net.layers[of_layers.index(max(of_layers))].weight.detach()
+    return {"gflop_per_update": operations * distinct_states / 1e9} | product_rate(largest)

@@ -13,7 +13,7 @@ import resource
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from statistics import mean, median
 from typing import Any
@@ -22,7 +22,7 @@ from unittest.mock import patch
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmark.arithmetic import arithmetic
+from benchmark.arithmetic import arithmetic, product_rate
 from benchmark.cases import BAD_SETTINGS, COLLECT, DAG, DENSITY, EXACT, HYPERGRID, MEASUREMENTS, MOLECULES, Job
 from benchmark.timing import clock, first_wait, times_ms
 from gfn_vi import __version__
@@ -109,9 +109,10 @@ def look_closely(trainer: Trainer, n_updates: int) -> dict[str, Any]:
     """Milliseconds per update by phase, and which visited states are distinct; slower than plain updates, so apart from them.
 
     distinct_share: distinct / visited states, mean over replicas; distinct_states: of an update, of all replicas together.
+    sampled_states: those that P_F is evaluated at to sample, also of all, in so many sampled_batches.
     """
     stopwatch, shares, distinct = Stopwatch(clock), [], []
-    with phases_timed(trainer, stopwatch):
+    with phases_timed(trainer, stopwatch), policies_counted(trainer) as evaluated:
         for _ in range(n_updates):
             with stopwatch.phase("rest"):
                 trajectories = trainer.update()[1]
@@ -119,14 +120,29 @@ def look_closely(trainer: Trainer, n_updates: int) -> dict[str, Any]:
             shares.append(mean(n / of for n, of in zip(counts, visited, strict=True)))
             distinct.append(sum(counts))
     phases_ms = {phase: stopwatch.seconds[phase] / n_updates * 1e3 for phase in PHASES}
-    return {"phases_ms": phases_ms, "distinct_share": mean(shares), "distinct_states": mean(distinct)}
+    found = {"phases_ms": phases_ms, "distinct_share": mean(shares), "distinct_states": mean(distinct)}
+    sampled = {"sampled_states": sum(evaluated) / n_updates, "sampled_batches": len(evaluated) / n_updates} if evaluated else {}
+    return found | sampled
 
 
-def bound(trainer: Trainer, n_updates: int) -> dict[str, float]:
-    """Milliseconds of the least that an update could take: the networks on its distinct visited states, and nothing else.
+@contextmanager
+def policies_counted(trainer: Trainer) -> Iterator[list[int]]:
+    """Yield a list that takes the number of states, of all replicas, of each batch in which a discrete sampler samples."""
+    kind, evaluated = type(trainer.parts.sampler), []
+    plain = getattr(kind, "forward_log_probs", None)
 
-    networks_ms: P_F once without a gradient, as when sampling, then once with its gradient; products_ms: the matrix products of
-    that, at the speed of a product of two large matrices.
+    def counting(sampler: Any, states: torch.Tensor, tilt: Any = None, *, counts: list[int] | None = None) -> torch.Tensor:
+        evaluated.append(len(states) * states.shape[1] if counts is None else sum(counts))
+        return plain(sampler, states, tilt, counts=counts)  # type: ignore[misc]
+
+    with nullcontext() if plain is None else patch.object(kind, "forward_log_probs", counting):
+        yield evaluated
+
+
+def counted_arithmetic(trainer: Trainer, n_updates: int) -> dict[str, Any]:
+    """Return gflop_per_update as torch counts it for P_F on the distinct visited states, and the rate of large products.
+
+    That is once without a gradient, as when sampling, then once with it; networks_ms: what this takes, the rest of P_F included.
     """
     sampler: Any = trainer.parts.sampler
     forward = list(sampler.forward_net.parameters())
@@ -138,14 +154,15 @@ def bound(trainer: Trainer, n_updates: int) -> dict[str, float]:
         torch.autograd.grad(sampler.heads(states, [Role.FORWARD])[Role.FORWARD].sum(), forward)
 
     for _ in range(n_updates):
-        states = distinct_states(trainer.update()[1])
+        trajectories = trainer.update()[1]
+        states = distinct_states(trajectories)
+        counts = distinct_counts(trajectories)
         spent += times_ms(partial(evaluate, states), [1])
         with FlopCounterMode(display=False) as counter:
             evaluate(states)
-        operations.append(counter.get_total_flops())
-    square = torch.rand(LARGE, LARGE, dtype=sampler.dtype, device=states.device)
-    per_ms = 2 * LARGE**3 / min(times_ms(lambda: square @ square, [3] * 3))
-    return {"networks_ms": median(spent), "products_ms": mean(operations) / per_ms}
+        operations.append(counter.get_total_flops() * mean(counts) / max(counts))  # without the padding of replicas
+    square = torch.rand(1, LARGE, LARGE, dtype=sampler.dtype, device=states.device)
+    return {"networks_ms": median(spent), "gflop_per_update": mean(operations) / 1e9} | product_rate(square)
 
 
 def distinct_states(trajectories: Trajectories) -> torch.Tensor:
@@ -239,7 +256,7 @@ def measure(job: Job) -> dict[str, Any]:
         target: Any = trainer.parts.target
         found |= arithmetic(trainer.parts.sampler, target.features(target.initial(1)), found["distinct_states"])
     if job.case.kind == MOLECULES:
-        found |= bound(trainer, looks)
+        found |= counted_arithmetic(trainer, looks)
     found["log_Z"] = [float(value) for value in trainer.parts.sampler.log_Z.detach()]
     if job.case.kind in (DAG, DENSITY):
         found["log_rewards"] = known_log_rewards(trainer.parts.target)

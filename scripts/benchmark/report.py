@@ -18,7 +18,8 @@ AGREEMENT = 1e-2
 # What becomes of a number of several rounds.
 OVER_ROUNDS: Mapping[str, Callable[[Iterable[float]], float]] = {
     **dict.fromkeys(("peak_memory_mb", "peak_device_memory_mb", "busy_cores_before", "busy_cores_during"), max),
-    **dict.fromkeys(("by_step_ms", "distinct_share", "distinct_states", "networks_ms", "products_ms"), median),
+    **dict.fromkeys(("by_step_ms", "distinct_share", "distinct_states", "networks_ms"), median),
+    **dict.fromkeys(("sampled_states", "sampled_batches"), median),
     **dict.fromkeys(("mean_length", "gflop_per_update"), mean),
     "gflop_per_second": max,  # of the machine, at its best
 }
@@ -29,7 +30,6 @@ FACTS |= {"peak_memory_mb": "peak memory {:.0f} MB", "peak_device_memory_mb": "o
 REMARKS = {
     "by_step_ms": "{:.2f} ms/update where rewards are computed as its own step does, and not once at the end",
     "networks_ms": "networks on the distinct visited states alone, in one batch with and one without gradient: {:.2f} ms",
-    "products_ms": "the arithmetic of their matrix products, as fast as a large one is here: {:.2f} ms",
     "compile_seconds": "compiling took {:.1f} s, not counted above",
 }
 
@@ -96,7 +96,11 @@ def result_lines(r: Result) -> list[str]:
     more = [form.format(r[key]) for key, form in REMARKS.items() if key in r]
     if "phases_ms" in r:
         phases = ", ".join(f"{name} {ms:.2f}" for name, ms in r["phases_ms"].items())
-        more.insert(0, f"phases (ms): {phases}; distinct {r['distinct_share']:.0%} of visited states")
+        sampled = (
+            "; sampled by P_F at {sampled_states:,.0f} states in {sampled_batches:.1f} batches" if "sampled_states" in r else ""
+        )
+        of = f"distinct {r['distinct_share']:.0%} of visited states, {r['distinct_states']:,.0f}"
+        more.insert(0, f"phases (ms): {phases}; {of}{sampled.format(**r)}")
     if "bound_ms" in r:
         more.append(_bound(r))
     if "host_waits" in r:
