@@ -26,7 +26,7 @@ FEWEST_STATES = 1_000
 # Numbers in the table of all replicas, which a checkpoint holds.
 LARGEST_TABLE = 5_000_000
 # Evaluations that a good guess needs. What more are needed is a debt; once it exceeds the cost of all states, all are evaluated.
-FEW_ROUNDS = 2
+FEW_ROUNDS = 3
 # Updates after which a guess that did not pay is tried again.
 RETRY = 32
 # Few rows in a product of matrices are rounded in another way than many.
