@@ -54,6 +54,8 @@ def test_it_is_committed_as_it_ran(path: Path) -> None:
 def test_it_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In an empty folder, in a kernel of its own, and it shows values and pictures in the same places as the committed one."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))  # nothing of the user's own start-up files
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # the kernel has its own
     committed, notebook = (nbformat.read(path, as_version=4) for _ in range(2))
     before = [cell.source for cell in notebook.cells]
     for cell in notebook.cells:
