@@ -110,6 +110,14 @@ def test_examples_compose_what_is_public(path: Path) -> None:
             assert not node.attr.startswith("_") or node.attr.endswith("__")
 
 
+def test_every_choice_is_on_its_page() -> None:
+    """Of each group but experiments, which have pages of their own, and what is set for Hydra."""
+    found = [path for path in ROOT.glob("configs/*/*.yaml") if path.parent.name not in ("experiment", "hydra")]
+    assert len(found) > 100
+    text = (DOCS / "choices.md").read_text(encoding="utf-8")
+    assert [str(path) for path in found if f"`{path.stem}`" not in text] == []
+
+
 def test_the_exploration_caps_the_stop() -> None:
     """Probabilities sum to 1, the stop has min(P_F, cap), the others keep their ratios; a state without moves stops."""
     tilt = module_of(EXAMPLES / "my_explorations.py").CappedStop(cap=0.2).tilt(0)
