@@ -56,7 +56,7 @@ def copy_tree(destination: Path) -> None:
         ignored = shutil.ignore_patterns("__pycache__", "outputs")
         shutil.copytree(ROOT / name, destination / name, symlinks=True, ignore=ignored)
     for path in ROOT.iterdir():
-        if path.suffix in (".toml", ".cfg", ".md", ".cff", ".yml") or path.name == "LICENSE":
+        if path.suffix in (".toml", ".cfg", ".md", ".cff", ".yml") or path.name in ("LICENSE", "Makefile"):
             shutil.copy(path, destination)
 
 

@@ -1,8 +1,9 @@
-"""A hook of mkdocs: the pages of the site that lie elsewhere in the repository, and links that lead to files of it.
+"""A hook of mkdocs: the pages of the site that lie elsewhere in the repository, notebooks, and links that lead to files of it.
 
 Every link is written as the forge reads it, relative to the file that it stands in. On the site README.md is the home page,
-an experiment's README.md with its results a page each, and any other file or folder that a page links to is shown as it is,
-below files/. Nothing is copied in the repository. The reference has a page for each package of REFERENCE.
+an experiment's README.md with its results a page each, a notebook of docs/ a page with its outputs, and any other file or
+folder that a page links to is shown as it is, below files/. Nothing is copied in the repository. The reference has a page for
+each package of REFERENCE.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ CHOSEN = {
 }
 LINK = re.compile(r"(\]\(|\bsrc=\"|\bhref=\")([^)\s\"]+)")
 FENCE = re.compile(r"^( *)(```+)[^\n]*\n.*?^\1\2 *$", re.DOTALL | re.MULTILINE)
+# A table of pandas brings its own style; the site has one for tables.
+PANDAS = re.compile(r"<style scoped>.*?</style>\s*<table border=\"1\" class=\"dataframe\">", re.DOTALL)
 CODE = {".py": "python", ".yaml": "yaml", ".cff": "yaml", ".sh": "bash", ".json": "json"}
 # Files that a page offers as they are; a page shows any other.
 AS_THEY_ARE = (".csv", ".gz", ".npz", ".parquet", ".pdf", ".png", ".svg", ".tex")
@@ -70,6 +73,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
     for path in PAGES:
         add(path, (ROOT / path).read_text(encoding="utf-8"))
+    for file in sorted((ROOT / "docs").glob("notebooks/*.ipynb")):
+        text, pictures = notebook(file)
+        add(file.relative_to(ROOT).as_posix(), text)
+        for name, content in pictures.items():
+            files.append(File.generated(config, f"notebooks/{name}", content=content))
     for folder in experiments():
         add(f"experiments/{folder.name}", with_figure(folder))
     add("experiments", gallery())
@@ -117,7 +125,8 @@ def address(path: str) -> str:
     is_folder = (ROOT / path).is_dir()
     path = path.removesuffix("/README.md") if path.startswith("experiments/") else path
     if path.startswith("docs/") and not path.startswith("docs/examples"):
-        return path.removeprefix("docs/")
+        path = path.removeprefix("docs/")
+        return f"{path.removesuffix('.ipynb')}.md" if path.endswith(".ipynb") else path
     if path == "experiments" or path.startswith("experiments/"):
         if is_folder or (ROOT / path).is_dir():
             return f"{path}/index.md"
@@ -180,6 +189,16 @@ def gallery() -> str:
         if (folder / "results/figure.png").is_file():
             parts.append(f"[![The figure of {folder.name}]({folder.name}/results/figure.png)]({folder.name}/)")
     return "\n\n".join(parts) + "\n"
+
+
+def notebook(path: Path) -> tuple[str, dict[str, bytes]]:
+    """Return a notebook with the outputs that it holds as Markdown, and its pictures by the names that the text has for them."""
+    from nbconvert import MarkdownExporter
+
+    name = path.stem
+    text, resources = MarkdownExporter().from_filename(str(path), {"unique_key": name, "output_files_dir": f"{name}_files"})
+    text = PANDAS.sub("<table>", text).replace("![png](", "![What the lines above draw](")
+    return text, resources["outputs"]
 
 
 def shown(path: str) -> str:

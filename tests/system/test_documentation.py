@@ -1,6 +1,6 @@
 """The pages of docs/: their commands run, they show their examples as they stand, and their links lead somewhere on a forge.
 
-What the site makes of them is in test_site.py; the commands of the README run in test_readme.py.
+What the site makes of them is in test_site.py; the commands of the README and of pages like it run in test_readme.py.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from gfn_vi.core.types import Role
 from gfn_vi.targets.grids.hypergrid import Hypergrid
 from gfn_vi.targets.grids.rewards import CornersReward
 from system.command import ROOT, records, run_command
-from system.test_readme import commands
+from system.test_readme import commands, commands_that_run
 
 DOCS = ROOT / "docs"
 EXAMPLES = DOCS / "examples"
-PAGES = sorted([*ROOT.glob("*.md"), *DOCS.glob("*.md"), *(ROOT / "experiments").glob("*/*.md")])
+PAGES = [*ROOT.glob("*.md"), *DOCS.glob("*.md"), *DOCS.glob("notebooks/*.ipynb"), *(ROOT / "experiments").glob("*/*.md")]
 SCRIPT = re.compile(r"python (?:\.\./\.\./)?scripts/(\w+)\.py")
 # Page -> the files below docs/examples that it shows.
 SHOWN = {
@@ -36,8 +36,9 @@ SHOWN = {
     "own_exploration.md": ["my_explorations.py", "my_configs/exploration/my_exploration.yaml"],
     "own_network.md": ["my_networks.py", "my_configs/sampler/my_network.yaml"],
     "own_metric.md": ["my_metrics.py", "my_configs/metric/my_metric.yaml"],
+    "verifying.md": ["exact_gradients.py"],
 }
-# Page -> what its last command has to record or print.
+# How-to page -> what its last command has to record or print.
 RECORDED = {"own_target.md": "jsd", "own_objective.md": "loss", "own_exploration.md": "batch_length", "own_network.md": "loss"}
 RECORDED |= {"own_metric.md": "best_log_reward"}
 
@@ -57,7 +58,7 @@ def run_page(name: str, folder: Path) -> list[Path]:
     shutil.copytree(EXAMPLES, folder / "docs/examples")
     directories = []
     for command in commands((DOCS / name).read_text(encoding="utf-8")):
-        if command in commands():  # of the README, and run there
+        if command in commands_that_run():  # of test_readme.py
             continue
         where, _, rest = command.rpartition(" && ")
         script = SCRIPT.match(rest)
@@ -66,7 +67,7 @@ def run_page(name: str, folder: Path) -> list[Path]:
             continue
         current = folder / where.removeprefix("cd ")
         words = rest[script.end() :].replace("n_trajectories=6400", "n_trajectories=128").split()
-        words += ["pictures=false"] if script[1] == "train" else []  # those of the README draw them
+        words += ["pictures=false"] if script[1] == "train" else []  # those of test_readme.py draw them
         outcome = run_command(script[1], words, current)
         assert outcome.code == 0, f"{command}\n{outcome.err}"
         if script[1] == "train" and "-m" not in words:
@@ -74,13 +75,16 @@ def run_page(name: str, folder: Path) -> list[Path]:
     return directories
 
 
-@pytest.mark.parametrize("name", SHOWN)
+@pytest.mark.parametrize(("page", "name"), [(page, name) for page, names in SHOWN.items() for name in names])
+def test_page_shows_the_file_as_it_stands(page: str, name: str) -> None:
+    language = "yaml" if name.endswith("yaml") else "python"
+    shown = f"`{name}`:\n\n```{language}\n{(EXAMPLES / name).read_text(encoding='utf-8').strip()}\n```"
+    assert shown in (DOCS / page).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", RECORDED)
 def test_how_to_page(name: str, tmp_path: Path) -> None:
-    """It shows the files as they stand, and its command trains with them."""
-    text = (DOCS / name).read_text(encoding="utf-8")
-    for shown in SHOWN[name]:
-        language = "yaml" if shown.endswith("yaml") else "python"
-        assert f"`{shown}`:\n\n```{language}\n{(EXAMPLES / shown).read_text(encoding='utf-8').strip()}\n```" in text
+    """Its command trains with the files that it shows."""
     last = run_page(name, tmp_path)[-1]
     assert RECORDED[name] in {row["metric"] for row in records(last)}
     module = SHOWN[name][0].removesuffix(".py")
@@ -104,6 +108,14 @@ def test_examples_compose_what_is_public(path: Path) -> None:
             assert not [alias.name for alias in node.names if alias.name.startswith("gfn_vi.")]
         if isinstance(node, ast.Attribute):
             assert not node.attr.startswith("_") or node.attr.endswith("__")
+
+
+def test_every_choice_is_on_its_page() -> None:
+    """Of each group but experiments, which have pages of their own, and what is set for Hydra."""
+    found = [path for path in ROOT.glob("configs/*/*.yaml") if path.parent.name not in ("experiment", "hydra")]
+    assert len(found) > 100
+    text = (DOCS / "choices.md").read_text(encoding="utf-8")
+    assert [str(path) for path in found if f"`{path.stem}`" not in text] == []
 
 
 def test_the_exploration_caps_the_stop() -> None:
@@ -145,7 +157,7 @@ def anchors(path: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", re.sub(r"\[(.*?)\]\(.*?\)", r"\1", title)).lower().replace(" ", "-") for title in titles}
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", sorted(PAGES), ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_on_a_forge(path: Path) -> None:
     text = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     for link in re.findall(r"\]\(([^)\s]+)\)", text):

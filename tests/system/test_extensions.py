@@ -1,4 +1,4 @@
-"""A user's own target and objective, in the user's own folder: the examples of the README, run as they stand."""
+"""A user's own target and objective, in the user's own folder: the examples of the how-to pages, run together."""
 
 from __future__ import annotations
 
@@ -19,15 +19,6 @@ from gfn_vi.targets.grids.rewards import CornersReward
 from system.command import ROOT, Outcome, ended, records, spawn, train
 
 EXAMPLES = ROOT / "docs" / "examples"
-FILES = [
-    "exact_gradients.py",
-    "my_targets.py",
-    "my_objectives.py",
-    "my_metrics.py",
-    "my_configs/target/my_target.yaml",
-    "my_configs/objective/my_objective.yaml",
-    "my_configs/metric/my_metric.yaml",
-]
 SMALL = ("trainer.batch_size=16", "trainer.n_trajectories=320", "evaluation.every=160", "sampler.hidden=[16]")
 
 
@@ -43,7 +34,7 @@ def run_in(folder: Path, *arguments: str) -> Outcome:
     return outcome
 
 
-def test_command_of_the_readme(folder: Path) -> None:
+def test_target_and_objective_together(folder: Path) -> None:
     command = ["--config-dir", "my_configs", "target=my_target", "objective=my_objective", *SMALL]
     outcome = ended(spawn(command, folder))
     assert outcome.code == 0, outcome.err
@@ -102,13 +93,6 @@ def test_a_target_that_leaves_a_method_of_the_base_class_open(folder: Path) -> N
     outcome = train(["--config-dir", "my_configs", "target=my_target", *SMALL], folder)
     assert outcome.code == 2
     assert outcome.err == "error: target._target_=my_targets.BitStrings: the class does not define backstep\n"
-
-
-@pytest.mark.parametrize("name", FILES)
-def test_the_readme_shows_these_files(name: str) -> None:
-    text = (EXAMPLES / name).read_text().strip()
-    language = "yaml" if name.endswith("yaml") else "python"
-    assert f"```{language}\n{text}\n```" in (ROOT / "README.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,17 @@ def test_every_experiment_is_there_with_its_figure(site: Path, pages: dict[Path,
         assert (site / f"experiments/{name}/results/figure.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_notebooks_are_pages_with_their_pictures(site: Path, pages: dict[Path, Links]) -> None:
+    names = [path.stem for path in (ROOT / "docs/notebooks").glob("*.ipynb")]
+    assert names
+    for name in names:
+        page = site / f"notebooks/{name}.html"
+        assert "scoped" not in page.read_text(encoding="utf-8")  # tables of pandas look as all others do
+        pictures = [load for load in pages[page].loads if load.startswith(f"{name}_files/")]
+        assert pictures
+        assert all((site / "notebooks" / picture).read_bytes()[:4] == b"\x89PNG" for picture in pictures)
+
+
 def test_the_reference_has_what_others_build_on(site: Path, pages: dict[Path, Links]) -> None:
     places = {place for path, page in pages.items() if path.parent.name == "reference" for place in page.places}
     wanted = ["gfn_vi.check_target", "gfn_vi.core.types.Evaluation.residual", "gfn_vi.targets.base.BaseTarget"]
