@@ -88,6 +88,8 @@ def draw(experiment: Path, folders: Folders, drawn_by: str, options: Mapping[str
     try:
         table = collect(every, keys=getattr(module, "CONFIG_KEYS", ()))
     except NoRunsError as error:
+        if len(every) > 1:
+            raise
         suffix = every[0].name.removeprefix(experiment.name)
         preset = f" preset={suffix[1:]}" if suffix else ""
         where = "" if every[0].parent == Path("outputs") else f" output_root={every[0].parent}"

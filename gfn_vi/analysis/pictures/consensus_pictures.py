@@ -37,15 +37,13 @@ if TYPE_CHECKING:
 
 JOINED, DIRECTED = 0.5, 0.75
 MOST_ROWS = 20  # strongest edges
-MOST_LINES = 30  # of the consensus: weaker ones are left out, and counted
+MOST_LINES, PER_NODE = 30, 2  # of the consensus: weaker ones are left out, and counted
 LONGEST_END = 12  # characters of a name in a row
 NOT_COMPARED = "0.2"  # color without a true graph
 WIDTHS = (0.5, 2.0)  # points of a line of probability JOINED, and of 1
 RADIUS, GAP, ROW, FRAME, REMARK, MIDDLE, RIGHT, TELLING = 1.2, 0.16, 0.16, 1.0, 0.16, 1.1, 1.6, 0.8  # inches
-MEANINGS = (
-    "(a) nodes with an edge in either direction in more than half of the graphs; an arrow where 3/4 of these have its direction",
-    "(c) full: the graph has the edge, hollow: it has it reversed",
-)
+ABOUT_LINES = "(a) an edge in either direction in more than half of the graphs, an arrow where 3/4 of these have its direction"
+ABOUT_SQUARES = "(c) full: the graph has the edge, hollow: it has it reversed"
 
 
 class Join(NamedTuple):
@@ -81,9 +79,9 @@ def consensus_figure(graphs: Graphs) -> Figure:
     from matplotlib.figure import Figure
 
     names, d = short_names(graphs.names, LONGEST_OUTSIDE), len(graphs.names)
-    joins, rows, remarks = consensus(graphs.mean), strongest(graphs.mean), [*MEANINGS, *remarks_on(graphs)]
-    if len(joins) > MOST_LINES:
-        remarks.append(f"(a) shows the {MOST_LINES} most probable of {len(joins)} lines")
+    joins, rows = consensus(graphs.mean), strongest(graphs.mean)
+    left_out = f"; the {most_lines(d)} most probable of {len(joins)}" if len(joins) > most_lines(d) else ""
+    remarks = [f"{ABOUT_LINES}{left_out}", ABOUT_SQUARES, *remarks_on(graphs)]
     node, beside = node_size(names)
     radius = max(RADIUS, (2 * node / 72 + GAP) * d / (2 * np.pi))  # so that neighbors do not touch
     reach = 1 + 1.1 * beside / radius  # of names, in units of the circle's radius
@@ -103,6 +101,11 @@ def consensus_figure(graphs: Graphs) -> Figure:
     return figure
 
 
+def most_lines(d: int) -> int:
+    """Return how many lines between d nodes can be told apart."""
+    return min(MOST_LINES, PER_NODE * d)
+
+
 def circle_order(weight: np.ndarray) -> np.ndarray:
     """Return an order of nodes in which those that heavy edges connect stand close together (Fiedler 1973); weight: [d, d]."""
     import networkx as nx
@@ -119,7 +122,7 @@ def width_of(probability: float) -> float:
 def _draw_consensus(axes: Axes, joins: Sequence[Join], graphs: Graphs, names: Sequence[str], reach: float) -> None:
     node, _ = node_size(names)
     weight = np.zeros_like(graphs.mean) if graphs.true is None else 0.1 * graphs.true
-    for join in joins[:MOST_LINES]:
+    for join in joins[: most_lines(len(names))]:
         weight[join.i, join.j] += join.probability
     places = on_circle(circle_order(weight))
     axes.set(aspect="equal", xlim=(-reach, reach), ylim=(-reach, reach))
@@ -133,12 +136,12 @@ def _draw_consensus(axes: Axes, joins: Sequence[Join], graphs: Graphs, names: Se
 def _lines(joins: Sequence[Join], graphs: Graphs) -> Iterator[tuple[int, int, dict[str, Any]]]:
     """Yield (source, target, look) of what is drawn; against a true graph, a line without direction counts as right."""
     if graphs.true is None:
-        for join in joins[:MOST_LINES]:
+        for join in joins[: most_lines(len(graphs.names))]:
             yield join.i, join.j, _look(join, NOT_COMPARED, "-")
         return
     true = graphs.true
     by_ends = {(join.j, join.i) if not join.is_directed and true[join.j, join.i] else join[:2]: join for join in joins}
-    drawn = dict.fromkeys([*by_ends][:MOST_LINES])
+    drawn = dict.fromkeys([*by_ends][: most_lines(len(true))])
     shown = np.zeros_like(true)
     shown[tuple(np.array([*by_ends], dtype=int).reshape(-1, 2).T)] = True
     for color, line, _, edges in against_truth(shown, true):
