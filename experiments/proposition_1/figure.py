@@ -2,7 +2,7 @@
 
 Five targets, (a) untrained and (b) trained, float32 (filled circles) and float64 (hollow squares). Every mark is one replica. A
 theorem that holds leaves nothing but rounding: marks lie near the machine epsilon of their precision, whatever the target, and
-higher up to a thousand times where training has made the gradients small that errors are relative to; sides that ask the same of
+by up to 3,000 times higher where training has made the gradients small that errors are relative to; sides that ask the same of
 the networks agree to the last bit. Theorem 6 is an inequality whose error is its excess.
 """
 
