@@ -1,16 +1,21 @@
-"""Names in figures of the hypergrid settings of arXiv 2210.00580, section 4.1 (configs/arm/paper).
+"""The objectives of the hypergrid settings of arXiv 2210.00580, section 4.1 (configs/arm/paper), and their names in figures.
 
 An off-policy setting is the name of an objective with a suffix.
 """
 
 from __future__ import annotations
 
-OFF_POLICY = "_off_policy"
+from gfn_vi.analysis.pictures import arms
+
+OFF_POLICY = arms.OFF_POLICY
 OBJECTIVES = {
-    "trajectory_balance": "TB",
-    "modified_detailed_balance": "Modified DB",
-    "reverse_kl": "Reverse KL",
-    "forward_kl": "Forward KL",
-    "wake_sleep": "Wake-sleep",
-    "reverse_wake_sleep": "Reverse wake-sleep",
+    name: arms.OBJECTIVES[name]
+    for name in (
+        "trajectory_balance",
+        "modified_detailed_balance",
+        "reverse_kl",
+        "forward_kl",
+        "wake_sleep",
+        "reverse_wake_sleep",
+    )
 }

@@ -35,16 +35,18 @@ def check_loggers(node: Any) -> None:
         check_signatures(inner, key, SUPPLIED["logger"])
 
 
-def build_sinks(config: DictConfig, directory: Path) -> list[Any]:
-    """Return the sinks that get every record. Each is given directory, name and config as far as its constructor has them.
+def shown_config(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what mirrors show of a configuration: without `checkpoint`, where a search puts the address of its database."""
+    return {key: value for key, value in plain.items() if key != "checkpoint"}
 
-    The configuration is without the keys of checkpoints: a search puts the address of its database there.
-    """
+
+def build_sinks(config: DictConfig, directory: Path) -> list[Any]:
+    """Return the sinks that get every record. Each is given directory, name and config as far as its constructor has them."""
     from hydra.utils import instantiate
     from omegaconf import OmegaConf
 
     plain: Any = OmegaConf.to_container(config)
-    facts = (str(directory), directory.name, {key: value for key, value in plain.items() if key != "checkpoint"})
+    facts = (str(directory), directory.name, shown_config(plain))
     sinks = []
     for node in loggers(config.logger).values():
         factory = instantiate(node, _partial_=True, _convert_="all")

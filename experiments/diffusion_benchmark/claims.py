@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from gfn_vi.experiments.diffusion_benchmark.settings import GAP, Setting, settings
 
+from gfn_vi.analysis.pictures.arms import in_sentence
 from gfn_vi.analysis.statistics.claims import FEWEST_REPLICAS, Claim, Groups, better, in_words, judged
 
 TB, LV, SUBTB, PATHWISE = "trajectory_balance", "log_variance", "subtrajectory_balance", "pathwise"
@@ -82,16 +83,16 @@ def claims(table: pd.DataFrame) -> list[Claim]:
 def _lower(found: Groups[tuple[str, str]], density: str, arm: str, than: str, measure: str) -> Told:
     """Judge that `arm` ends lower than `than` on a density, both arms of the experiment."""
     mine, theirs = (MEASURES[measure](found[name, density]) for name in (arm, than))
-    told = f"median {measure} at the end: {arm} {_words(mine)}, {than} {_words(theirs)}"
+    told = f"median {measure} at the end: {in_sentence(arm)} {_words(mine)}, {in_sentence(than)} {_words(theirs)}"
     weak = {name: found[name, density].n_weak for name in (arm, than)} if measure == LOG_Z_ERROR else {}
-    doubts = ", ".join(f"{name} {n}" for name, n in weak.items() if n)
+    doubts = ", ".join(f"{in_sentence(name)} {n}" for name, n in weak.items() if n)
     return f"{told}; replicas with weights too weak for it: {doubts}" if doubts else told, better(mine, theirs)
 
 
 def _about_equal(found: Groups[tuple[str, str]], density: str, one: str, other: str) -> Told:
     """Yes where no pair of replicas differs by more, no where the medians do and the test tells the arms apart."""
     x, y = (found[name, density].bound_error for name in (one, other))
-    told = f"median {BOUND_ERROR} at the end: {one} {_words(x)}, {other} {_words(y)}"
+    told = f"median {BOUND_ERROR} at the end: {in_sentence(one)} {_words(x)}, {in_sentence(other)} {_words(y)}"
     both = np.concatenate([x, y])
     if min(len(x), len(y)) >= FEWEST_REPLICAS and both.max() <= ABOUT_EQUAL * both.min():
         return told, True

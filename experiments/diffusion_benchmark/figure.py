@@ -22,6 +22,7 @@ from gfn_vi.experiments.diffusion_benchmark.settings import (
     FUNNEL_S,
     GAP,
     OBJECTIVES,
+    OPTIONAL,
     Setting,
     Settings,
     label_of,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 HEADLINES = (GAP, ELBO)
 CONFIG_KEYS = (FUNNEL_S.removeprefix("config."),)
+METRICS = (ELBO.metric, "sampled_log_Z", *OPTIONAL, SCORE_CALLS)  # of the committed results
 OTHERS = "Other arms"
 REFERENCE = "trajectory_balance"
 REFERENCE_LINE = (0, (3, 1.2))
@@ -134,6 +136,6 @@ def _legend(page: Figure, objectives: Sequence[str], colors: Mapping[str, Any], 
 
     handles = [Line2D([], [], color=colors[name], label=label_of(name)) for name in objectives]
     if has_reference:
-        handles.append(Line2D([], [], color=colors[REFERENCE], linestyle=REFERENCE_LINE, label="TB, on-policy"))
+        handles.append(Line2D([], [], color=colors[REFERENCE], linestyle=REFERENCE_LINE, label="TB, on-policy, in every panel"))
     columns = -(-len(handles) // 2) if len(handles) > 5 else len(handles)
     page.legend(handles=handles, loc="outside upper center", ncols=columns, **(style.LEGEND | {"fontsize": 7}))

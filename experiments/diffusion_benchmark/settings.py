@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from gfn_vi.analysis.pictures import arms
 from gfn_vi.analysis.reading.curves import REPLICA, SCORE_CALLS, Curve, curves
 from gfn_vi.analysis.reading.table import require_columns
 from gfn_vi.analysis.statistics.estimates import interval
@@ -27,16 +28,16 @@ DENSITIES = {
     "log_gaussian_cox": "Cox process",
 }
 OBJECTIVES = {
-    "trajectory_balance": "TB",
-    "log_variance": "Log-variance",
-    "subtrajectory_balance": "SubTB",
-    "detailed_balance": "DB",
-    "reverse_kl": "Reverse KL (score)",
-    "pathwise": "Reverse KL (pathwise)",
-    "sticking_the_landing": "Sticking the landing",
-    "forward_kl": "Forward KL",
+    "trajectory_balance": arms.OBJECTIVES["trajectory_balance"],
+    "log_variance": arms.OBJECTIVES["log_variance"],
+    "subtrajectory_balance": arms.OBJECTIVES["subtrajectory_balance"],
+    "detailed_balance": arms.OBJECTIVES["detailed_balance"],
+    "reverse_kl": arms.OBJECTIVES["reverse_kl_score"],  # its gradient can be taken in three ways here
+    "pathwise": arms.OBJECTIVES["pathwise"],
+    "sticking_the_landing": arms.OBJECTIVES["sticking_the_landing"],
+    "forward_kl": arms.OBJECTIVES["forward_kl"],
 }
-EXPLORATIONS = {"": "On-policy", "_widened": "Widened", "_replay": "Replay", "_local_search": "Local search"}
+EXPLORATIONS = {suffix: title for suffix, title in arms.EXPLORATIONS.items() if suffix != arms.OFF_POLICY}
 ARMS = tuple(objective + exploration for exploration in EXPLORATIONS for objective in OBJECTIVES)
 
 GAP = Headline("bound_gap", "minimize", np.inf, "EUBO - ELBO")
@@ -132,16 +133,13 @@ def with_density(table: pd.DataFrame) -> pd.DataFrame:
 
 def parts(arm: str) -> tuple[str, str | None]:
     """Return the objective and the exploration of an arm; its own name and None of one that is no such pair."""
-    for exploration in EXPLORATIONS:
-        objective = arm.removesuffix(exploration)
-        if arm.endswith(exploration) and objective in OBJECTIVES:
-            return objective, exploration
-    return arm, None
+    objective, exploration = arms.parts(arm)
+    return (objective, exploration) if objective in OBJECTIVES and exploration in EXPLORATIONS else (arm, None)
 
 
 def label_of(objective: str) -> str:
     """Return how people call an objective, or an arm that was added."""
-    return OBJECTIVES.get(objective, objective.replace("_", " ").capitalize())
+    return OBJECTIVES.get(objective) or arms.label_of(objective)
 
 
 def spread(values: np.ndarray) -> tuple[float, float, float]:

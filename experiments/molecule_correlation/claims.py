@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
-from gfn_vi.experiments.molecule_correlation.settings import ARMS, Condition, Rates, conditions, name_of
+from gfn_vi.experiments.molecule_correlation.settings import ARMS, Condition, Rates, conditions
 from gfn_vi.experiments.paper_arms import OFF_POLICY
 
+from gfn_vi.analysis.pictures.arms import in_sentence
 from gfn_vi.analysis.statistics.claims import FEWEST_REPLICAS, Claim, Groups, UnfinishedError, better, in_words, judged, together
 from gfn_vi.analysis.statistics.estimates import interval
 
@@ -51,7 +52,7 @@ def _conclusions(condition: Condition, by_arm: ByArm) -> list[Claim]:
     of_paper = "(Not in the paper) " if condition.is_as_published else ""
     found = [judged(f"{of_paper}{beta}: {sentence}.", lambda judge=judge: judge(by_arm)) for sentence, judge in judges.items()]
     for arm in NEVER_LEARN:
-        sentence = f"(Not in the paper) {beta}: {name_of(arm)} ends no higher than before training."
+        sentence = f"(Not in the paper) {beta}: {in_sentence(arm)} ends no higher than before training."
         found.append(judged(sentence, lambda arm=arm: _learns_nothing(by_arm[arm])))
     return found
 
@@ -59,7 +60,7 @@ def _conclusions(condition: Condition, by_arm: ByArm) -> list[Claim]:
 def _effects(beta: float, correct: ByArm, published: ByArm) -> list[Claim]:
     return [
         judged(
-            f"(Not in the paper) beta = {beta:g}: the correlation of {name_of(arm)} does not depend on the published faults.",
+            f"(Not in the paper) beta = {beta:g}: the correlation of {in_sentence(arm)} does not depend on the published faults.",
             lambda arm=arm: _effect(correct[arm], published[arm]),
         )
         for arm in published
@@ -87,7 +88,7 @@ def _least_variable(by_arm: ByArm) -> Told:
     An arm that never learns varies little, and is no rival.
     """
     distances = {arm: np.abs(by_arm[arm].final - np.median(by_arm[arm].final)) for arm in FIGURE}
-    ranges = {name_of(arm): (by_arm[arm].final.min(), by_arm[arm].final.max()) for arm in FIGURE}
+    ranges = {in_sentence(arm): (by_arm[arm].final.min(), by_arm[arm].final.max()) for arm in FIGURE}
     told = ", ".join(f"{name} {low:.3g} to {high:.3g}" for name, (low, high) in ranges.items())
     return f"range of correlations: {told}", together(
         better(distances[OFF_TB], distances[arm]) for arm in FIGURE if arm != OFF_TB
@@ -118,7 +119,7 @@ def _never_correlate(by_arm: ByArm) -> Told:
     """Judge by the end of training; undecided where samplers that have learned nothing are above the limit."""
     values = {arm: by_arm[arm].final for arm in NEVER_LEARN}
     told = ", ".join(
-        f"{name_of(arm)} {in_words(of)}, {np.sum(of > NO_CORRELATION)} of {len(of)} above" for arm, of in values.items()
+        f"{in_sentence(arm)} {in_words(of)}, {np.sum(of > NO_CORRELATION)} of {len(of)} above" for arm, of in values.items()
     )
     untrained = np.concatenate([by_arm[arm].initial for arm in NEVER_LEARN])
     if np.median(untrained) > NO_CORRELATION:
@@ -138,4 +139,4 @@ def _learns_nothing(rates: Rates) -> Told:
 
 
 def _several(values: Mapping[str, np.ndarray]) -> str:
-    return ", ".join(f"{name_of(arm)} {in_words(of)}" for arm, of in values.items())
+    return ", ".join(f"{in_sentence(arm)} {in_words(of)}" for arm, of in values.items())

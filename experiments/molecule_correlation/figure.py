@@ -31,6 +31,7 @@ from gfn_vi.experiments.paper_arms import OBJECTIVES as ALL_OBJECTIVES
 from gfn_vi.experiments.paper_arms import OFF_POLICY
 
 from gfn_vi.analysis.pictures import style
+from gfn_vi.analysis.pictures.arms import SIDES
 from gfn_vi.analysis.reading.curves import Curve
 from gfn_vi.analysis.statistics.claims import Groups
 from gfn_vi.analysis.statistics.estimates import interval
@@ -157,10 +158,10 @@ def _legend(page: SubFigure) -> None:
 
     handles = [Patch(facecolor=(*COLORS[name], 0.45), edgecolor=COLORS[name], label=OBJECTIVES[name]) for name in OBJECTIVES]
     handles += [
-        Patch(facecolor="white", edgecolor="0.3", label="on-policy"),
-        Patch(facecolor="0.75", edgecolor="0.3", label="off-policy"),
+        Patch(facecolor="white", edgecolor="0.3", label=SIDES[""]),
+        Patch(facecolor="0.75", edgecolor="0.3", label=SIDES[OFF_POLICY]),
     ]
-    line = Line2D([], [], color="0.45", linewidth=0.8, linestyle="--", label="untrained")
+    line = Line2D([], [], color="0.45", linewidth=0.8, linestyle="--", label="Untrained")
     page.legend(handles=[*handles, line], loc="outside upper center", ncols=len(handles) + 1, **style.LEGEND)
 
 

@@ -82,9 +82,3 @@ def conditions(table: pd.DataFrame) -> dict[Condition, Groups[str]]:
         for arm in [arm for arm, rates in by_arm.items() if len(rates) < most]:
             del by_arm[arm]
     return dict(sorted(found.items()))
-
-
-def name_of(arm: str) -> str:
-    """Return how people call an arm, as in "off-policy TB"."""
-    objective = arm.removesuffix(OFF_POLICY)
-    return f"{'off' if arm.endswith(OFF_POLICY) else 'on'}-policy {OBJECTIVES.get(objective, objective.replace('_', ' '))}"

@@ -12,15 +12,13 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from gfn_vi.analysis.pictures.arms import OBJECTIVES
 from gfn_vi.analysis.reading.table import require_columns
 from gfn_vi.runs.folders import TableError
 
 ESTIMATORS = {
-    "pathwise": "Pathwise",
-    "sticking_the_landing": "Sticking the landing",
-    "reverse_kl_leave_one_out": "Score, leave-one-out",
-    "trajectory_balance": "TB",
-    "log_variance": "Log-variance",
+    name: OBJECTIVES[name]
+    for name in ("pathwise", "sticking_the_landing", "reverse_kl_leave_one_out", "trajectory_balance", "log_variance")
 }
 TIMES = {"trajectory_balance": 2.0, "log_variance": 2.0}  # of the expected gradient of KL(P_F, P_B)
 SAMPLERS = {"linear_chain": "Linear steps", "diffusion": "Network"}

@@ -1,14 +1,14 @@
 """Relative errors of the theorems of arXiv 2210.00580 (Proposition 1 and others) against floating-point precision.
 
-Five targets, untrained (hollow) and trained (filled), float32 (circles) and float64 (squares). Every mark is one replica. A
-theorem that holds leaves nothing but rounding: no mark is far above the machine epsilon of its precision, whatever the target;
-sides that ask the same of the networks agree to the last bit. Theorem 6 is an inequality whose error is its excess.
+Five targets, (a) untrained and (b) trained, float32 (filled circles) and float64 (hollow squares). Every mark is one replica. A
+theorem that holds leaves nothing but rounding: marks lie near the machine epsilon of their precision, whatever the target, and
+by up to 3,000 times higher where training has made the gradients small that errors are relative to; sides that ask the same of
+the networks agree to the last bit. Theorem 6 is an inequality whose error is its excess.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from itertools import zip_longest
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,6 +40,7 @@ THEOREMS = {
     "theorem_6": "6: data\nprocessing",
 }
 MARKERS = {"float32": "o", "float64": "s"}
+FILLED = ("float32",)
 PRECISIONS = tuple(MARKERS)
 METRICS = tuple(THEOREMS)  # of the committed results
 FLOOR, TOP = 1e-18, 1e-1  # exactly 0 is drawn here, and here what is larger or not a number: a theorem that fails
@@ -55,8 +56,14 @@ def figure(table: pd.DataFrame, arrays: Mapping[str, Mapping[str, np.ndarray]]) 
     rows = table[(table["state"] == "done") & table["metric"].isin(list(THEOREMS))]
     if rows.empty:
         raise TableError("no run that measures theorems is done yet: nothing to draw")
-    page = Figure(figsize=(style.WIDTH, 3.1), layout="constrained")
-    _draw(page.subplots(), rows)
+    is_trained = rows["trajectories"] > 0
+    parts = {"(a) Untrained": rows[~is_trained], "(b) Trained": rows[is_trained]}
+    page = Figure(figsize=(style.WIDTH, 4.6), layout="constrained")
+    every = page.subplots(2, 1, sharex=True, sharey=True)
+    for axes, (title, own) in zip(every, parts.items(), strict=True):
+        _draw(axes, own, [arm for arm in TARGETS if arm in set(rows["arm"])])
+        axes.set_title(title, loc="left")
+    _axes(every, highest=max([LOWEST_TOP, *_shown(rows["value"].to_numpy())]))
     _legend(page)
     return page
 
@@ -65,49 +72,54 @@ def _colors() -> dict[str, Any]:
     return dict(zip(TARGETS, style.palette(len(TARGETS)), strict=True))
 
 
-def _draw(axes: Axes, rows: pd.DataFrame) -> None:
+def _shown(values: np.ndarray) -> np.ndarray:
+    """Return where errors are drawn: within FLOOR and TOP, what is no number at TOP."""
+    return np.clip(np.where(np.isfinite(values), values, TOP), FLOOR, TOP)
+
+
+def _draw(axes: Axes, rows: pd.DataFrame, arms: Sequence[str]) -> None:
+    """Draw a mark for each replica; arms: the targets of both panels, each with a place of its own."""
     colors = _colors()
-    present = [arm for arm in TARGETS if arm in set(rows["arm"])]
-    highest = LOWEST_TOP
     for place, theorem in enumerate(THEOREMS):
         for precision, marker in MARKERS.items():
-            for offset, arm in enumerate(present):
+            for offset, arm in enumerate(arms):
                 chosen = (rows["metric"] == theorem) & (rows["config.dtype"] == precision) & (rows["arm"] == arm)
-                found = rows.loc[chosen].sort_values("trajectories", kind="stable")
-                values, trained = found["value"].to_numpy(), found["trajectories"].to_numpy() > 0
+                values = rows.loc[chosen, "value"].to_numpy()
                 spread = np.linspace(-0.055, 0.055, len(values)) if len(values) > 1 else np.zeros(len(values))
-                where = place + 0.15 * (offset - (len(present) - 1) / 2) + spread
-                shown = np.clip(np.where(np.isfinite(values), values, TOP), FLOOR, TOP)
-                highest = max(highest, float(shown.max(initial=0)))
-                for of, face in ((~trained, "none"), (trained, colors[arm])):
-                    axes.scatter(where[of], shown[of], marker=marker, facecolors=face, edgecolors=[colors[arm]], **LOOK)
-    for precision in PRECISIONS:
-        epsilon = float(np.finfo(precision).eps)
-        axes.axhline(epsilon, color="0.4", linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
-        axes.text(
-            len(THEOREMS) - 0.52, epsilon * 1.5, rf"$\epsilon$ {precision}", ha="right", va="bottom", fontsize=7, color="0.3"
-        )
-    axes.set_yscale("log")
-    axes.set_ylabel("Relative error")
-    axes.set_ylim(FLOOR / 3, 2 * highest)
+                where = place + 0.15 * (offset - (len(arms) - 1) / 2) + spread
+                face = colors[arm] if precision in FILLED else "none"
+                axes.scatter(where, _shown(values), marker=marker, facecolors=face, edgecolors=[colors[arm]], **LOOK)
+
+
+def _axes(every: Sequence[Axes], highest: float) -> None:
+    """Set the axes that the panels share, with the machine epsilons; highest: the largest error."""
     powers = [k for k in range(-16, 0, 4) if 10.0**k < 2 * highest]
-    axes.set_yticks([FLOOR, *(10.0**k for k in powers)], ["0", *(rf"$10^{{{k}}}$" for k in powers)])
-    axes.minorticks_off()
-    axes.set_xticks(range(len(THEOREMS)), list(THEOREMS.values()))
-    axes.set_xlim(-0.5, len(THEOREMS) - 0.5)
-    axes.grid(axis="x", visible=False)
-    for edge in range(1, len(THEOREMS)):
-        axes.axvline(edge - 0.5, color="0.9", linewidth=0.6, zorder=0)
+    for axes in every:
+        for precision in PRECISIONS:
+            epsilon = float(np.finfo(precision).eps)
+            axes.axhline(epsilon, color="0.4", linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
+            axes.text(
+                len(THEOREMS) - 0.52, epsilon * 1.5, rf"$\epsilon$ {precision}", ha="right", va="bottom", fontsize=7, color="0.3"
+            )
+        axes.set_yscale("log")
+        axes.set_ylabel("Relative error")
+        axes.set_ylim(FLOOR / 3, 2 * highest)
+        axes.set_yticks([FLOOR, *(10.0**k for k in powers)], ["0", *(rf"$10^{{{k}}}$" for k in powers)])
+        axes.minorticks_off()
+        axes.set_xlim(-0.5, len(THEOREMS) - 0.5)
+        axes.grid(axis="x", visible=False)
+        for edge in range(1, len(THEOREMS)):
+            axes.axvline(edge - 0.5, color="0.9", linewidth=0.6, zorder=0)
+    every[-1].set_xticks(range(len(THEOREMS)), list(THEOREMS.values()))
 
 
 def _legend(page: Figure) -> None:
-    """Draw what colors, shapes and fillings mean, in two lines: targets above the rest."""
+    """Draw what colors and shapes mean: targets, then precisions."""
     from matplotlib.lines import Line2D
 
     def mark(label: str, marker: str = "o", color: Any = "0.35", face: Any = "0.35") -> Line2D:
         return Line2D([], [], linestyle="", marker=marker, markersize=4, color=color, markerfacecolor=face, label=label)
 
-    above = [mark(label, color=color, face=color) for label, color in zip(TARGETS.values(), _colors().values(), strict=True)]
-    below = [mark("untrained", face="none"), mark("trained"), *(mark(name, marker) for name, marker in MARKERS.items())]
-    columns = [handle for pair in zip_longest(above, below) for handle in pair if handle is not None]
-    page.legend(handles=columns, loc="outside upper center", ncols=len(above), handletextpad=0.1, columnspacing=1.6)
+    targets = [mark(label, color=color, face=color) for label, color in zip(TARGETS.values(), _colors().values(), strict=True)]
+    of_precision = [mark(name, marker, face="0.35" if name in FILLED else "none") for name, marker in MARKERS.items()]
+    page.legend(handles=[*targets, *of_precision], loc="outside upper center", ncols=7, handletextpad=0.1, columnspacing=1.4)

@@ -15,6 +15,7 @@ from gfn_vi.experiments.learned import TARGET, draw_pictures, learned_pictures
 from gfn_vi.experiments.measures import JSD, WORST_JSD
 
 from gfn_vi.analysis.pictures import style
+from gfn_vi.analysis.pictures.arms import label_of
 from gfn_vi.analysis.reading.curves import X_LABELS, curves, draw_curve, n_failed
 from gfn_vi.analysis.reading.table import require_columns
 from gfn_vi.runs.folders import TableError
@@ -27,14 +28,14 @@ HEADLINES = (JSD,)
 METRICS = ("jsd", "modes_covered")  # of the committed results
 FIRST_REPLICA = ("learned",)
 
-ARMS = {
-    "trajectory_balance": "TB",
-    "trajectory_balance_off_policy": "TB (off-policy)",
-    "reverse_kl": "Reverse KL",
-    "forward_kl": "Forward KL",
-    "wake_sleep": "Wake-sleep",
-    "reverse_wake_sleep": "Reverse wake-sleep",
-}
+ARMS = (
+    "trajectory_balance",
+    "trajectory_balance_off_policy",
+    "reverse_kl",
+    "forward_kl",
+    "wake_sleep",
+    "reverse_wake_sleep",
+)
 COLUMNS = ("run", "state", "arm", "seed", "trajectories", "metric", "value")
 WORST = {"jsd": WORST_JSD, "modes_covered": 0.0}  # for replicas that became NaN
 
@@ -57,15 +58,15 @@ def figure(
         raise TableError("no run of a named arm is done yet: nothing to draw")
     jsd, modes = (curves(table, metric, x=x, worst=worst) for metric, worst in WORST.items())
     arms = [arm for arm in ARMS if arm in jsd] + sorted(set(jsd) - set(ARMS))
-    names = list(ARMS) + sorted(set(jsd) - set(ARMS))  # a color belongs to an arm, also when others are missing
+    names = [*ARMS, *sorted(set(jsd) - set(ARMS))]  # a color belongs to an arm, also when others are missing
     colors = dict(zip(names, style.palette(len(names)), strict=True))
 
     page = Figure(figsize=(style.WIDTH, 4.0), layout="constrained")
     upper, lower = page.subfigures(2, 1, height_ratios=[2.75, 1.25])
     left, right = upper.subplots(1, 2, width_ratios=[1.45, 1])
     for arm in arms:
-        draw_curve(left, jsd[arm], statistic, colors[arm], ARMS.get(arm, arm))
-        draw_curve(right, modes[arm], "mean", colors[arm], ARMS.get(arm, arm))
+        draw_curve(left, jsd[arm], statistic, colors[arm], label_of(arm))
+        draw_curve(right, modes[arm], "mean", colors[arm], label_of(arm))
     _dress(left, right, x)
     upper.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=min(len(arms), 6), **style.LEGEND)
     if failed := n_failed(jsd.values()):
@@ -93,7 +94,7 @@ def _images(panel: SubFigure, pictures: Mapping[str, np.ndarray], colors: Mappin
     if not pictures:
         return
     every = panel.subplots(1, len(pictures), squeeze=False)[0]
-    titles = {name: _two_lines(ARMS.get(name, name.capitalize())) for name in pictures}
+    titles = {name: _two_lines(label_of(name)) for name in pictures}
     cells = {axes: (titles[name], pictures[name], colors.get(name)) for axes, name in zip(every, pictures, strict=True)}
     draw_pictures(cells, float(pictures[TARGET].max()), beside=every[-1])
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from gfn_vi.analysis.statistics.claims import Claim
+    from gfn_vi.runs.places import Folders
 
 PRESETS = ("smoke", "laptop", "paper")
 STANDARD_PRESET = "laptop"
@@ -51,12 +52,12 @@ def folder_of(experiment: str, preset: str | None, output_root: str | None) -> P
     return Path(output_root or "outputs") / f"{experiment}{suffix}"
 
 
-def find_figure(folder: Path) -> tuple[Path | None, str | None]:
-    """Return figure.py of the experiment whose folder of runs this is, and the command that draws it; None for another folder."""
-    name, root = folder.resolve().name, str(folder.parent)
+def find_figure(*folders: Path) -> tuple[Path | None, str | None]:
+    """Return figure.py of the experiment whose folders of runs these are, and the command that draws it; None for others."""
+    names, root = {folder.resolve().name for folder in folders}, ",".join(str(folder.parent) for folder in folders)
     for experiment, path in find_experiments().items():
         for preset in (None, *PRESETS):
-            if folder_of(experiment, preset, None).name == name:
+            if {folder_of(experiment, preset, None).name} == names:
                 given = {"experiment": experiment, "preset": preset, "output_root": root if root != "outputs" else None}
                 words = [f"{key}={value}" for key, value in given.items() if value is not None]
                 return path / "figure.py", f"{command('figure')} {shlex.join(words)}"
@@ -68,28 +69,35 @@ def load(path: Path) -> SimpleNamespace:
     return SimpleNamespace(**runpy.run_path(str(path)))
 
 
-def draw(experiment: Path, folder: Path, drawn_by: str, options: Mapping[str, str] | None = None) -> list[Path]:
-    """Collect `folder`, write its table, draw figure.py of the experiment and return the paths of its numbers and the figure.
+def draw(experiment: Path, folders: Folders, drawn_by: str, options: Mapping[str, str] | None = None) -> list[Path]:
+    """Collect runs, write their table, draw figure.py of the experiment and return the paths of its numbers and the figure.
 
-    drawn_by: the command line, which the figure names; options: x and statistic, for a figure that takes them. Raises TableError
-    for runs that are missing or cannot be drawn.
+    folders: that of the runs, in which all is written, or several, of which it is written to JOINED. drawn_by: the command line,
+    which the figure names; options: x and statistic, for a figure that takes them. Raises TableError for runs that are missing or
+    cannot be drawn.
     """
     from gfn_vi.analysis.reading.facts import headlines
+    from gfn_vi.analysis.reading.joining import JOINED
     from gfn_vi.analysis.reading.table import collect
+    from gfn_vi.runs.places import each_of
     from gfn_vi.runs.presets import remark_on
     from gfn_vi.runs.reading import RunArrays
 
-    module = load_figure(experiment, options)
+    module, every = load_figure(experiment, options), each_of(folders)
+    folder = every[0] if len(every) == 1 else JOINED
     try:
-        table = collect(folder, keys=getattr(module, "CONFIG_KEYS", ()))
+        table = collect(every, keys=getattr(module, "CONFIG_KEYS", ()))
     except NoRunsError as error:
-        suffix = folder.name.removeprefix(experiment.name)
+        if len(every) > 1:
+            raise
+        suffix = every[0].name.removeprefix(experiment.name)
         preset = f" preset={suffix[1:]}" if suffix else ""
-        where = "" if folder.parent == Path("outputs") else f" output_root={folder.parent}"
+        where = "" if every[0].parent == Path("outputs") else f" output_root={every[0].parent}"
         remedy = f"make them with: {command('train')} -m experiment={experiment.name}{preset}{where}"
         raise TableError(f"{error}; {remedy}") from error
-    judged_by = headlines(folder, table["run"].unique())
-    return paint(module, Material(table, RunArrays(folder), judged_by, remark_on(folder)), folder, drawn_by, options)
+    judged_by = headlines(every, table["run"].unique())
+    folder.mkdir(parents=True, exist_ok=True)
+    return paint(module, Material(table, RunArrays(every), judged_by, remark_on(*every)), folder, drawn_by, options)
 
 
 @dataclass(frozen=True)

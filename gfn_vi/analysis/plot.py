@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gfn_vi.analysis.pictures.panels import Look
     from gfn_vi.analysis.statistics.lines import Lines
     from gfn_vi.core.headline import Headline
+    from gfn_vi.runs.places import Folders
 
 ROLES = ("hue", "style", "col", "row")
 PLOTS = "plots"  # below the folder of runs
@@ -59,30 +60,33 @@ class Drawn:
     columns: dict[str, str]
 
 
-def plot(folder: Path, wanted: Wanted, drawn_by: str, say: Callable[[str], object]) -> list[Path]:
-    """Draw what is wanted of the finished runs under `folder`; return the paths of the numbers (csv), the PDF and the PNG.
+def plot(folders: Folders, wanted: Wanted, drawn_by: str, say: Callable[[str], object]) -> list[Path]:
+    """Draw what is wanted of the finished runs of one folder or several; return the paths of numbers (csv), PDF and PNG.
 
     drawn_by: the command line, which the figure names; say: receives what a reader of the figure should know, in lines.
     Raises TableError for runs that are missing, for words that nothing answers to, and for a line of different settings.
     """
     from gfn_vi.analysis.pictures import style
     from gfn_vi.analysis.reading.facts import headlines
+    from gfn_vi.analysis.reading.joining import JOINED
     from gfn_vi.analysis.reading.seeds import check_seeds
     from gfn_vi.analysis.reading.sources import check_sources
     from gfn_vi.analysis.reading.table import collect, table_hash
+    from gfn_vi.runs.places import each_of
     from gfn_vi.runs.presets import remark_on
 
     named = [*wanted.roles.values(), *wanted.only, wanted.x]
-    table = collect(folder, keys=[name.removeprefix("config.") for name in named], say=say)
+    every = each_of(folders)
+    table = collect(every, keys=[name.removeprefix("config.") for name in named], say=say)
     check_seeds(table)
     check_sources(table)
     with style.paper():
-        drawn = draw_lines(table, wanted, headlines(folder, table["run"].unique()), say)
+        drawn = draw_lines(table, wanted, headlines(every, table["run"].unique()), say)
         for line in drawn.remarks:
             say(line)
-        for text in [*([style.ABOUT_WEAK] if style.has_weak(drawn.figure) else []), *filter(None, [remark_on(folder)])]:
+        for text in [*([style.ABOUT_WEAK] if style.has_weak(drawn.figure) else []), *filter(None, [remark_on(*every)])]:
             style.note(drawn.figure, text)
-        stem = _stem(folder, drawn.columns, wanted.out)
+        stem = _stem(every[0] if len(every) == 1 else JOINED, drawn.columns, wanted.out)
         written = style.save(drawn.figure, stem, table_hash(drawn.rows), drawn_by)
     numbers = stem.with_name(f"{stem.name}.csv")
     drawn.numbers.to_csv(numbers, index=False, float_format="%.6g", lineterminator="\n")

@@ -18,8 +18,6 @@ from pathlib import Path
 
 from gfn_vi.terminal.arguments import answers_in_one_line, parser_of
 
-JOINED = "joined"  # folder for the table of several folders
-
 
 @answers_in_one_line
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,12 +29,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     given = parser.parse_args(arguments)
     folders = given.folder
-    to = given.to or (folders[0] if len(folders) == 1 else Path(JOINED))
 
+    from gfn_vi.analysis.reading.joining import JOINED
     from gfn_vi.analysis.reading.sources import check_sources
     from gfn_vi.analysis.reading.table import collect, table_hash, write_table
     from gfn_vi.runs.folders import TableError
 
+    to = given.to or (folders[0] if len(folders) == 1 else JOINED)
     if to.exists() and not to.is_dir():
         raise TableError(f"--to {to}: expected a folder, and it is a file")
     table = collect(folders)

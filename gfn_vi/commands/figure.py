@@ -6,9 +6,10 @@
 
 Collects outputs/<experiment> (outputs/<experiment>_smoke with preset=smoke, and so on; laptop is the size without a suffix),
 writes its table (table.parquet, table.csv), what experiments/<experiment>/figure.py draws of it (figure.pdf, figure.png), and the
-numbers of it (summary.csv, improvement.csv, and what `tables` of that figure.py returns), all into that folder. x: trajectories,
-reward_calls, score_calls (of densities) or seconds; statistic: median, mean or iqm (interquartile mean). An experiment is one of
-the package, or a folder of experiments/ in the working folder, which goes first.
+numbers of it (summary.csv, improvement.csv, and what `tables` of that figure.py returns), all into that folder. Of several
+roots, output_root=outputs,laptop/outputs, the runs are joined, each once, and all is written into the folder joined. x:
+trajectories, reward_calls, score_calls (of densities) or seconds; statistic: median, mean or iqm (interquartile mean). An
+experiment is one of the package, or a folder of experiments/ in the working folder, which goes first.
 
 source=results draws from experiments/<experiment>/results (results/<preset> for another size) into outputs/<experiment>_results
 and says whether the picture is the committed one to the pixel. export=add puts the finished runs of the folder, also of a sweep
@@ -54,13 +55,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments).keys
     options = parse(given)
     experiment = find_experiment(options["experiment"])
-    folder = folder_of(experiment.name, options["preset"], options["output_root"])
+    roots = str(options["output_root"]).split(",")
+    folders = [folder_of(experiment.name, options["preset"], root) for root in roots]
+    folder = folders[0]
     drawing = {key: value for key in ("x", "statistic") if (value := options[key]) is not None}
     if options["export"] is not None:
         if drawing or options["source"] == "results":
             raise TableError(
                 f"export={options['export']}: the committed figure is drawn from runs, as it is without x and statistic"
             )
+        if len(folders) > 1:
+            one = f"one output_root at a time: export={options['export']}, then export=add for each of the others"
+            raise TableError(f"output_root={options['output_root']}: {one}")
         anew = options["export"] == "replace"
         print(*export(experiment, folder, options["preset"], anew, print), sep="\n")
         return 0
@@ -68,8 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         beside = folder.with_name(f"{folder.name}_results")
         print(*draw_results(experiment, options["preset"], beside, drawing, print), sep="\n")
         return 0
-    print(*draw(experiment, folder, " ".join([command("figure"), *given]), drawing), sep="\n")
-    if remark := remark_on(folder):
+    print(*draw(experiment, folders, " ".join([command("figure"), *given]), drawing), sep="\n")
+    if remark := remark_on(*folders):
         print(remark)
     return 0
 

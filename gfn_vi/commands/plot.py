@@ -4,6 +4,7 @@
     gfn-vi-plot outputs/my_sweep y=jsd hue=objective col=target             a panel per target
     gfn-vi-plot outputs/my_sweep y=ess x=trainer.batch_size hue=objective   at the end of training, against a setting
     gfn-vi-plot outputs/my_sweep hue=arm target=hypergrid statistic=iqm     only runs with a value of a column
+    gfn-vi-plot outputs/my_sweep laptop/outputs/my_sweep hue=arm            runs of several folders, each once
 
 The words are seaborn's. y: a metric; x: trajectories, reward_calls, score_calls (of densities) or seconds for lines along
 training, else a setting; hue, style, col, row: settings (choices such as objective, keys such as trainer.batch_size, arm);
@@ -11,14 +12,15 @@ hue_order, style_order, col_order, row_order: values to keep, in this order; col
 iqm (interquartile mean); yscale, xscale: linear, log or symlog; sharey: true, false, row or col; width: inches of the figure
 (3.25, a column, for one panel in a row, else 7), height: inches of a panel; worst: the value that stands for replicas that
 failed, where the runs do not say one; out: the files without an ending. Any other key=value keeps the runs with that value, or
-with one of several between commas. Writes a PDF, a PNG and the numbers (csv) into <folder>/plots and prints what the figure does
-not show.
+with one of several between commas. Writes a PDF, a PNG and the numbers (csv) into <folder>/plots, of several folders into
+joined/plots, and prints what the figure does not show.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 
 from gfn_vi.analysis.plot import ROLES, Wanted, plot
@@ -41,11 +43,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Draw the figure that the words ask for and return the exit status (2: a clear one-line error on stderr)."""
     parser = parser_of("plot", __doc__)
     parser.add_argument("folder", type=Path, help="outputs/<experiment>, the folder that holds the runs")
-    parser.add_argument("keys", nargs="*", metavar="key=value", help="y=..., x=..., hue=..., style=..., col=..., row=..., ...")
+    more = "more folders, then y=..., x=..., hue=..., style=..., col=..., row=..., ..."
+    parser.add_argument("words", nargs="*", metavar="folder|key=value", help=more)
     given = parser.parse_args(arguments)
-    drawn_by = " ".join([command("plot"), str(given.folder), *given.keys])
-    print(*plot(given.folder, wanted(given.keys), drawn_by, print), sep="\n")
+    folders = [given.folder, *map(Path, takewhile(_is_folder, given.words))]
+    drawn_by = " ".join([command("plot"), str(given.folder), *given.words])
+    print(*plot(folders, wanted(given.words[len(folders) - 1 :]), drawn_by, print), sep="\n")
     return 0
+
+
+def _is_folder(word: str) -> bool:
+    return "=" not in word and ("/" in word or Path(word).is_dir())
 
 
 def wanted(given: Sequence[str]) -> Wanted:

@@ -70,6 +70,7 @@ def parse(given: Sequence[str]) -> dict[str, str]:
 
 def _send(run: Path, kind: str, options: Mapping[str, str], again: bool) -> str:
     """Send one finished run; return what became of it, in the words of a line."""
+    from gfn_vi.mirrors import shown_config
     from gfn_vi.runs.directory import RunDirectory
     from gfn_vi.runs.records import recorded
     from gfn_vi.runs.sent import is_sent
@@ -79,7 +80,7 @@ def _send(run: Path, kind: str, options: Mapping[str, str], again: bool) -> str:
     config = stored_config(run)
     if config is None:
         return "failed, its configuration cannot be read"
-    config = {key: value for key, value in config.items() if key != "checkpoint"}
+    config = shown_config(config)
     settings = _settings(config, options) if kind == "wandb" else {}
     if not again and is_sent(run, kind, settings):
         return "already there"

@@ -17,7 +17,7 @@ from gfn_vi.interface.stored import StoredRun
 from gfn_vi.runs.checkpoint import load_checkpoint
 from gfn_vi.runs.directory import identity_digest, identity_of
 from gfn_vi.runs.files import CHECKPOINT, CONFIG
-from gfn_vi.runs.identity import INFRASTRUCTURE_KEYS
+from gfn_vi.runs.identity import of_the_run
 
 if TYPE_CHECKING:
     from gfn_vi.training.trainer import Trainer
@@ -29,7 +29,7 @@ def checkpoint_of(stored: StoredRun) -> dict[str, Any]:
     path = stored.path / CHECKPOINT
     if state is None:
         raise RunError(f"there is no {path} any more: train the run again")
-    own = identity_digest({key: value for key, value in stored.config.items() if key not in INFRASTRUCTURE_KEYS})
+    own = identity_digest(of_the_run(stored.config))
     known = {own, identity_of(stored.path).name} if stored.is_of_another_release else {own}  # which may name runs otherwise
     if state.get("run", own) not in known:
         found = f"is of run {state['run']}, and {CONFIG} beside it is that of {own}"

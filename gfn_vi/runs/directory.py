@@ -26,7 +26,7 @@ import filelock
 from gfn_vi.core.errors import ConfigError, RunError, require
 from gfn_vi.runs.durable_files import disk_error, replace_durably
 from gfn_vi.runs.files import CONFIG, LOCK, OWNER, STATUS
-from gfn_vi.runs.identity import INFRASTRUCTURE_KEYS
+from gfn_vi.runs.identity import of_the_run
 from gfn_vi.runs.provenance import git_commit, has_local_changes, versions
 
 MAX_LABEL = 100
@@ -67,7 +67,7 @@ def run_name(config: Mapping[str, Any]) -> str:
 
     config: resolved. Raises ConfigError for a value that YAML could not hold.
     """
-    digest = identity_digest({k: v for k, v in config.items() if k not in INFRASTRUCTURE_KEYS})
+    digest = identity_digest(of_the_run(config))
     label = re.sub(r"[^A-Za-z0-9_.=-]+", "_", str(config.get("run_label") or ""))
     return f"{label[:MAX_LABEL].strip('._-') or 'run'}-{digest}"
 

@@ -18,7 +18,7 @@ def remark(presets: Iterable[str | None]) -> str:
     return f"Preset {found[0]} decides nothing: it tells whether everything runs." if found else ""
 
 
-def remark_on(folder: Path) -> str:
-    """Return the same for a run, or for all runs of a folder; "" where there are none with a configuration."""
-    runs = [folder] if (folder / CONFIG).is_file() else runs_in(folder)
+def remark_on(*folders: Path) -> str:
+    """Return the same for runs, or for all runs of folders; "" where there are none with a configuration."""
+    runs = [run for folder in folders for run in ([folder] if (folder / CONFIG).is_file() else runs_in(folder))]
     return remark({(stored_config(run) or {}).get("preset_name") for run in runs})

@@ -22,6 +22,7 @@ import yaml
 
 from gfn_vi.runs.files import ARRAYS, COLUMNS, CONFIG, METRICS, RUN_FILES
 from gfn_vi.runs.folders import TableError
+from gfn_vi.runs.places import Folders, each_of, run_in
 from gfn_vi.runs.state import look_tolerantly
 from gfn_vi.runs.stored_config import flatten, parsed_config
 
@@ -136,18 +137,19 @@ def needed_arrays(arrays: Mapping[str, Mapping[str, np.ndarray]], run: str, name
 
 
 class RunArrays(Mapping[str, dict[str, np.ndarray]]):
-    """The content of arrays.npz of the runs under `folder`, by run name; a file is read when it is asked for."""
+    """The content of arrays.npz of the runs under one folder or several, by run name; a file is read when it is asked for."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folders: Folders) -> None:
+        self.folders = each_of(folders)
 
     def __getitem__(self, run: str) -> dict[str, np.ndarray]:
-        if not (self.folder / run / ARRAYS).is_file():
+        directory = run_in(self.folders, run)
+        if not (directory / ARRAYS).is_file():
             raise KeyError(run)
-        return read_arrays(self.folder / run)[0]
+        return read_arrays(directory)[0]
 
     def __iter__(self) -> Iterator[str]:
-        return (path.parent.name for path in sorted(self.folder.glob(f"*/{ARRAYS}")))
+        return iter(sorted({path.parent.name for folder in self.folders for path in folder.glob(f"*/{ARRAYS}")}))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

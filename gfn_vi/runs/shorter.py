@@ -17,7 +17,7 @@ from gfn_vi.runs.checkpoint import DAMAGE, read_checkpoint
 from gfn_vi.runs.directory import RunDirectory, identity_digest
 from gfn_vi.runs.files import CHECKPOINT, METRICS
 from gfn_vi.runs.folders import runs_in
-from gfn_vi.runs.identity import INFRASTRUCTURE_KEYS
+from gfn_vi.runs.identity import of_the_run
 from gfn_vi.runs.provenance import git_commit, versions
 from gfn_vi.runs.sources import ACCEPT, changes_since
 from gfn_vi.runs.stored_config import flatten, stored_config
@@ -157,14 +157,13 @@ def _steps(config: Mapping[str, Any]) -> int:
 
 
 def _identity(config: Mapping[str, Any]) -> str:
-    return identity_digest({key: value for key, value in config.items() if key not in INFRASTRUCTURE_KEYS}, 64)
+    return identity_digest(of_the_run(config), 64)
 
 
 def _differing(there: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, Any]:
     """Return dotted key -> value there, as it is typed, of the keys that differ besides the budget and infrastructure."""
-    flat_there, flat_here = flatten(there), flatten(here)
-    keys = [key for key in flat_there if key.partition(".")[0] not in INFRASTRUCTURE_KEYS and key != BUDGET]
-    return {key: _typed(flat_there[key]) for key in keys if flat_there[key] != flat_here.get(key)}
+    flat_there, flat_here = flatten(of_the_run(there)), flatten(here)
+    return {key: _typed(value) for key, value in flat_there.items() if key != BUDGET and value != flat_here.get(key)}
 
 
 def _typed(value: object) -> str:

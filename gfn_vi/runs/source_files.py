@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from gfn_vi.core import user_files
-from gfn_vi.runs.identity import INFRASTRUCTURE_KEYS
+from gfn_vi.runs.identity import of_the_run
 from gfn_vi.runs.provenance import PACKAGES
 
 OURS = (*PACKAGES, "hydra_plugins")  # a run records versions, wherever they are installed
@@ -56,7 +56,7 @@ class SourceFile:
 
 def code_named_by(config: Mapping[str, Any]) -> set[str]:
     """Return the dotted names of code in a configuration, infrastructure left out: a logger is no part of what a run is."""
-    return set(_named({key: value for key, value in config.items() if key not in INFRASTRUCTURE_KEYS}))
+    return set(_named(of_the_run(config)))
 
 
 def _named(node: object) -> Iterator[str]:

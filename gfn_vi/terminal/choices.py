@@ -111,6 +111,14 @@ def has_key(group: str, choice: str, name: str) -> bool:
     return name in content or any(has_key(group, base, name) for base in bases)
 
 
+def target_of(group: str, choice: str) -> str | None:
+    """Return the `_target_` in the YAML of a choice; None where there is none, or no such choice."""
+    paths = (folder / group / f"{choice}.yaml" for folder in config_folders())
+    path = next((path for path in paths if path.is_file()), None)
+    content = None if path is None else yaml.load(path.read_text(encoding="utf-8"), LOADER)
+    return content.get("_target_") if isinstance(content, Mapping) else None
+
+
 def has_known_arguments(config: object) -> bool:
     """Return whether each node with a `_target_` has only keys that a YAML of the package has for that `_target_`."""
     if isinstance(config, Mapping):

@@ -8,6 +8,8 @@ import unicodedata
 from collections.abc import Collection, Sequence
 from itertools import pairwise
 
+from gfn_vi.terminal.list_entries import entry_in_brackets
+
 # Dashes and quotation marks that word processors put in the place of those of a keyboard.
 DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212"
 QUOTES = "\u2018\u2019\u201c\u201d\u201e\u00ab\u00bb"
@@ -23,7 +25,7 @@ def unreadable(word: str, reason: str, words: Sequence[str]) -> str:
     key, equals, value = word.partition("=")
     if word[0] in DASHES:
         return f"{word}: it begins with {_named(word[0])}: type {re.sub(f'^[{DASHES}]+', '--' if len(word) > 2 else '-', word)}"
-    whole = _taken_apart(word, words)
+    whole = entry_in_brackets(word) or _taken_apart(word, words)
     if whole is not None:
         return whole
     if not equals:

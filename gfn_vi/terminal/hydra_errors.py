@@ -16,6 +16,7 @@ from gfn_vi.core.errors import ConfigError
 from gfn_vi.signatures import located, parameters_of, suggestion
 from gfn_vi.terminal.choices import GROUPS, OPEN, choices_of, has_key, inner_choices, keys_of_file, owners_of, similar_choices
 from gfn_vi.terminal.grammar import in_quotes, unreadable
+from gfn_vi.terminal.list_entries import ENTRY, into_a_list
 from gfn_vi.terminal.nearest_keys import nearest_keys
 from gfn_vi.terminal.typed_words import typed_words, way_to_sweep
 
@@ -47,7 +48,7 @@ def in_one_line(error: BaseException, of_a_sweep: bool = False) -> str:
         unknown = _unknown_key(cause, str(error), of_a_sweep)
         if unknown is not None:
             return unknown
-    return _of_an_override(error, cause) or _joined(str(error))
+    return _of_a_list(str(error), str(cause)) or _of_an_override(error, cause) or _joined(str(error))
 
 
 def _joined(text: str) -> str:
@@ -96,6 +97,17 @@ def _of_an_override(error: BaseException, cause: BaseException | None) -> str | 
     if found := re.match(r"(\S+) appears more than once in the final defaults list", text):
         word = next((word for word in typed_words() if "=[" in word), found.group(1))
         return f"{word}: {found.group(1)} is chosen more than once; one run has one choice, several runs are -m group=a,b"
+    return None
+
+
+def _of_a_list(text: str, cause: str) -> str | None:
+    """Return the message for a word that takes an entry of a list for a key; None for anything else."""
+    if "Cannot merge DictConfig with ListConfig" in text:
+        return next(filter(None, map(into_a_list, typed_words())), None)
+    if (found := re.match(r"Could not override '(\w+@[\w.]+)'", text)) and ENTRY.fullmatch(found[1]):
+        return into_a_list(f"{found[1]}={_typed(found[1])}")
+    if "list index out of range" in cause and (found := re.match(r"Error merging override (\+*(.+)\.\d+=.*)", text)):
+        return f"{found[1]}: {found[2]} has no such entry: type {found[2]}=[...] with all of them"
     return None
 
 

@@ -101,7 +101,7 @@ def test_a_replica_that_failed_is_worst() -> None:
     of = table({(TB + "_widened", "gmm25"): {"error": 0.1}, (TB, "gmm25"): {"error": 0.3}}, {(TB + "_widened", "gmm25"): R})
     agrees, measured = told(of, "25 Gaussians: wider steps lower the reweighted")
     assert agrees is False
-    assert measured.startswith("median reweighted |log Z error| at the end: trajectory_balance_widened inf, 5 of 5 failed, ")
+    assert measured.startswith("median reweighted |log Z error| at the end: widened TB inf, 5 of 5 failed, ")
 
 
 @pytest.mark.parametrize(("bound", "agrees"), [(1.8, True), (1.97, None), (2.5, False), (0.4, False)])

@@ -55,7 +55,7 @@ def test_each_arm_is_one_color_everywhere(quickstart: ModuleType, all_arms: tupl
     """A line in both curve panels, a legend entry and the frame of a picture, in the same order and color."""
     page = quickstart.figure(*all_arms)
     jsd, modes, target, *pictures = page.axes
-    labels = ["TB", "TB (off-policy)", "Reverse KL", "Forward KL", "Wake-sleep", "Reverse wake-sleep"]
+    labels = ["TB", "TB, off-policy", "Reverse KL", "Forward KL", "Wake-sleep", "Reverse wake-sleep"]
     assert [line.get_label() for line in jsd.lines] == labels
     colors = [line.get_color() for line in jsd.lines]
     assert len(set(colors)) == len(labels)

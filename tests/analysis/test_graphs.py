@@ -22,7 +22,7 @@ from system.command import only_run, train
 from gfn_vi.analysis.pictures import style
 from gfn_vi.analysis.pictures.edge_pictures import edge_figure, short_names
 from gfn_vi.analysis.pictures.found_graphs import edge_table, read_graphs
-from gfn_vi.analysis.pictures.graph_pictures import circle_order, equivalence_classes, on_circle, top_figure
+from gfn_vi.analysis.pictures.graph_pictures import equivalence_classes, top_figure
 from gfn_vi.analysis.pictures.graphs import edge_lines, report
 from gfn_vi.commands.pictures import main
 from gfn_vi.runs.folders import TableError
@@ -299,7 +299,7 @@ def test_edges_of_top_graphs_without_a_true_graph_show_their_probability(tmp_pat
     assert sorted(edges, key=lambda edge: graphs.mean[edge]) == sorted(edges, key=lambda edge: darkness[edge])
 
 
-@pytest.mark.parametrize("d", [3, 4, 9, 20])
+@pytest.mark.parametrize("d", [3, 4, 8])
 def test_names_stay_on_the_page_and_apart(d: int, tmp_path: Path) -> None:
     """Also long ones, with signs that matplotlib would read as formulas: as they are, inside the figure, none over another."""
     names = tuple(f"{LONG[n % 4]} {n}" for n in range(d))
@@ -313,8 +313,7 @@ def test_names_stay_on_the_page_and_apart(d: int, tmp_path: Path) -> None:
         for axes in figure.axes:
             boxes = [text.get_window_extent(renderer) for text in axes.texts]
             assert all(page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1 for box in boxes)
-            if d <= 8:  # the boxes of slanted ones overlap, the names do not
-                assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+            assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
 
 
 def test_short_names_stay_different() -> None:
@@ -333,17 +332,6 @@ def test_markov_equivalence() -> None:
     closed[0, 1] = closed[2, 1] = closed[0, 2] = True  # no v-structure: its parents are adjacent
     turned = closed[[1, 0, 2]][:, [1, 0, 2]]
     assert equivalence_classes(np.stack([chain, collider, back, fork, closed, turned])) == [0, 1, 0, 0, 2, 2]
-
-
-def test_connected_nodes_stand_side_by_side() -> None:
-    """A path over shuffled nodes is found: all its edges join neighbors on the circle."""
-    shuffled = np.random.default_rng(0).permutation(9)
-    graph = np.zeros((1, 9, 9), dtype=bool)
-    graph[0, shuffled[:-1], shuffled[1:]] = True
-    places = on_circle(circle_order(graph))
-    lengths = np.linalg.norm(places[shuffled[:-1]] - places[shuffled[1:]], axis=1)
-    assert lengths == pytest.approx(2 * np.sin(np.pi / 9), abs=1e-12)
-    assert on_circle(np.arange(4)) == pytest.approx(np.array([[0, 1], [1, 0], [0, -1], [-1, 0]]), abs=1e-12)
 
 
 def test_a_run_ends_with_its_graphs(tmp_path: Path) -> None:

@@ -10,9 +10,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from gfn_vi.analysis.pages.report import render
 from gfn_vi.analysis.reading.table import collect, table_hash
 from gfn_vi.commands import collect as collect_command
+from gfn_vi.commands import figure as figure_command
+from gfn_vi.commands import plot as plot_command
+from gfn_vi.commands import report as report_command
 from gfn_vi.runs.folders import NoRunsError, TableError
+from gfn_vi.runs.places import run_in, states_in
+from gfn_vi.runs.reading import RunArrays
 
 MakeRun = Callable[..., Path]
 
@@ -122,3 +128,63 @@ def test_the_command_writes_where_it_is_told(
     assert capsys.readouterr().err == "error: --to file: expected a folder, and it is a file\n"
     assert collect_command.main([str(one.parent)]) == 0
     assert (one.parent / "table.csv").exists()
+
+
+@pytest.fixture
+def two_machines(make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """Two folders named quickstart: reverse KL, and a copy of forward KL that broke; forward KL that is done in the other."""
+    monkeypatch.chdir(tmp_path)
+    runs = [make_run(arm, n_points=2) for arm in ("reverse_kl", "forward_kl")]
+    one = runs[0].parent.rename(tmp_path / "quickstart")
+    other = tmp_path / "laptop" / "quickstart"
+    shutil.copytree(one / runs[1].name, other / runs[1].name)
+    status = one / runs[1].name / "status.json"
+    status.write_text(json.dumps(json.loads(status.read_text()) | {"state": "failed", "error": "ValueError: broken"}))
+    (one / runs[1].name / "arrays.npz").unlink()
+    return Path("quickstart"), Path("laptop/quickstart")
+
+
+def test_of_copies_the_one_that_is_done_is_looked_at(two_machines: tuple[Path, Path]) -> None:
+    """State, arrays, directory: in any order of the folders."""
+    one, other = two_machines
+    (name,) = (path.name for path in other.iterdir())
+    for order in (one, other), (other, one):
+        assert run_in(order, name) == other / name
+        assert [run.state for run in states_in(order)[0]] == ["done", "done"]
+        assert len(RunArrays(order)) == 2
+        assert RunArrays(order)[name]["learned"].shape[0] == 5
+    assert run_in(one, name) == one / name
+    with pytest.raises(NoRunsError, match="no such folder"):
+        states_in((one, Path("nowhere")))
+
+
+def test_a_page_of_two_folders(two_machines: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    """Each run once, no failure of a copy; written where the table of several folders is, or where --to says."""
+    assert "ValueError: broken" in render(two_machines[0], None, None)
+    assert report_command.main([*map(str, two_machines)]) == 0
+    assert capsys.readouterr().out == "joined/report.html\n"
+    page = Path("joined/report.html").read_text()
+    assert "2 runs: 2 done" in page
+    assert "ValueError: broken" not in page
+    assert all(f'<th scope="row">{arm}_<wbr>kl</th>' in page for arm in ("reverse", "forward"))
+    assert "gfn-vi-report quickstart laptop/quickstart --to joined" in page
+    assert "gfn-vi-figure experiment=quickstart output_root=.,laptop" in page
+    assert report_command.main([*map(str, two_machines), "--to", "both/pages"]) == 0
+    assert Path("both/pages/report.html").is_file()
+    Path("taken").write_text("")
+    assert report_command.main([*map(str, two_machines), "--to", "taken"]) == 2
+
+
+def test_figures_of_two_folders(two_machines: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    """The experiment's figure and a plot without code have the runs of both, each once."""
+    assert figure_command.main(["experiment=quickstart", "output_root=.,laptop"]) == 0
+    assert len(pd.read_parquet("joined/table.parquet")["run"].unique()) == 2
+    assert {path.name for path in Path("joined").iterdir()} >= {"figure.png", "figure.pdf", "summary.csv"}
+    assert plot_command.main([*map(str, two_machines), "y=jsd", "hue=arm"]) == 0
+    assert set(pd.read_csv("joined/plots/jsd-trajectories-arm.csv")["arm"]) == {"reverse_kl", "forward_kl"}
+    assert not Path("quickstart/table.parquet").exists()
+    capsys.readouterr()
+    assert figure_command.main(["experiment=quickstart", "output_root=.,laptop", "export=add"]) == 2
+    assert "output_root=.,laptop: one output_root at a time: export=add, then export=add for each" in capsys.readouterr().err
+    assert plot_command.main([*map(str, two_machines), "y=jsd", "hue"]) == 2
+    assert "hue: expected key=value" in capsys.readouterr().err

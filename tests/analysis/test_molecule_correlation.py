@@ -12,8 +12,9 @@ import pandas as pd
 import pytest
 from gfn_vi.experiments.molecule_correlation import claims as molecules
 from gfn_vi.experiments.molecule_correlation.figure import figure, tables
-from gfn_vi.experiments.molecule_correlation.settings import ARMS, BETA, BOTH, DEVIATION, ILLEGAL, RATE, conditions, name_of
+from gfn_vi.experiments.molecule_correlation.settings import ARMS, BETA, BOTH, DEVIATION, ILLEGAL, RATE, conditions
 
+from gfn_vi.analysis.pictures.arms import in_sentence
 from gfn_vi.analysis.statistics.claims import Claim
 
 TB, KL = "trajectory_balance", "reverse_kl"
@@ -106,7 +107,7 @@ def test_a_correlation_before_training_leaves_no_sense_to_a_limit(untrained: flo
 @pytest.mark.parametrize(("untrained", "agrees"), [(0.2, True), (-0.1, False), (0.05, None)])
 def test_what_ends_no_higher_than_it_began(untrained: float, agrees: bool | None) -> None:
     """Off-policy forward KL ends at 0.02 to 0.045; the seeds of one rate count once at the beginning."""
-    claim = told(table(untrained=untrained), f"{name_of(OFF_FKL)} ends no higher", "(Not in the paper) beta = 8")
+    claim = told(table(untrained=untrained), f"{in_sentence(OFF_FKL)} ends no higher", "(Not in the paper) beta = 8")
     assert claim.measured.startswith("median correlation: 0.0325 (0.0225 to 0.0425), before training ")
     assert claim.agrees is agrees
 
@@ -131,7 +132,7 @@ def test_an_arm_that_lacks_a_rate_is_not_compared() -> None:
 @pytest.mark.parametrize(("height", "word", "agrees"), [(0.7, "higher", False), (0.1, "lower", False), (0.4, "undecided", None)])
 def test_what_the_faults_change(height: float, word: str, agrees: bool | None) -> None:
     """A decided difference refutes that there is none; nothing can prove it."""
-    claim = told(table(published={OFF_KL: height}), f"of {name_of(OFF_KL)} does not depend", "(Not in the paper) beta = 8")
+    claim = told(table(published={OFF_KL: height}), f"of {in_sentence(OFF_KL)} does not depend", "(Not in the paper) beta = 8")
     assert claim.measured.startswith("median correlation: without them 0.413 (0.403 to 0.423), with them ")
     assert f": {word}" in claim.measured
     assert claim.agrees is agrees

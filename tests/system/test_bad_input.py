@@ -30,6 +30,15 @@ REFUSED = {
     ),
     "target.side": ("target.side", "EQUAL"),
     "trainer.batch_size=${bar}": ("bar", "trainer.batch_size"),
+    # entries of lists
+    "exploration=mixture +exploration@exploration.components.0=on_policy": (
+        "+exploration@exploration.components.0=on_policy: exploration.components is a list, which takes no choices",
+        "type exploration.components='[{_target_:gfn_vi.exploration.tilted.OnPolicy,...},...]'",
+    ),
+    "exploration=mixture exploration@exploration.components.1=on_policy": ("exploration.components is a list",),
+    "exploration=mixture exploration.weights[0]=2": ("an entry of a list is named with a point: type exploration.weights.0=2",),
+    "sampler.hidden.7=3": ("sampler.hidden.7=3: sampler.hidden has no such entry: type sampler.hidden=[...]",),
+    "~sampler.hidden.0": ("~sampler.hidden.0: an entry of a list is not deleted by itself: type sampler.hidden=[...]",),
     # numbers
     "trainer.batch_size=1.5": ("trainer.batch_size=1.5", "whole number >= 1"),
     "trainer.batch_size=0": ("trainer.batch_size=0", "whole number >= 1"),

@@ -214,6 +214,7 @@ REFUSED = {
     "experiment=quickstart": "it is a sweep (6 values of arm): in Python",
     "hydra/launcher=basic": "a launcher is for several runs",
     "seed": "type seed=VALUE",
+    "~sampler.hidden.0": "~sampler.hidden.0: an entry of a list is not deleted by itself",
     "--seed": "overrides=--seed: expected group=choice or key=value",
     "replicas=0": "replicas=0:",
 }

@@ -5,6 +5,8 @@ scripts/install_chromium.sh installs Debian's. Without it these tests are skippe
 
 from __future__ import annotations
 
+import html
+import json
 import re
 import shutil
 import subprocess
@@ -79,7 +81,8 @@ def test_tables_hold_what_the_table_says(folder: Path, tmp_path: Path) -> None:
     table = pd.read_parquet(folder / "table.parquet")
     jsd = table[(table["metric"] == "jsd") & (table["trajectories"] == table["trajectories"].max())]
     for arm, values in jsd.groupby("arm", observed=True)["value"]:
-        row = re.search(rf'<th scope="row">{arm}</th>(.*?)</tr>', document)
+        name = str(arm).replace("_", "_<wbr>")
+        row = re.search(rf'<th scope="row">{name}</th>(.*?)</tr>', document)
         assert row is not None
         cells = re.findall(r"<td[^>]*>(.*?)</td>", row[1])
         assert cells[0] == f"{values.median():.3g} ({values.min():.3g} to {values.max():.3g})"
@@ -100,6 +103,37 @@ def test_a_narrow_window_does_not_cut_the_page(folder: Path, tmp_path: Path) -> 
     pixels = painted(folder / "report.html", tmp_path, "500,4000")
     margin = pixels[:, -8:]
     assert (margin == margin[0, 0]).all()
+
+
+MEASURE = """<script>
+const inside = [...document.querySelectorAll(".wide")].map(box => {
+  box.scrollLeft = 1e6;
+  const edges = box.getBoundingClientRect(), row = box.querySelector("tbody tr:last-child").children;
+  const first = row[0].getBoundingClientRect(), last = row[row.length - 1].getBoundingClientRect();
+  return {moves: box.scrollLeft > 0, first: first.left - edges.left, last: last.right - edges.right, names: first.width};
+});
+const page = document.documentElement;
+document.title = JSON.stringify({stretched: page.scrollWidth - page.clientWidth, inside});
+</script>"""
+
+
+@pytest.mark.parametrize("width", [500, 1200])
+def test_wide_tables_scroll_in_their_own_box(width: int, folder: Path, tmp_path: Path) -> None:
+    """The page is as wide as the window; a table that is wider moves under its first column, up to its last one."""
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    policy = re.compile(r"<meta http-equiv=.Content-Security-Policy[^>]*>")
+    columns = "".join(f"<td>{'_'.join(['wide'] * 9)} {n}</td>" for n in range(12))
+    wider = policy.sub("", page).replace("</tr>\n</tbody>", f"{columns}</tr>\n</tbody>")
+    (tmp_path / "wider.html").write_text(wider.replace("</body>", f"{MEASURE}</body>"), encoding="utf-8")
+    document = browse(tmp_path / "wider.html", tmp_path, f"--window-size={width},900", "--dump-dom")
+    found = json.loads(html.unescape(re.findall(r"<title>(.*?)</title>", document)[0]))
+    assert found["stretched"] == 0
+    assert len(found["inside"]) > 2
+    for box in found["inside"]:
+        assert box["moves"]
+        assert box["first"] == pytest.approx(0, abs=1)
+        assert box["last"] == pytest.approx(0, abs=1)
+        assert 80 < box["names"] <= 0.4 * width + 1  # never letter by letter
 
 
 def test_dark(folder: Path, tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
-"""The most probable graphs, drawn on circles: a node is at the same place in every panel, and no edge runs through a node
-(among many nodes edges are bent inwards, since those between neighbors of a neighbor would).
+"""The most probable graphs over few nodes, drawn on circles: a node is at the same place in every panel, and no edge runs
+through a node. More than FEW_NODES are drawn by consensus_pictures.py.
 
 Where the true graph is known, the color of an edge says whether it is right; where it is not, how probable the edge is in all
 that was learned. Graphs that have the same letter have the same skeleton and the same v-structures (Verma & Pearl 1990): they
@@ -23,32 +23,29 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FEW_NODES = 8  # names stand upright, nodes in the order of the columns; edges among more are bent, names point to the center
+FEW_NODES = 8  # nodes of a graph that is read at a glance
 LONGEST_INSIDE, LONGEST_OUTSIDE = 4, 18  # characters of a name
-NAME_SIZE = 6  # points
+NAME_SIZE = 6.5  # points
 INSIDE, DOT = 8.5, 3.2  # radius of a node in points, with its name in it or beside it
-TITLE, LEGEND, REMARK = 0.2, 0.36, 0.16  # inches
+RADIUS, TITLE, LEGEND, REMARK = 0.65, 0.2, 0.36, 0.16  # inches; of a circle, and above and below the panels
 
 
 def top_figure(graphs: Graphs) -> Figure:
     """The most probable graphs of the first replica, learned and exact; of samples those with the largest reward."""
     from matplotlib.figure import Figure
 
-    names, d = short_names(graphs.names, LONGEST_OUTSIDE), len(graphs.names)
-    n_found = int(np.isfinite(graphs.top_log_reward[0]).sum())  # a replica may have drawn fewer different graphs
-    shown = graphs.top[0] if graphs.true is None else np.concatenate([graphs.top[0], graphs.true[None]])
-    places = on_circle(np.arange(d) if d <= FEW_NODES else circle_order(shown))
-    node = INSIDE if max(map(len, names)) <= LONGEST_INSIDE else DOT
-    beside = (node + 3) / 72 + (0 if node == INSIDE else max(map(len, names)) * 0.58 * NAME_SIZE / 72)
-    above = beside if node == INSIDE or d > FEW_NODES else 0.18
-    radius = max(0.65 if d <= 10 else 1.4, (2 * node / 72 + 0.16) * d / (2 * np.pi))  # so that neighbors do not touch
-    n_columns = 3 if 6 * (radius + beside) < style.WIDTH else 2
-    n_rows = min(2 if n_columns == 3 or d > FEW_NODES else 3, -(-n_found // n_columns))
+    names = short_names(graphs.names, LONGEST_OUTSIDE)
+    n_found = n_top(graphs)
+    places = on_circle(np.arange(len(names)))
+    node, beside = node_size(names)
+    above = beside if node == INSIDE else 0.18
+    n_columns = 3 if 6 * (RADIUS + beside) < style.WIDTH else 2
+    n_rows = min(2 if n_columns == 3 else 3, -(-n_found // n_columns))
     top = graphs.top[0, : min(n_found, n_columns * n_rows)]
     letters = _letters(top)
-    remarks = _remarks(graphs, letters)
-    height = n_rows * (TITLE + radius * np.ptp(places[:, 1]) + 2 * above) + LEGEND + REMARK * len(remarks)
-    figure = Figure(figsize=(max(style.WIDTH, 2 * n_columns * (radius + beside)), height), layout="constrained")
+    remarks = remarks_on(graphs, letters)
+    height = n_rows * (TITLE + RADIUS * np.ptp(places[:, 1]) + 2 * above) + LEGEND + REMARK * len(remarks)
+    figure = Figure(figsize=(max(style.WIDTH, 2 * n_columns * (RADIUS + beside)), height), layout="constrained")
     every = figure.subplots(n_rows, min(n_columns, n_found), squeeze=False, subplot_kw={"aspect": "equal"}).flat
     for k, axes in enumerate(every):
         axes.set_axis_off()
@@ -69,12 +66,17 @@ def on_circle(order: np.ndarray) -> np.ndarray:
     return np.stack([np.cos(angles), np.sin(angles)], 1)
 
 
-def circle_order(graphs: np.ndarray) -> np.ndarray:
-    """An order of nodes in which those that edges of the graphs [K, d, d] connect stand close together (Fiedler 1973)."""
-    import networkx as nx
+def n_top(graphs: Graphs) -> int:
+    """Return the number of top graphs of the first replica, which may have drawn fewer different ones than there are places."""
+    return int(np.isfinite(graphs.top_log_reward[0]).sum())
 
-    weight = graphs.sum(0)
-    return np.array(nx.spectral_ordering(nx.from_numpy_array((weight + weight.T).astype(float)), seed=0))
+
+def node_size(names: Sequence[str]) -> tuple[float, float]:
+    """Return the radius of a node in points and what it takes beyond the circle in inches, with its name in it or beside it."""
+    longest = max(map(len, names))
+    if longest <= LONGEST_INSIDE:
+        return INSIDE, (INSIDE + 3) / 72
+    return DOT, (DOT + 3 + longest * 0.58 * NAME_SIZE) / 72
 
 
 def _probability(graphs: Graphs, k: int) -> str:
@@ -84,8 +86,8 @@ def _probability(graphs: Graphs, k: int) -> str:
     return f"$\\Delta$ log R {behind:.2f}, {100 * graphs.top_learned[0, k]:.3g}% of samples"
 
 
-def _remarks(graphs: Graphs, letters: Sequence[str]) -> list[str]:
-    """Below the graphs: what the reader must know of them."""
+def remarks_on(graphs: Graphs, letters: Sequence[str] = ()) -> list[str]:
+    """Return what the reader must know of the top graphs; letters: of their equivalence classes, where they are shown."""
     remarks = []
     if graphs.top_exact is None:
         remarks.append("the graphs with the largest reward R among the samples; $\\Delta$: relative to the first")
@@ -115,34 +117,47 @@ def _letters(graphs: np.ndarray) -> list[str]:
 
 def _draw(axes: Axes, graph: np.ndarray, graphs: Graphs, places: np.ndarray, names: Sequence[str], node: float) -> None:
     """One panel, in units of the circle's radius; node: radius in points."""
+    for i, j, color, line in _edges(graph, graphs):
+        draw_edge(axes, (places[i], places[j]), node, arrowstyle="-|>", color=color, linestyle=line, linewidth=1.1)
+    draw_nodes(axes, places, names, node)
+    axes.margins(0.1)  # for half a node
+
+
+def draw_edge(
+    axes: Axes,
+    ends: tuple[np.ndarray, np.ndarray],
+    node: float,
+    *,
+    arrowstyle: str,
+    color: Any,
+    linestyle: Any,
+    linewidth: float,
+    bend: float = 0.0,
+) -> None:
+    """Draw an edge between two places; arrowstyle and the rest are matplotlib's, bend is its rad."""
     from matplotlib.patches import FancyArrowPatch
 
-    is_many = len(names) > FEW_NODES
-    for i, j, color, line in _edges(graph, graphs):
-        bend = _bend(places[i], places[j]) if is_many else 0
-        path: dict[str, Any] = {"connectionstyle": f"arc3,rad={bend}", "shrinkA": node, "shrinkB": node}
-        look: dict[str, Any] = {"arrowstyle": "-|>", "mutation_scale": 7, "color": color, "linestyle": line, "linewidth": 1.1}
-        axes.add_artist(FancyArrowPatch(places[i], places[j], **path, **look))
+    path: dict[str, Any] = {"connectionstyle": f"arc3,rad={bend}", "shrinkA": node, "shrinkB": node, "mutation_scale": 7}
+    look: dict[str, Any] = {"arrowstyle": arrowstyle, "color": color, "linestyle": linestyle, "linewidth": linewidth}
+    start, end = ((float(x), float(y)) for x, y in ends)
+    axes.add_artist(FancyArrowPatch(start, end, **path, **look))
+
+
+def draw_nodes(axes: Axes, places: np.ndarray, names: Sequence[str], node: float, along_radius: bool = False) -> None:
+    """Draw nodes with their names; names beside nodes stand upright, or along the radius."""
     face = "white" if node == INSIDE else "0.25"
     axes.scatter(places[:, 0], places[:, 1], (2 * node) ** 2, face, edgecolors="0.25", linewidths=0.7, clip_on=False)
-    axes.margins(0.1)  # for half a node
     for place, name in zip(places, names, strict=True):
-        _name(axes, place, name, node, is_many)
+        _name(axes, place, name, node, along_radius)
 
 
-def _bend(start: np.ndarray, end: np.ndarray) -> float:
-    """matplotlib's rad of an edge between two places on the unit circle, towards the center; more for near ones."""
-    is_left = start[0] * end[1] - start[1] * end[0] < 0
-    return (1 if is_left else -1) * max(0.2, 0.5 - 0.3 * float(np.linalg.norm(end - start)))
-
-
-def _name(axes: Axes, place: np.ndarray, name: str, node: float, is_many: bool) -> None:
-    """Write the name of a node in it; beside it, away from the center; or, if there are many nodes, along the radius."""
+def _name(axes: Axes, place: np.ndarray, name: str, node: float, along_radius: bool) -> None:
+    """Write the name of a node in it, or beside it, away from the center."""
     x, y = map(float, place)
     text: dict[str, Any] = {"ha": "left" if x > 0 else "right", "va": "center"}
     if node == INSIDE:
         text = {"ha": "center", "va": "center_baseline"}
-    elif is_many:
+    elif along_radius:
         angle = float(np.degrees(np.arctan2(y, x)))
         is_left = abs(angle) > 90.001
         text |= {"ha": "right" if is_left else "left", "rotation": angle + 180 if is_left else angle, "rotation_mode": "anchor"}
@@ -152,7 +167,7 @@ def _name(axes: Axes, place: np.ndarray, name: str, node: float, is_many: bool) 
     axes.annotate(name, (x, y), (away * x, away * y), textcoords="offset points", fontsize=NAME_SIZE, parse_math=False, **text)
 
 
-def _edges(graph: np.ndarray, graphs: Graphs) -> Iterator[tuple[int, int, Any, str]]:
+def _edges(graph: np.ndarray, graphs: Graphs) -> Iterator[tuple[int, int, Any, Any]]:
     """Yield (source, target, color, line style) of every edge to draw."""
     if graphs.true is None:
         colors = probability_colors()
@@ -162,13 +177,13 @@ def _edges(graph: np.ndarray, graphs: Graphs) -> Iterator[tuple[int, int, Any, s
             yield from ((i, j, color, line) for i, j in np.argwhere(edges).tolist())
 
 
-def against_truth(graph: np.ndarray, true: np.ndarray) -> list[tuple[Any, str, str, np.ndarray]]:
+def against_truth(graph: np.ndarray, true: np.ndarray) -> list[tuple[Any, Any, str, np.ndarray]]:
     """(color, line style, meaning, edges [d, d]): what is missing, wrong, reversed and right, drawn in this order."""
     colors = style.palette(6)
     return [
         ("0.6", ":", "edge of the true graph that is missing", true & ~graph & ~graph.T),
-        (colors[3], "-", "not in the true graph", graph & ~true & ~true.T),
-        (colors[4], "-", "reversed", graph & true.T),
+        (colors[3], (0, (5, 1.2)), "not in the true graph", graph & ~true & ~true.T),
+        (colors[4], (0, (5, 1, 1, 1)), "reversed", graph & true.T),
         (colors[0], "-", "in the true graph", graph & true),
     ]
 
@@ -194,4 +209,4 @@ def _legend(figure: Figure, graphs: Graphs) -> None:
         return
     kinds = against_truth(graphs.top[0, 0], graphs.true)[::-1]
     lines = [Line2D([], [], color=color, ls=line, linewidth=1.3, label=meaning) for color, line, meaning, _ in kinds]
-    figure.legend(handles=lines, loc="outside upper center", borderaxespad=0.4, ncols=4, **style.LEGEND)
+    figure.legend(handles=lines, loc="outside upper center", borderaxespad=0.4, ncols=4, **(style.LEGEND | {"handlelength": 2}))

@@ -28,11 +28,13 @@ def report(directory: Path, with_pictures: bool) -> str:
     edge_table(graphs).to_csv(directory / TABLE, index=False, float_format="%.10g", lineterminator="\n")
     if not with_pictures:
         return edge_lines(graphs)
+    from gfn_vi.analysis.pictures.consensus_pictures import consensus_figure
     from gfn_vi.analysis.pictures.edge_pictures import edge_figure
-    from gfn_vi.analysis.pictures.graph_pictures import top_figure
+    from gfn_vi.analysis.pictures.graph_pictures import FEW_NODES, top_figure
 
+    draw = top_figure if len(graphs.names) <= FEW_NODES else consensus_figure
     with style.paper():
-        figures = {"edge_probabilities": edge_figure(graphs), "top_graphs": top_figure(graphs)}
+        figures = {"edge_probabilities": edge_figure(graphs), "top_graphs": draw(graphs)}
         return edge_lines(graphs, style.save_of_run(figures, directory, graphs.digest))
 
 

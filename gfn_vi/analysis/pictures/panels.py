@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from gfn_vi.analysis.pictures import style
+from gfn_vi.analysis.pictures.arms import label_of, uncapitalized
 from gfn_vi.analysis.pictures.words import in_words
 from gfn_vi.analysis.reading.targets import by_number
 from gfn_vi.core.errors import is_number
@@ -198,7 +199,7 @@ def _dress(grid: Any, numbers: pd.DataFrame, look: Look, places: Mapping[Any, fl
         if scale == "linear" and _is_whole(shown["estimate"]) and _is_whole(shown["low"]):
             axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         if places:
-            axes.set_xticks(list(places.values()), [wrapped(in_words(str(value))) for value in places])
+            axes.set_xticks(list(places.values()), [wrapped(_choice(look.labels["x"], str(value))) for value in places])
             axes.set_xlim(-0.5, len(places) - 0.5)
             axes.grid(axis="x", visible=False)
             continue
@@ -263,14 +264,19 @@ def _label(role: str, text: str, look: Look) -> str:
     """
     pairs = [part.partition("=") for part in text.split(" ")]
     if "=" in text and all(equals for _, equals, _ in pairs[1:]):
-        told = [_value(in_words(name), value) if equals else in_words(name) for name, equals, value in pairs]
-        return ", ".join([told[0], *(part if part[:2].isupper() else part[:1].lower() + part[1:] for part in told[1:])])
+        told = [_value(in_words(name), value) if equals else label_of(name) for name, equals, value in pairs]
+        return ", ".join([told[0], *map(uncapitalized, told[1:])])
     return _value(look.labels.get(role, ""), text)
 
 
 def _value(name: str, text: str) -> str:
     says_little = is_number(text) or len(text) < 3 or text.startswith("[") or text in ("true", "false")
-    return f"{name} {text}" if says_little else in_words(text)
+    return f"{name} {text}" if says_little else _choice(name, text)
+
+
+def _choice(name: str, text: str) -> str:
+    """Return a value in words; arms and objectives are called as everywhere."""
+    return label_of(text) if name in ("Arm", "Objective") else in_words(text)
 
 
 def _legend_columns(look: Look, width: float) -> int:

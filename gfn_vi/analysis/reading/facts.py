@@ -6,20 +6,20 @@ import math
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from gfn_vi.core.command_line import command
 from gfn_vi.core.headline import Headline
 from gfn_vi.runs.directory import RunDirectory
 from gfn_vi.runs.headline import headline_of
+from gfn_vi.runs.places import Folders, run_in
 from gfn_vi.runs.sources import recorded_sources
 from gfn_vi.runs.state import RunState
 
 
-def facts(folder: Path, runs: Sequence[RunState]) -> dict[str, str]:
+def facts(folders: Folders, runs: Sequence[RunState]) -> dict[str, str]:
     """Heading -> text; a run without a readable status.json says nothing."""
-    told = [status for run in runs if (status := RunDirectory(folder / run.name).status()) is not None]
+    told = [status for run in runs if (status := RunDirectory(run_in(folders, run.name)).status()) is not None]
     versions = [status.get("versions") for status in told]
     known = [found for found in versions if isinstance(found, Mapping)]
     packages = list(dict.fromkeys(name for found in known for name in found))
@@ -50,9 +50,9 @@ def _source(name: str, told: Sequence[Mapping[str, Any]]) -> str:
     return f"{name} {_counted(recorded_sources(status).get(name) for status in told)}{more}"
 
 
-def headlines(folder: Path, runs: Iterable[str]) -> list[Headline]:
+def headlines(folders: Folders, runs: Iterable[str]) -> list[Headline]:
     """Return what the runs are judged by, as status.json of each tells: usually one, else the most frequent first."""
-    told = Counter(found for run in runs if (found := headline_of(RunDirectory(folder / run).status())) is not None)
+    told = Counter(found for run in runs if (found := headline_of(RunDirectory(run_in(folders, run)).status())) is not None)
     return [headline for headline, _ in told.most_common()]
 
 

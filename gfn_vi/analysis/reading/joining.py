@@ -14,9 +14,10 @@ import pyarrow as pa
 
 from gfn_vi.core.errors import listed
 from gfn_vi.runs.folders import NoRunsError, require_folder, runs_in
+from gfn_vi.runs.places import each_of, key_of_run
 from gfn_vi.runs.reading import Run, read_run
-from gfn_vi.runs.replicas import HASHED
 
+JOINED = Path("joined")  # where what is made of several folders is written, unless another folder is named
 MOST_NAMED = 3  # runs that a line names
 
 
@@ -32,7 +33,7 @@ def read_folders(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
 
     A folder without runs is a line, so that outputs/* may be given; one that is not there is refused.
     """
-    places = list({folder.resolve(): folder for folder in folders}.values())
+    places = each_of(folders)
     for folder in places:
         require_folder(folder)
     paths = {folder: runs_in(folder) for folder in places}
@@ -47,8 +48,7 @@ def without_copies(found: Sequence[Found]) -> tuple[list[Run], list[str]]:
     """Return each run once, by name, and lines that say where it lies several times and where its numbers are not the same."""
     copies: dict[str, list[Found]] = {}
     for each in found:
-        is_hashed = HASHED.search(each.run.name)
-        copies.setdefault(is_hashed[0] if is_hashed else each.run.name, []).append(each)
+        copies.setdefault(key_of_run(each.run.name), []).append(each)
     chosen = {key: max(own, key=_how_far) for key, own in copies.items()}  # the first one of equals
     several = {key: own for key, own in copies.items() if len(own) > 1}
     lines = []

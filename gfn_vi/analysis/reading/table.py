@@ -34,6 +34,7 @@ from gfn_vi.analysis.reading.sources import differing_sources
 from gfn_vi.core.command_line import command
 from gfn_vi.runs.folders import TableError, find_runs, runs_below
 from gfn_vi.runs.manifest import read_manifest
+from gfn_vi.runs.places import Folders, each_of
 from gfn_vi.runs.reading import Run, read_run
 from gfn_vi.runs.replicas import TUNING
 from gfn_vi.runs.stored_config import items_of
@@ -42,22 +43,22 @@ RATES = "optimizer.lr_"
 WALL_CLOCK_COLUMNS = frozenset({"wall_seconds"})
 
 
-def collect(folder: str | Path | Sequence[Path], keys: Iterable[str] = (), say: Callable[[str], object] = print) -> pd.DataFrame:
-    """The table of the runs under `folder` (outputs/<experiment>), or under several, sorted by run name, then as recorded.
+def collect(folders: str | Folders, keys: Iterable[str] = (), say: Callable[[str], object] = print) -> pd.DataFrame:
+    """The table of the runs under a folder (outputs/<experiment>), or under several, sorted by run name, then as recorded.
 
     keys: dotted configuration keys to have as columns even if they are the same in all runs. say: receives one line
     that counts the runs by state, those that cannot be read give no rows; then one for each run whose seeds another one has,
     too (its rows are left out: no seed counts twice), and for what else is not in the table. TableError if nothing can be read.
     """
-    folders = [Path(folder)] if isinstance(folder, str | Path) else list(folder)
-    runs, joined = ([read_run(path) for path in find_runs(folders[0])], []) if len(folders) == 1 else read_folders(folders)
+    every = each_of(Path(folders) if isinstance(folders, str) else folders)
+    runs, joined = ([read_run(path) for path in find_runs(every[0])], []) if len(every) == 1 else read_folders(every)
     summary = summarize(runs)
     say(summary)
     usable, remarks = without_repeats([run for run in runs if run.metrics is not None])
-    for line in (*joined, *remarks, *(line for each in folders for line in _not_there(each, runs))):
+    for line in (*joined, *remarks, *(line for each in every for line in _not_there(each, runs))):
         say(line)
     if not usable:
-        raise TableError(f"{', '.join(map(str, folders))}: no run has metrics yet ({summary})")
+        raise TableError(f"{', '.join(map(str, every))}: no run has metrics yet ({summary})")
     return tabulate(usable, keys)
 
 
