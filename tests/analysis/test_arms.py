@@ -32,6 +32,7 @@ def test_every_shipped_objective_has_a_label_of_its_own() -> None:
         ("subtrajectory_balance_local_search", "SubTB, local search", "SubTB with local search"),
         ("log_variance_widened", "Log-variance, widened", "widened log-variance"),
         ("jensen_shannon_replay", "Jensen-Shannon, replay", "Jensen-Shannon with replay"),
+        ("tsallis_alpha_off_policy", "Tsallis alpha, off-policy", "off-policy Tsallis alpha"),
         ("my_own_kl_off_policy", "My own KL, off-policy", "off-policy my own KL"),
     ],
 )

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from analysis.test_graphs import LONG, many_nodes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PathCollection
 from matplotlib.colors import to_rgba
 from matplotlib.patches import FancyArrowPatch
 
-from analysis.test_graphs import LONG, many_nodes
 from gfn_vi.analysis.pictures import graphs as pictures
 from gfn_vi.analysis.pictures import style
 from gfn_vi.analysis.pictures.consensus_pictures import circle_order, consensus, consensus_figure, strongest

@@ -37,6 +37,7 @@ OBJECTIVES = {
     "pathwise": "Reverse KL, pathwise",
     "sticking_the_landing": "Sticking the landing",
 }
+PEOPLE = frozenset({"Rényi", "Tsallis"})
 OFF_POLICY = "_off_policy"
 SIDES = {"": "On-policy", OFF_POLICY: "Off-policy"}
 # Suffix of an arm -> what a panel or a row of such arms is called.
@@ -71,6 +72,7 @@ def in_sentence(arm: str) -> str:
 
 
 def uncapitalized(label: str) -> str:
-    """Return a label as it stands inside of a sentence: "Reverse KL" is "reverse KL", and "TB" and "SubTB" stay."""
+    """Return a label as it stands inside of a sentence: "Reverse KL" is "reverse KL"; "TB", "SubTB" and people's names stay."""
     first = label.partition(" ")[0]
-    return label if any(letter.isupper() for letter in first[1:]) else label[:1].lower() + label[1:]
+    stays = first in PEOPLE or any(letter.isupper() for letter in first[1:])
+    return label if stays else label[:1].lower() + label[1:]
