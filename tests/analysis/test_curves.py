@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from gfn_vi.analysis.pictures import style
-from gfn_vi.analysis.reading.curves import curves, draw_curve, n_failed
+from gfn_vi.analysis.reading.curves import curves, draw_curve, n_failed, shared_values
 from gfn_vi.analysis.reading.weights import carried_at_the_end
 from gfn_vi.runs.folders import TableError
 
@@ -38,6 +38,14 @@ def table(runs: dict[str, dict[str, object]]) -> pd.DataFrame:
                     }
                 )
     return pd.DataFrame(rows)
+
+
+def test_shared_values_are_pairs_of_one_seed() -> None:
+    """Whatever the order of the seeds on either side; a seed that one side lacks is left out."""
+    runs = {"a": {"values": [[3, 2, 1], [6, 5, 4]], "seed": 1}, "b": {"arm": "kl", "values": [[9, 9, 9], [7, 7, 7]], "seed": 2}}
+    of = curves(table(runs), "jsd")
+    first, second = shared_values(of["tb"], of["kl"])
+    assert (first.tolist(), second.tolist()) == ([[6, 5, 4]], [[9, 9, 9]])
 
 
 def test_replicas_of_all_runs_of_an_arm_are_one_curve() -> None:

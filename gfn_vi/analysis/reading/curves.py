@@ -154,6 +154,13 @@ def _curve(rows: pd.DataFrame, label: object, metric: str, x: str, worst: float 
     return Curve(axis, found, tuple(map(int, seeds)), n_failed, is_carried)
 
 
+def shared_values(one: Curve, other: Curve) -> tuple[np.ndarray, np.ndarray]:
+    """Return the values of the seeds that both curves have, as pairs of rows in the order of the seeds: [R, N] and [R, N']."""
+    shared = sorted(set(one.seeds) & set(other.seeds))
+    first, second = (curve.values[[curve.seeds.index(seed) for seed in shared]] for curve in (one, other))
+    return first, second
+
+
 def _words(label: object) -> str:
     return ", ".join(map(str, label)) if isinstance(label, tuple) else str(label)
 
