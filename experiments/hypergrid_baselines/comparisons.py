@@ -42,7 +42,10 @@ Key = tuple[str, str]  # (arm, class of the baseline)
 
 
 class Comparison(NamedTuple):
-    """ratios: [R] JSD of the second / JSD of the first, by pairs of one seed; is_better: the first, None where undecided."""
+    """ratios: [R] JSD of the second / JSD of the first, by pairs of one seed; is_better: the first, None where undecided.
+
+    Runs that have no seed in common can be compared, and have no ratios.
+    """
 
     ratios: np.ndarray
     is_better: bool | None

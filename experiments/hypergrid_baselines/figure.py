@@ -47,7 +47,7 @@ LOOKS: dict[bool | None, tuple[str, Any, Any, str]] = {  # verdict on the baseli
     False: ("Decided: worse", style.palette(4)[3], style.palette(4)[3], "s"),
     None: ("Undecided", "0.4", "white", "o"),
 }
-LEAST = 2.0  # factor that every axis shows, so that what is negligible looks so
+LEAST = 2.2  # factor that every axis shows, so that what is negligible looks so
 BELOW = 0.3  # of a row, from a mark to its pairs
 TOP = -0.65  # the height of the words above the rows
 
@@ -85,8 +85,9 @@ def _forest(axes: Axes, compared: Mapping[str, Comparison], statistic: str) -> N
     place = axes.get_yaxis_transform()
     axes.text(0.98, TOP, "better \N{RIGHTWARDS ARROW}", transform=place, ha="right", va="center", fontsize=6.5, color="0.3")
     for row, arm in enumerate(SETTINGS):
-        if arm not in compared:
-            axes.text(0.98, row, "not run", transform=place, ha="right", va="center", fontsize=6.5, color="0.5")
+        if arm not in compared or not len(compared[arm].ratios):
+            why = "no seed in common" if arm in compared else "not run"
+            axes.text(0.98, row, why, transform=place, ha="right", va="center", fontsize=6.5, color="0.5")
             continue
         ratios, verdict = compared[arm]
         _, color, face, marker = LOOKS[verdict]

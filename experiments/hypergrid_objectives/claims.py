@@ -10,7 +10,17 @@ from gfn_vi.experiments.measures import WORST_JSD
 from gfn_vi.experiments.paper_arms import OBJECTIVES, OFF_POLICY
 
 from gfn_vi.analysis.reading.curves import Curve, curves, shared_values
-from gfn_vi.analysis.statistics.claims import FEWEST_REPLICAS, Claim, Groups, better, first_time, in_words, judged, together
+from gfn_vi.analysis.statistics.claims import (
+    FEWEST_REPLICAS,
+    Claim,
+    Groups,
+    UnfinishedError,
+    better,
+    first_time,
+    in_words,
+    judged,
+    together,
+)
 
 N_MODES = 4
 
@@ -95,4 +105,6 @@ def _helped_most(table: pd.DataFrame) -> tuple[str, bool | None]:
 
 def _gain(on: Curve, off: Curve) -> np.ndarray:
     first, second = shared_values(on, off)
+    if not len(first):
+        raise UnfinishedError("two runs, on-policy and off-policy, with one seed")
     return np.asarray(np.log10(first[:, -1]) - np.log10(second[:, -1]))

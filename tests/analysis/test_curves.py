@@ -163,3 +163,15 @@ def test_a_curve_is_hollow_where_weights_do_not_carry_it() -> None:
     assert found.is_carried.tolist() == [[True, True, False], [True, True, True]]  # the worst value rests on no weights
     assert curves(rows, "sampled_log_Z")["tb"].is_carried is None  # nothing was recorded of the weights
     assert curves(every.assign(metric=every["metric"].replace("sampled_log_Z", "jsd")), "jsd")["tb"].is_carried is None
+
+
+def test_markers_of_lines_are_apart() -> None:
+    """Every eighth evaluation from a first one on, so that markers of lines on each other do not hide each other."""
+    from matplotlib.figure import Figure
+
+    axes = Figure().subplots()
+    curve = curves(table({"a": {"values": [[3, 2, 1]]}}), "jsd")["tb"]
+    draw_curve(axes, curve, "median", "k", "TB")
+    draw_curve(axes, curve, "median", "k", "TB", marker="s", first=2)
+    assert [line.get_marker() for line in axes.lines] == ["", "s"]
+    assert axes.lines[1].get_markevery() == (2, 8)

@@ -23,6 +23,8 @@ from gfn_vi.experiments.hypergrid_baselines.comparisons import (
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 
+from gfn_vi.analysis.statistics.claims import UnfinishedError
+
 LOW, HIGH = np.array([1.0, 2, 3, 4, 5]) / 100, np.array([11.0, 12, 13, 14, 15]) / 100
 MIXED = np.array([0.1, 20, 2, 18, 9]) / 100
 HOLLOW = to_hex("white")
@@ -102,6 +104,16 @@ def test_settings_that_are_not_finished_have_no_mark() -> None:
     assert [text.get_text() for text in end.texts[1:]] == ["not run"] * 5
 
 
+def test_runs_without_a_common_seed_have_a_verdict_and_no_ratio() -> None:
+    """The row says so."""
+    table = of_baselines()
+    table.loc[table[BASELINE].str.endswith("BatchMean"), "seed"] += 10
+    assert not len(comparison(curves_of(table), "forward_kl", "GlobalLogZ", "BatchMean", FINAL).ratios)
+    end = baselines.figure(table, {}).axes[0]
+    assert [text.get_text() for text in end.texts[1:]] == ["no seed in common"] * 6
+    assert end.get_xlabel().endswith("6 for, 0 against of 6")
+
+
 def of_deviations() -> pd.DataFrame:
     """Wake-sleep becomes worse with either deviation, TB does not; both replicas and medians are known."""
     runs = [
@@ -134,6 +146,13 @@ def test_effects_and_ranks_show_what_is_decided() -> None:
     whiskers = [line.get_xdata() for line in ranks.lines if len(line.get_xdata()) == 2 and line.get_color() != "0.4"]
     assert [1, 3] in [list(map(float, whisker)) for whisker in whiskers]  # TB, whose values are mixed
     assert "3 pairs: 0 decided alike,\n1 turned over, 2 undecided" in ranks.get_title(loc="left")
+
+
+def test_deviations_alone_have_nothing_to_be_compared_with() -> None:
+    """The message says what is missing."""
+    table = of_deviations()
+    with pytest.raises(UnfinishedError, match="no run without a deviation is done yet"):
+        deviations.figure(table[table["config.deviation_name"].notna()], {})
 
 
 def test_one_replica_has_a_mark_and_no_interval() -> None:

@@ -173,13 +173,17 @@ def draw_curve(
     label: str,
     linestyle: str = "-",
     band: bool = True,
+    marker: str = "",
+    first: int = 0,
 ) -> None:
     """The statistic over replicas as a line, its 95% bootstrap interval as a band.
 
-    Where a replica's value is not carried by its weights, the line has hollow points and no band.
+    Where a replica's value is not carried by its weights, the line has hollow points and no band. marker: drawn at every eighth
+    evaluation from the one with the number `first` on, so that lines are told apart without their colors.
     """
     low, estimate, high = interval(curve.values, statistic)
-    axes.plot(curve.x, estimate, color=color, label=label, linestyle=linestyle)
+    look: dict[str, Any] = {"linestyle": linestyle, "marker": marker, "markersize": 4, "markevery": (first, 8)}
+    axes.plot(curve.x, estimate, color=color, label=label, **look)
     weak = curve.is_weak
     style.mark_weak(axes, curve.x[weak], estimate[weak], color)
     if band:
