@@ -93,13 +93,13 @@ def _ranks(axes: Axes, correct: Values, as_published: Values, arms: list[str]) -
     found = pairs(correct, as_published)
     axes.set_title(
         f"(b)  Kendall's tau {_in_words(kendall_tau(correct, as_published))}\n"
-        f"off-policy settings {_in_words(kendall_tau(*off))}\n"
-        f"{sum(map(len, found))} pairs: {len(found.kept)} decided alike,\n"
-        f"{len(found.turned)} turned over, {len(found.undecided)} undecided",
+        f"{len(off[0])} off-policy settings {_in_words(kendall_tau(*off))}\n"
+        f"{sum(map(len, found))} pairs of {len(correct)} settings: {len(found.kept)} decided\n"
+        f"alike, {len(found.turned)} turned over, {len(found.undecided)} undecided",
         loc="left",
         fontsize=7,
     )
-    axes.set(xlabel="Rank (1 is best)", xticks=range(1, len(arms) + 1), xlim=(0.4, len(arms) + 0.6))
+    axes.set(xlabel="Rank (1 is best)", xticks=range(1, len(correct) + 1), xlim=(0.4, len(correct) + 0.6))
 
 
 def _in_words(tau: Interval) -> str:

@@ -145,7 +145,7 @@ def test_effects_and_ranks_show_what_is_decided() -> None:
     assert found == [(0, 2), (1, 1), (3, 3)]
     whiskers = [line.get_xdata() for line in ranks.lines if len(line.get_xdata()) == 2 and line.get_color() != "0.4"]
     assert [1, 3] in [list(map(float, whisker)) for whisker in whiskers]  # TB, whose values are mixed
-    assert "3 pairs: 0 decided alike,\n1 turned over, 2 undecided" in ranks.get_title(loc="left")
+    assert "3 pairs of 3 settings: 0 decided\nalike, 1 turned over, 2 undecided" in ranks.get_title(loc="left")
 
 
 def test_deviations_alone_have_nothing_to_be_compared_with() -> None:
@@ -160,6 +160,6 @@ def test_one_replica_has_a_mark_and_no_interval() -> None:
     table = of_deviations()
     values, ranks = deviations.figure(table[table["seed"] == 0], {}).axes
     assert [to_hex(mark.get_markerfacecolor()) for mark in lines(values, "^")] == [HOLLOW] * 2
-    assert "tau 0.33\noff-policy settings 1.00\n3 pairs: 0 decided alike," in ranks.get_title(loc="left")
+    assert "tau 0.33\n2 off-policy settings 1.00\n3 pairs of 3 settings: 0 decided" in ranks.get_title(loc="left")
     whole = of_baselines()
     assert len(lines(baselines.figure(whole[whole["seed"] == 0], {}).axes[0], "o")) == 6
