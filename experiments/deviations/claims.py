@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from gfn_vi.experiments.deviations.conditions import NONE, conditions, published
-from gfn_vi.experiments.deviations.ranking import kendall_tau, ranking, turned_over
+from gfn_vi.experiments.deviations.ranking import kendall_tau, pairs, ranking
 from gfn_vi.experiments.paper_arms import OFF_POLICY
 
 from gfn_vi.analysis.statistics.claims import Claim, UnfinishedError, better, in_words, judged
@@ -61,7 +61,7 @@ def _effect(deviation: str, arm: str, values: np.ndarray, correct: np.ndarray) -
 def _order(correct: Values, as_published: Values) -> tuple[str, bool | None]:
     _require_two(correct)
     shared = {arm: as_published[arm] for arm in correct}
-    tau, turned = kendall_tau(correct, shared), turned_over(correct, shared)
+    tau, turned = kendall_tau(correct, shared), pairs(correct, shared).turned
     told = "; ".join(f"{x} before {y}" for x, y in turned) or "no pair"
     bounds = "" if np.isnan(tau.low) else f" ({tau.low:.2f} to {tau.high:.2f})"
     agrees = False if turned else True if math.isclose(tau.low, 1) else None  # equal orders have a tau one rounding below 1

@@ -12,7 +12,7 @@ from gfn_vi.experiments.measures import WORST_JSD
 from gfn_vi.experiments.paper_arms import OFF_POLICY
 
 from gfn_vi.analysis.reading.curves import curves
-from gfn_vi.analysis.statistics.claims import Groups
+from gfn_vi.analysis.statistics.claims import Groups, UnfinishedError
 
 NONE, FROZEN, CONSTANT = "none", "frozen_backward", "constant_stop_bias"
 DEVIATION, FACTOR = "config.deviation_name", "config.plateau_factor"
@@ -21,10 +21,15 @@ Values = Groups[str]  # arm -> final JSD [R], replicas by seed
 
 
 def conditions(table: pd.DataFrame) -> Groups[str]:
-    """Return deviation ("none" for the algorithm as it should be) -> arm -> final JSD [R] of its finished runs."""
+    """Return deviation ("none" for the algorithm as it should be) -> arm -> final JSD [R] of its finished runs.
+
+    Raises UnfinishedError where no setting as it should be has a finished run.
+    """
     found: Groups[str] = Groups()
     for (arm, deviation), curve in curves(table, "jsd", ["arm", DEVIATION], worst=WORST_JSD).items():
         found.setdefault(deviation if isinstance(deviation, str) else NONE, Groups())[arm] = curve.final
+    if NONE not in found:
+        raise UnfinishedError("no run without a deviation is done yet: nothing to compare with")
     return found
 
 

@@ -6,40 +6,36 @@ All baselines of a setting have the rates that were published for the global one
 from __future__ import annotations
 
 import pandas as pd
-from gfn_vi.experiments.measures import WORST_JSD
+from gfn_vi.experiments.hypergrid_baselines.comparisons import (
+    AREA,
+    FINAL,
+    SETTINGS,
+    Key,
+    comparison,
+    curves_of,
+    heights,
+)
 
-from gfn_vi.analysis.reading.curves import curves
 from gfn_vi.analysis.statistics.claims import Claim, Groups, better, in_words, judged
-from gfn_vi.analysis.statistics.estimates import area_under_curve
-
-NAMES = {"reverse_kl": "reverse KL", "forward_kl": "forward KL", "reverse_wake_sleep": "reverse wake-sleep"}
-SIDES = {"": "on-policy", "_off_policy": "off-policy"}
-BASELINE = "config.objective.baseline._target_"
-
-Values = Groups[tuple[str, str]]  # (arm, class of the baseline) -> [R]
 
 
 def claims(table: pd.DataFrame) -> list[Claim]:
     """Return the published conclusion at the end of training and along it, and what theory says of the other baselines."""
-    found = {
-        (arm, path.rsplit(".")[-1]): c for (arm, path), c in curves(table, "jsd", ["arm", BASELINE], worst=WORST_JSD).items()
-    }
-    final: Values = Groups({key: curve.final for key, curve in found.items()})
-    area: Values = Groups({key: area_under_curve(curve.x, curve.values) for key, curve in found.items()})
+    found = curves_of(table)
     return [
-        _mostly("A global baseline mostly beats a local one: JSD at the end.", final, "GlobalLogZ", "BatchMean"),
-        _mostly("A global baseline mostly beats a local one: area under the JSD curve.", area, "GlobalLogZ", "BatchMean"),
-        _mostly("(Not in the paper) log Z as a baseline mostly beats none: area.", area, "GlobalLogZ", "NoBaseline"),
-        _mostly("(Not in the paper) Leaving the sample itself out mostly helps: area.", area, "LeaveOneOut", "BatchMean"),
-        judged("(Not in the paper) The optimal constant improves on-policy reverse KL over log Z: area.", lambda: _optimal(area)),
+        _mostly("A global baseline mostly beats a local one: JSD at the end.", found, "GlobalLogZ", "BatchMean", FINAL),
+        _mostly("A global baseline mostly beats a local one: area under the JSD curve.", found, "GlobalLogZ", "BatchMean", AREA),
+        _mostly("(Not in the paper) log Z as a baseline mostly beats none: area.", found, "GlobalLogZ", "NoBaseline", AREA),
+        _mostly("(Not in the paper) Leaving the sample itself out mostly helps: area.", found, "LeaveOneOut", "BatchMean", AREA),
+        judged(
+            "(Not in the paper) The optimal constant improves on-policy reverse KL over log Z: area.", lambda: _optimal(found)
+        ),
     ]
 
 
-def _mostly(claim: str, values: Values, winner: str, loser: str) -> Claim:
-    settings = [(name + side, f"{NAMES[name]} {when}") for name in NAMES for side, when in SIDES.items()]
-
+def _mostly(claim: str, found: Groups[Key], winner: str, loser: str, measure: str) -> Claim:
     def judge() -> tuple[str, bool | None]:
-        verdicts = {words: better(values[arm, winner], values[arm, loser]) for arm, words in settings}
+        verdicts = {words: comparison(found, arm, winner, loser, measure).is_better for arm, words in SETTINGS.items()}
         won, lost = ([words for words, verdict in verdicts.items() if verdict is wanted] for wanted in (True, False))
         told = (
             f"of {len(verdicts)} settings, {len(won)} for it ({', '.join(won) or 'none'}), "
@@ -51,6 +47,9 @@ def _mostly(claim: str, values: Values, winner: str, loser: str) -> Claim:
     return judged(claim, judge)
 
 
-def _optimal(values: Values) -> tuple[str, bool | None]:
-    best, log_z = values["reverse_kl", "Optimal"], values["reverse_kl", "GlobalLogZ"]
+def _optimal(found: Groups[Key]) -> tuple[str, bool | None]:
+    best, log_z = (
+        heights(AREA, found["reverse_kl", baseline].x, found["reverse_kl", baseline].values)
+        for baseline in ("Optimal", "GlobalLogZ")
+    )
     return f"mean JSD over training, median: optimal {in_words(best)}, log Z {in_words(log_z)}", better(best, log_z)

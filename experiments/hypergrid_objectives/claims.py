@@ -9,8 +9,18 @@ import pandas as pd
 from gfn_vi.experiments.measures import WORST_JSD
 from gfn_vi.experiments.paper_arms import OBJECTIVES, OFF_POLICY
 
-from gfn_vi.analysis.reading.curves import Curve, curves
-from gfn_vi.analysis.statistics.claims import FEWEST_REPLICAS, Claim, Groups, better, first_time, in_words, judged, together
+from gfn_vi.analysis.reading.curves import Curve, curves, shared_values
+from gfn_vi.analysis.statistics.claims import (
+    FEWEST_REPLICAS,
+    Claim,
+    Groups,
+    UnfinishedError,
+    better,
+    first_time,
+    in_words,
+    judged,
+    together,
+)
 
 N_MODES = 4
 
@@ -94,6 +104,7 @@ def _helped_most(table: pd.DataFrame) -> tuple[str, bool | None]:
 
 
 def _gain(on: Curve, off: Curve) -> np.ndarray:
-    shared = sorted(set(on.seeds) & set(off.seeds))
-    finals = [dict(zip(curve.seeds, curve.final, strict=True)) for curve in (on, off)]
-    return np.array([math.log10(finals[0][seed]) - math.log10(finals[1][seed]) for seed in shared])
+    first, second = shared_values(on, off)
+    if not len(first):
+        raise UnfinishedError("two runs, on-policy and off-policy, with one seed")
+    return np.asarray(np.log10(first[:, -1]) - np.log10(second[:, -1]))

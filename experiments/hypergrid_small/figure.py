@@ -23,6 +23,8 @@ HEADLINES = (JSD,)
 
 TARGET = ("config.target.n_dims", "config.target.side")
 CONFIG_KEYS = tuple(name.removeprefix("config.") for name in TARGET)
+METRICS = ("jsd", "modes_covered")  # of the committed results
+MARKERS = dict(zip(OBJECTIVES, "osD^vX", strict=True))
 
 
 def figure(
@@ -42,11 +44,11 @@ def figure(
     page = Figure(figsize=(style.WIDTH, 4.0), layout="constrained")
     axes = page.subplots(2, len(targets), sharex="col", squeeze=False, height_ratios=[2, 1])
     for column, (n_dims, side) in enumerate(targets):
-        for arm, label in OBJECTIVES.items():
+        for place, (arm, label) in enumerate(OBJECTIVES.items()):
             key = (arm, n_dims, side)
             if key in jsd:
-                draw_curve(axes[0, column], jsd[key], statistic, colors[arm], label)
-                draw_curve(axes[1, column], modes[key], "mean", colors[arm], label)
+                draw_curve(axes[0, column], jsd[key], statistic, colors[arm], label, marker=MARKERS[arm], first=place)
+                draw_curve(axes[1, column], modes[key], "mean", colors[arm], label, marker=MARKERS[arm], first=place)
         failed = n_failed(curve for (_, *where), curve in jsd.items() if tuple(where) == (n_dims, side))
         axes[0, column].set_title(" x ".join([str(side)] * n_dims) + (f". {failed}" if failed else ""))
         axes[1, column].set_xlabel(X_LABELS[x])

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from gfn_vi.experiments.deviations.claims import _order
 from gfn_vi.experiments.deviations.conditions import conditions, published
-from gfn_vi.experiments.deviations.ranking import kendall_tau, ranking, turned_over
+from gfn_vi.experiments.deviations.ranking import kendall_tau, pairs, rank_intervals, ranking
 from gfn_vi.experiments.hypergrid_objectives.claims import _in_trajectories
 
 from gfn_vi.analysis.statistics.claims import Claim, Groups, better, first_time, in_words, judged, p_value, together, write_claims
@@ -50,6 +50,9 @@ def test_the_test_is_exact_where_values_tie() -> None:
     rank = [sum(v < w for v in (*x, *y)) + sum(v == w for v in (*x, *y)) / 2 for w in (*x, *y)]
     sums = [sum(rank[k] for k in deal) for deal in itertools.combinations(range(10), 5)]
     assert p_value(x, y) == pytest.approx(2 * sum(total <= sum(rank[:5]) for total in sums) / 252)
+    for alone, expected in ((0.0, 2 / 5), (1.0, 1), (2.0, 1), (3.0, 4 / 5)):  # of five values, as low or as high
+        assert p_value(np.array([alone]), np.array([1.0, 1, 2, 3])) == pytest.approx(expected)
+    assert p_value(np.ones(1), np.ones(1)) == 1
     many = np.arange(30) // 3
     assert p_value(many, many + 20) == pytest.approx(2 / 200_001)  # none of the draws but what was seen, on each side
 
@@ -139,21 +142,45 @@ def test_as_published_is_with_every_deviation_that_applies() -> None:
 
 
 def test_ranking_and_what_turns_over() -> None:
-    correct, published = {"a": LOW, "b": HIGH, "c": MIXED}, {"a": HIGH, "b": LOW, "c": MIXED}
+    """A pair is decided only where both conditions decide it; the better one in the first condition stands first."""
+    correct, published = {"b": HIGH, "a": LOW, "c": MIXED}, {"a": HIGH, "b": LOW, "c": MIXED}
     assert ranking(correct) == ["a", "c", "b"]
     assert ranking(published) == ["b", "c", "a"]
-    assert turned_over(correct, published) == [("a", "b")]
-    assert turned_over(correct, correct) == []
+    undecided = [("b", "c"), ("a", "c")]
+    assert pairs(correct, published) == ([], [("a", "b")], undecided)
+    assert pairs(correct, correct) == ([("a", "b")], [], undecided)
+    assert pairs(correct, {"a": MIXED, "b": HIGH, "c": MIXED}).undecided == [("a", "b"), *undecided]
+
+
+def test_ranks_by_hand() -> None:
+    """The rank of the median, equal ones share; lower is better. What never overlaps has one rank in all draws."""
+    found = rank_intervals({"b": HIGH, "a": LOW, "c": HIGH + 100, "d": HIGH})
+    assert {name: float(rank.estimate) for name, rank in found.items()} == {"a": 1, "b": 2.5, "d": 2.5, "c": 4}
+    assert found["a"] == (1, 1, 1)
+    assert found["c"] == (4, 4, 4)
+    assert found["b"].low == found["d"].low == 2
+    assert found["b"].high == found["d"].high == 3
+    alone = rank_intervals({"a": LOW, "b": HIGH[:1]})
+    assert float(alone["b"].estimate) == 2
+    assert all(math.isnan(rank.low) and math.isnan(rank.high) for rank in alone.values())
+
+
+def test_the_interval_of_a_rank_is_that_of_all_resamples() -> None:
+    """x is before y (rank 1) in 1 of 4 draws and after it in 3: at the level of 0.4 both bounds are 2, at 0.6 the lower is 1."""
+    values = {"x": np.array([2.0, 5.0]), "y": np.array([3.0, 3.0])}  # medians of x: 2, 3.5, 3.5, 5
+    assert rank_intervals(values, level=0.4)["x"] == (2, 2, 2)
+    assert rank_intervals(values, level=0.6)["x"] == (1, 2, 2)
+    assert rank_intervals(values, level=0.6)["y"] == (1, 1, 2)
 
 
 def test_kendall_tau_counts_pairs() -> None:
     """(concordant - discordant) / pairs, by hand; two conditions that are the same agree in every draw."""
     a = {name: np.full(5, value) for name, value in zip("abcd", (1.0, 2.0, 3.0, 4.0), strict=True)}
     b = {name: np.full(5, value) for name, value in zip("abcd", (2.0, 1.0, 3.0, 4.0), strict=True)}
-    pairs = list(itertools.combinations("abcd", 2))
-    signs = [np.sign((a[x][0] - a[y][0]) * (b[x][0] - b[y][0])) for x, y in pairs]
+    all_pairs = list(itertools.combinations("abcd", 2))
+    signs = [np.sign((a[x][0] - a[y][0]) * (b[x][0] - b[y][0])) for x, y in all_pairs]
     found = kendall_tau(a, b)
-    assert float(found.estimate) == pytest.approx(sum(signs) / len(pairs))
+    assert float(found.estimate) == pytest.approx(sum(signs) / len(all_pairs))
     assert found.low == pytest.approx(found.high)
     noisy = {"a": LOW, "b": MIXED, "c": HIGH}
     assert kendall_tau(noisy, noisy).low == pytest.approx(1)

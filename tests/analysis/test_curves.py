@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from gfn_vi.analysis.pictures import style
-from gfn_vi.analysis.reading.curves import curves, draw_curve, n_failed
+from gfn_vi.analysis.reading.curves import curves, draw_curve, n_failed, shared_values
 from gfn_vi.analysis.reading.weights import carried_at_the_end
 from gfn_vi.runs.folders import TableError
 
@@ -38,6 +38,14 @@ def table(runs: dict[str, dict[str, object]]) -> pd.DataFrame:
                     }
                 )
     return pd.DataFrame(rows)
+
+
+def test_shared_values_are_pairs_of_one_seed() -> None:
+    """Whatever the order of the seeds on either side; a seed that one side lacks is left out."""
+    runs = {"a": {"values": [[3, 2, 1], [6, 5, 4]], "seed": 1}, "b": {"arm": "kl", "values": [[9, 9, 9], [7, 7, 7]], "seed": 2}}
+    of = curves(table(runs), "jsd")
+    first, second = shared_values(of["tb"], of["kl"])
+    assert (first.tolist(), second.tolist()) == ([[6, 5, 4]], [[9, 9, 9]])
 
 
 def test_replicas_of_all_runs_of_an_arm_are_one_curve() -> None:
@@ -155,3 +163,15 @@ def test_a_curve_is_hollow_where_weights_do_not_carry_it() -> None:
     assert found.is_carried.tolist() == [[True, True, False], [True, True, True]]  # the worst value rests on no weights
     assert curves(rows, "sampled_log_Z")["tb"].is_carried is None  # nothing was recorded of the weights
     assert curves(every.assign(metric=every["metric"].replace("sampled_log_Z", "jsd")), "jsd")["tb"].is_carried is None
+
+
+def test_markers_of_lines_are_apart() -> None:
+    """Every eighth evaluation from a first one on, so that markers of lines on each other do not hide each other."""
+    from matplotlib.figure import Figure
+
+    axes = Figure().subplots()
+    curve = curves(table({"a": {"values": [[3, 2, 1]]}}), "jsd")["tb"]
+    draw_curve(axes, curve, "median", "k", "TB")
+    draw_curve(axes, curve, "median", "k", "TB", marker="s", first=2)
+    assert [line.get_marker() for line in axes.lines] == ["", "s"]
+    assert axes.lines[1].get_markevery() == (2, 8)

@@ -12,6 +12,7 @@ from gfn_vi.experiments.deviations.ranking import kendall_tau
 from gfn_vi.experiments.eight_gaussians import claims as densities
 from gfn_vi.experiments.eight_gaussians.figure import tables as density_tables
 from gfn_vi.experiments.hypergrid_baselines import claims as baselines
+from gfn_vi.experiments.hypergrid_baselines.comparisons import SETTINGS
 from gfn_vi.experiments.hypergrid_objectives import claims as objectives
 from gfn_vi.experiments.hypergrid_small import claims as small
 
@@ -112,7 +113,7 @@ def test_both_find_the_modes_sooner(
 
 def baseline_table(final: Sequence[bool | None], area: Sequence[bool | None]) -> pd.DataFrame:
     """For each of six settings whether the global baseline is below the local one: at the end, and in the middle."""
-    arms = [name + side for name in baselines.NAMES for side in baselines.SIDES]
+    arms = list(SETTINGS)
     heights = {True: 0.01, False: 1.0, None: 0.1}
     rows = []
     for arm, at_end, before in zip(arms, final, area, strict=True):
@@ -134,7 +135,7 @@ def test_mostly_is_more_than_half_of_the_settings(won: int, lost: int, agrees: b
     found = baselines.claims(baseline_table(final=verdicts, area=reversed_))
     at_end, along = (told(found, f"A global baseline mostly beats a local one: {what}") for what in ("JSD at the end", "area"))
     assert at_end.agrees is agrees
-    names = [f"{name} {when}" for name in baselines.NAMES.values() for when in baselines.SIDES.values()]
+    names = list(SETTINGS.values())
     parts = [", ".join(part) or "none" for part in (names[:won], names[won : won + lost])]
     assert at_end.measured == f"of 6 settings, {won} for it ({parts[0]}), {lost} against ({parts[1]}), the rest undecided"
     opposite = {(4, 2): False, (2, 4): True, (6, 0): False, (0, 6): True, (4, 0): False}

@@ -154,6 +154,13 @@ def _curve(rows: pd.DataFrame, label: object, metric: str, x: str, worst: float 
     return Curve(axis, found, tuple(map(int, seeds)), n_failed, is_carried)
 
 
+def shared_values(one: Curve, other: Curve) -> tuple[np.ndarray, np.ndarray]:
+    """Return the values of the seeds that both curves have, as pairs of rows in the order of the seeds: [R, N] and [R, N']."""
+    shared = sorted(set(one.seeds) & set(other.seeds))
+    first, second = (curve.values[[curve.seeds.index(seed) for seed in shared]] for curve in (one, other))
+    return first, second
+
+
 def _words(label: object) -> str:
     return ", ".join(map(str, label)) if isinstance(label, tuple) else str(label)
 
@@ -166,13 +173,17 @@ def draw_curve(
     label: str,
     linestyle: str = "-",
     band: bool = True,
+    marker: str = "",
+    first: int = 0,
 ) -> None:
     """The statistic over replicas as a line, its 95% bootstrap interval as a band.
 
-    Where a replica's value is not carried by its weights, the line has hollow points and no band.
+    Where a replica's value is not carried by its weights, the line has hollow points and no band. marker: drawn at every eighth
+    evaluation from the one with the number `first` on, so that lines are told apart without their colors.
     """
     low, estimate, high = interval(curve.values, statistic)
-    axes.plot(curve.x, estimate, color=color, label=label, linestyle=linestyle)
+    look: dict[str, Any] = {"linestyle": linestyle, "marker": marker, "markersize": 4, "markevery": (first, 8)}
+    axes.plot(curve.x, estimate, color=color, label=label, **look)
     weak = curve.is_weak
     style.mark_weak(axes, curve.x[weak], estimate[weak], color)
     if band:

@@ -72,6 +72,9 @@ def p_value(x: np.ndarray, y: np.ndarray) -> float:
 
     if len(np.unique(np.concatenate([x, y]))) == len(x) + len(y):
         return float(mannwhitneyu(x, y).pvalue)
+    if 1 in (len(x), len(y)):  # which scipy's counting refuses: all values are equally likely to be the single one
+        (single,), pooled = (x, y)[len(x) > 1], np.concatenate([x, y])
+        return min(1.0, 2 * min(float((pooled <= single).mean()), float((pooled >= single).mean())))
     return float(mannwhitneyu(x, y, method=PermutationMethod(MOST_DEALS, rng=np.random.default_rng(0))).pvalue)
 
 
