@@ -1,7 +1,7 @@
 """What the runs recorded of each gradient estimator, and which estimators are one.
 
 Estimators see the same batches, so those that are proportional by theory have the same cosine and the same signal-to-noise ratio,
-up to rounding. Which ones are is found from these numbers, and equal.csv says so.
+up to rounding. Which ones are is found from these numbers, never from a list.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from gfn_vi.runs.reading import TableError
 
 COLUMNS = ("state", "arm", "seed", "trajectories", "metric", "value")
 PARTS = ("prefix", "statistic", "role", "estimator", "behavior", "batch")  # of a metric's name
+TB = "trajectory_balance"
 BASELINES = {
     "reverse_kl_log_Z": "log Z",
     "reverse_kl_leave_one_out": "leave-one-out",
@@ -23,12 +24,12 @@ BASELINES = {
     "reverse_kl_none": "no baseline",
 }
 OTHERS = {
-    "trajectory_balance": "TB",
+    TB: "TB",
     "log_variance": "Log-variance",
     "forward_kl": "Forward KL",
     "wake_sleep": "Wake-sleep",
 }
-ESTIMATORS = ("trajectory_balance", "log_variance", *BASELINES, "forward_kl", "wake_sleep")
+ESTIMATORS = (TB, "log_variance", *BASELINES, "forward_kl", "wake_sleep")
 PLAIN = {"reverse_kl_leave_one_out": "reverse_kl_plain", "forward_kl": "forward_kl_plain"}  # the same with weights as they are
 SCALE_FREE = ("cosine", "snr")  # no positive factor changes them
 SAME = 1e-3  # largest difference in either of them between estimators that are one; float32 leaves 1e-5
@@ -97,9 +98,14 @@ def differences(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def equal_groups(apart: pd.DataFrame) -> list[Group]:
-    """Return the estimators in groups of equal ones, in the order of ESTIMATORS; each is in one group, mostly alone."""
+    """Return the estimators in groups of equal ones, each in one group, mostly alone; those that are not of ESTIMATORS last.
+
+    The same estimators with plain weights are no groups of their own.
+    """
+    names = [name for name in ESTIMATORS if name in apart]
+    names += sorted(set(apart) - {*ESTIMATORS, *PLAIN.values()})
     groups: list[Group] = []
-    for name in (name for name in ESTIMATORS if name in apart):
+    for name in names:
         for place, group in enumerate(groups):
             if all(apart.loc[name, other] < SAME for other in group):
                 groups[place] = (*group, name)
@@ -111,12 +117,9 @@ def equal_groups(apart: pd.DataFrame) -> list[Group]:
 
 def name_of(group: Group, present: Group) -> str:
     """Return the group in words, as in "TB = reverse KL, log Z"; `present`: all estimators that were measured."""
-    baselines = [name for name in BASELINES if name in group]
-    if baselines and len(baselines) == sum(name in BASELINES for name in present) > 1:
-        of_kl = ["reverse KL, any baseline"]
-    else:
-        of_kl = [f"reverse KL, {' or '.join(BASELINES[name] for name in baselines)}"] if baselines else []
-    before = [OTHERS[name] for name in ("trajectory_balance", "log_variance", "forward_kl") if name in group]
-    after = [OTHERS[name] for name in ("wake_sleep",) if name in group]
-    first, *rest = [*before, *of_kl, *after]
+    baselines = [name for name in group if name in BASELINES]
+    every = len(baselines) == sum(name in BASELINES for name in present) > 1
+    told = "any baseline" if every else " or ".join(BASELINES[name] for name in baselines)
+    words = [OTHERS.get(name, f"reverse KL, {told}" if name in BASELINES else name.replace("_", " ")) for name in group]
+    first, *rest = dict.fromkeys(words)
     return " = ".join([first[0].upper() + first[1:], *(name if name == "TB" else name[0].lower() + name[1:] for name in rest)])

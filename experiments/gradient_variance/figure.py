@@ -5,7 +5,7 @@ Estimators whose numbers are equal up to rounding share a panel; its title has t
 sqrt(total variance), and how much of the exact gradient is missing in expectation, as the behavior that draws the batches moves
 away from P_F. (c) How far the cosine exceeds the exact one when its reference is sampled: one that contains the small batches, as
 in the code of arXiv 2210.00580, or an independent one. Lines and points are medians over replicas, bands and bars their 95%
-bootstrap intervals. Beside the figure: equal.csv, the groups of equal estimators and how equal they are.
+bootstrap intervals. Beside the figure: equal.csv and numbers.csv (numbers.py).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from gfn_vi.experiments.gradient_variance.estimators import (
     PLAIN,
+    TB,
     Group,
     at_end,
     chosen,
@@ -28,6 +29,7 @@ from gfn_vi.experiments.gradient_variance.estimators import (
     signal_to_noise,
     statistics_in,
 )
+from gfn_vi.experiments.gradient_variance.numbers import equal_rows, number_rows
 from gfn_vi.experiments.gradient_variance.references import ARM as MEASUREMENTS
 from gfn_vi.experiments.gradient_variance.references import REFERENCES, excess, predicted_excess
 from gfn_vi.experiments.measures import JSD
@@ -43,14 +45,12 @@ if TYPE_CHECKING:
 HEADLINES = (JSD,)
 
 TRAINING, BEHAVIORS = "along_training", "behaviors"
-ROLES = {"forward": r"$\theta$", "backward": r"$\phi$"}  # the parameters of P_F and of P_B
-TB = "trajectory_balance"
+SYMBOLS = {"forward": r"$\theta$", "backward": r"$\phi$"}  # the parameters of P_F and of P_B
 BLUE, _, GREEN, RED, _, ORANGE = style.palette(6)  # objectives have the colors that they have in the figures of grids
 COLORS = {TB: BLUE, "log_variance": ORANGE, "forward_kl": RED}
 DASHED = (0, (3, 1.2))
 SMALL = 7  # points
-LETTERS = 26  # of a line of a panel's title
-FAMILIES = {"bias": "Stop bias (nats)", "epsilon": r"$\varepsilon$ of uniform actions"}
+LETTERS = 22  # of a line of a panel's title
 
 
 def figure(table: pd.DataFrame, arrays: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
@@ -68,31 +68,26 @@ def figure(table: pd.DataFrame, arrays: Mapping[str, Mapping[str, np.ndarray]]) 
 
 
 def tables(table: pd.DataFrame, arrays: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, str]:
-    """Return equal.csv: the estimators of each group, and the largest difference of cosine and signal-to-noise ratio in it."""
-    rows, found = statistics_in(table), []
-    for arm in (TRAINING, BEHAVIORS):
-        for role in ROLES:
-            apart = differences(chosen(rows, arm, role=role))
-            for group in equal_groups(apart):
-                inside = apart.loc[list(group), list(group)].to_numpy().max()
-                found.append({"arm": arm, "role": role, "estimators": " ".join(group), "largest_difference": inside})
-    return {"equal.csv": pd.DataFrame(found).to_csv(index=False, float_format="%.2g", lineterminator="\n")}
+    """Return equal.csv, the groups of equal estimators and how equal they are, and numbers.csv, what they measured at the end."""
+    rows = statistics_in(table)
+    parts = {"equal.csv": equal_rows(rows, (TRAINING, BEHAVIORS)), "numbers.csv": number_rows(rows, (TRAINING, BEHAVIORS))}
+    return {name: part.to_csv(index=False, float_format="%.3g", lineterminator="\n") for name, part in parts.items()}
 
 
 def along_training(page: SubFigure, rows: pd.DataFrame) -> None:
     """Draw row (a): a panel per group of equal estimators, for each role."""
     from matplotlib.ticker import EngFormatter
 
-    groups = {role: equal_groups(differences(chosen(rows, TRAINING, role=role))) for role in ROLES}
-    every = page.subplots(len(ROLES), max(map(len, groups.values())), sharex=True, sharey=True, squeeze=False)
-    for row, role in zip(every, ROLES, strict=True):
+    groups = {role: equal_groups(differences(chosen(rows, TRAINING, role=role))) for role in SYMBOLS}
+    every = page.subplots(len(SYMBOLS), max(map(len, groups.values())), sharex=True, sharey=True, squeeze=False)
+    for row, role in zip(every, SYMBOLS, strict=True):
         found = curves_along(chosen(rows, TRAINING, statistic="cosine", role=role), "trajectories")
         for axes, group in zip(row, groups[role], strict=False):
             _panel(axes, found, group)
             _title(axes, name_of(group, tuple(found)), _color(group))
         for unused in row[len(groups[role]) :]:
             unused.set_axis_off()
-        row[0].set_ylabel(f"{ROLES[role]}: cosine", fontsize=SMALL)
+        row[0].set_ylabel(f"{SYMBOLS[role]}: cosine", fontsize=SMALL)
     for axes in every[-1, : len(groups["backward"])]:
         axes.set_xlabel("Trajectories", fontsize=SMALL)
     every[0, 0].xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -104,18 +99,21 @@ def behaviors(page: SubFigure, rows: pd.DataFrame) -> None:
     last, role = at_end(rows, BEHAVIORS), "forward"
     ratio = signal_to_noise(last, BEHAVIORS, role)
     bias = chosen(last, BEHAVIORS, statistic="bias_along", role=role)
-    drawn = [
-        (_along(ratio, "bias"), "bias", "Signal / noise"),
-        (_along(ratio, "epsilon"), "epsilon", "Signal / noise"),
-        (_along(bias, "bias"), "bias", "Bias / gradient"),
+    drawn = [  # the first two share their axis
+        (_along(ratio, "bias"), "Signal / noise", None),
+        (_along(bias, "bias"), "Bias / gradient", "Stop bias (nats)"),
+        (_along(ratio, "epsilon"), "Signal / noise", r"$\varepsilon$ of uniform actions"),
     ]
     apart = differences(chosen(last, BEHAVIORS, role=role))
     groups = equal_groups(apart)
     every = page.subplots(len(drawn), len(groups), sharey="row", squeeze=False)
-    for row, (found, family, label) in zip(every, drawn, strict=True):
+    for row, (found, label, x) in zip(every, drawn, strict=True):
         for axes, group in zip(row, groups, strict=True):
             _panel(axes, found, group)
-            axes.set_xlabel(FAMILIES[family], fontsize=SMALL)
+            if x is None:
+                axes.tick_params(labelbottom=False)
+            else:
+                axes.set_xlabel(x, fontsize=SMALL)
             if label.startswith("Bias"):
                 axes.axhline(0, color="0.3", linewidth=0.6, zorder=0)
         if label.startswith("Signal"):
@@ -172,7 +170,7 @@ def _color(group: Group) -> Any:
 
 
 def _title(axes: Axes, text: str, color: Any) -> None:
-    axes.set_title("\n".join(textwrap.wrap(text, LETTERS)), fontsize=SMALL, color=color, linespacing=1.0)
+    axes.set_title("\n".join(textwrap.wrap(text, LETTERS, break_on_hyphens=False)), fontsize=SMALL, color=color, linespacing=1.0)
 
 
 def _along(rows: pd.DataFrame, family: str) -> dict[str, Curve]:

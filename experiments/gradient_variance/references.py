@@ -19,8 +19,8 @@ ARM = "measurements"
 EXACT = "gradients"  # prefixes of the metrics' names
 BLUE, _, _, RED = style.palette(4)
 REFERENCES = {  # prefix: label, color and marker
-    "nested": ("published: contains the batch", RED, "s"),
-    "independent": ("independent", BLUE, "o"),
+    "nested": ("Published: contains the batch", RED, "s"),
+    "independent": ("Independent", BLUE, "o"),
 }
 TRAJECTORIES = 1024  # of either sampled reference, configs/arm/gradient_variance/measurements.yaml
 NOISE = "noise"  # its exact gradient is 0, and so is the cosine by definition

@@ -12,12 +12,13 @@ from gfn_vi.experiments.gradient_variance.estimators import (
     BASELINES,
     ESTIMATORS,
     SAME,
+    TB,
     differences,
     equal_groups,
     name_of,
     statistics_in,
 )
-from gfn_vi.experiments.gradient_variance.figure import BEHAVIORS, TB, TRAINING, figure, tables
+from gfn_vi.experiments.gradient_variance.figure import BEHAVIORS, TRAINING, figure, tables
 from gfn_vi.experiments.gradient_variance.references import ARM as MEASUREMENTS
 from gfn_vi.experiments.gradient_variance.references import TRAJECTORIES, excess, predicted
 
@@ -124,6 +125,15 @@ def test_a_group_has_the_name_of_each(group: tuple[str, ...], words: str) -> Non
     assert name_of(group, ESTIMATORS) == words
 
 
+def test_an_estimator_of_ones_own_is_drawn_too(table: pd.DataFrame) -> None:
+    """It comes last, under its name, and never in silence out of the picture."""
+    of_tb = table["metric"].str.contains(f"/forward/{TB}/") & (table["arm"] == TRAINING)
+    own = table[of_tb].assign(metric=table.loc[of_tb, "metric"].str.replace(TB, "my_loss"), value=0.3)
+    groups = groups_in(pd.concat([table, own]), "forward")
+    assert groups[-1] == ("my_loss",)
+    assert name_of(groups[-1], ESTIMATORS) == "My loss"
+
+
 def test_each_group_has_a_panel_and_every_other_one_tb_behind_it(table: pd.DataFrame) -> None:
     """(a) five and four panels; (b) three rows of four, dashed with plain weights; (c) three."""
     panels = [axes for axes in figure(table, {}).axes if axes.axison]
@@ -140,7 +150,7 @@ def test_each_group_has_a_panel_and_every_other_one_tb_behind_it(table: pd.DataF
     assert gray == [[], *[[pytest.approx(0.82)]] * 4, [], *[[pytest.approx(0.62)]] * 3]
     dashed = [[line.get_label() for line in axes.lines if line.is_dashed()] for axes in behaviors]
     assert dashed == [[], [], ["reverse_kl_plain"], ["forward_kl_plain"]] * 3
-    stop_bias, uniform = behaviors[0].lines[0], behaviors[4].lines[0]
+    stop_bias, uniform = behaviors[4].lines[0], behaviors[8].lines[0]
     assert stop_bias.get_xdata().tolist() == [0, 0.5, 4]
     assert uniform.get_xdata().tolist() == [0, 0.1, 0.5]
 
@@ -193,6 +203,27 @@ def test_the_table_says_how_equal_the_groups_are(table: pd.DataFrame) -> None:
         "reverse_kl_none": 0,
         "forward_kl wake_sleep": 1e-5,
     }
+
+
+def test_numbers_are_medians_over_replicas_and_ratios_of_the_same_replica(table: pd.DataFrame) -> None:
+    """Log-variance has the cosine 0.05 below that of TB; replicas differ by more than their ratios do."""
+    found = pd.read_csv(io.StringIO(tables(table, {})["numbers.csv"]))
+    keys = ["arm", "role", "behavior", "estimator", "statistic"]
+    told = found.set_index(keys)[["median", "low", "high"]].sort_index()
+    cosine = {name: 0.01 * np.arange(5) + height - 0.01 - 0.01 for name, height in ((TB, 0.8), ("log_variance", 0.75))}
+    ratio = {name: values / np.sqrt(1 - values**2) for name, values in cosine.items()}  # of the second behavior
+
+    def row(estimator: str, statistic: str) -> list[float]:
+        return told.loc[(BEHAVIORS, "forward", "bias_0p5", estimator, statistic)].tolist()
+
+    def expected(values: np.ndarray) -> object:
+        return pytest.approx([np.median(values), values.min(), values.max()], rel=5e-3)
+
+    assert row("log_variance", "cosine") == expected(cosine["log_variance"])
+    assert row("log_variance", "signal_to_noise") == expected(ratio["log_variance"])
+    assert row("log_variance", "times_tb") == expected(ratio["log_variance"] / ratio[TB])
+    assert row(TB, "times_tb") == [1, 1, 1]
+    assert row(TB, "bias_along") == [0, 0, 0]
 
 
 def test_what_cannot_be_drawn_is_said(table: pd.DataFrame) -> None:
