@@ -60,6 +60,8 @@ LINES = {"": (0, (3, 1.2)), OFF_POLICY: "-"}
 REFERENCE = "trajectory_balance" + OFF_POLICY
 SAME = ("wake_sleep", "forward_kl")  # with a uniform P_B, run by run
 ENDS = {UPDATES: "At equal\nupdates", REWARD_EVALUATIONS: "At equal re-\nward evaluations"}
+STATISTICS = {"median": "Median over graphs", "mean": "Mean over graphs", "iqm": "Interquartile mean"}
+IN_ONE_ROW = 6  # entries of a legend
 DODGE = 0.2  # between the two sides at the end
 
 Curves = dict[tuple[str, int], Curve]
@@ -120,7 +122,7 @@ def _distances(page: SubFigure, found: Settings, jsd: Curves, sizes: Sequence[in
     for axes in every[-1, len(columns) :]:
         axes.set_xticks(range(len(columns)), [SHORT[name] for name in columns], fontsize=6.5, rotation=90)
     every[-1, len(columns) // 2].set_xlabel(X_LABELS[x], fontsize=SMALL)
-    _legend(page, statistic, x == "reward_calls")
+    _legend(page, statistic, any(axes.patches for axes in every[:, 0]), x == "reward_calls")
 
 
 def _columns(jsd: Curves) -> dict[str, str]:
@@ -197,7 +199,7 @@ def _scale(row: np.ndarray) -> None:
             axes.axhspan(ROUNDING / 10, ROUNDING, color="0.85", linewidth=0, zorder=0)
 
 
-def _legend(page: SubFigure, statistic: str, has_budget: bool) -> None:
+def _legend(page: SubFigure, statistic: str, has_rounding: bool, has_budget: bool) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -208,11 +210,13 @@ def _legend(page: SubFigure, statistic: str, has_budget: bool) -> None:
     ]
     handles += [
         Line2D([], [], color="0.6", linewidth=0.8, label="Off-policy TB"),
-        Line2D([], [], color="0.1", linewidth=1.2, label=f"{statistic.capitalize()} over graphs"),
+        Line2D([], [], color="0.1", linewidth=1.2, label=STATISTICS[statistic]),
         Line2D([], [], color="0.1", linestyle="", marker="x", markersize=4, label="Mean in the paper"),
-        Patch(color="0.85", label="Rounding"),
     ]
+    if has_rounding:
+        handles.append(Patch(color="0.85", label="Rounding"))
     if has_budget:
         handles.append(Line2D([], [], color="0.4", linestyle=":", linewidth=0.8, label="Equal evaluations"))
     look = style.LEGEND | {"handlelength": 2.2, "fontsize": SMALL}
-    page.legend(handles=handles, loc="outside upper center", ncols=len(handles), title="(a) Exact JSD", title_fontsize=8, **look)
+    columns = len(handles) if len(handles) <= IN_ONE_ROW else -(-len(handles) // 2)
+    page.legend(handles=handles, loc="outside upper center", ncols=columns, title="(a) Exact JSD", title_fontsize=8, **look)

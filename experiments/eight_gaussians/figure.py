@@ -34,7 +34,8 @@ CONFIG_KEYS = (N_STEPS.removeprefix("config."),)
 COLORS = dict(zip(ALL_OBJECTIVES, style.palette(len(ALL_OBJECTIVES)), strict=True))  # as in the figures of grids
 LINES = {"": (0, (3, 1.2)), OFF_POLICY: "-"}
 NEEDED = ("samples", "grid", "log_density")
-FIRST_REPLICA = ("samples",)  # of the committed results
+METRICS = (SQUARED_MMD.metric, f"{SQUARED_MMD.metric}_floor", "mode_mass_error", "bound_gap")  # of the committed results
+FIRST_REPLICA = ("samples",)
 
 Arrays = Mapping[str, Mapping[str, np.ndarray]]
 Settings = Mapping[tuple[str, int], Setting]
