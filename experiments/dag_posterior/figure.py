@@ -43,9 +43,8 @@ from gfn_vi.experiments.measures import JSD
 from gfn_vi.experiments.paper_arms import OFF_POLICY
 
 from gfn_vi.analysis.pictures import style
-from gfn_vi.analysis.reading.curves import X_LABELS, Curve, curves, draw_curve
+from gfn_vi.analysis.reading.curves import X_LABELS, Curve, curves, draw_curve, draw_reference, draw_replicas
 from gfn_vi.analysis.reading.table import require_columns, table_hash
-from gfn_vi.analysis.statistics.estimates import interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -141,8 +140,7 @@ def _columns(jsd: Curves) -> dict[str, str]:
 def _lines(axes: Axes, jsd: Curves, objective: str, size: int, statistic: str) -> None:
     """Draw an objective on- and off-policy, over off-policy TB."""
     if (REFERENCE, size) in jsd and objective + OFF_POLICY != REFERENCE:
-        reference = jsd[REFERENCE, size]
-        axes.plot(reference.x, interval(reference.values, statistic).estimate, color="0.6", linewidth=0.8, zorder=1)
+        draw_reference(axes, jsd[REFERENCE, size], statistic)
     for side, line in LINES.items():
         if (objective + side, size) in jsd:
             draw_curve(axes, jsd[objective + side, size], statistic, COLORS[objective], objective + side, line)
@@ -166,11 +164,7 @@ def _ends(axes: Axes, found: Mapping[str, Standing], columns: Sequence[str], sta
         for shift, side in zip((-DODGE, DODGE), SIDES, strict=True):
             standing, x = found.get(objective + side), place + shift
             if standing is not None and standing.is_trained:
-                values, color = np.maximum(standing.values, ROUNDING), COLORS[objective]
-                look = {"markersize": 3, "color": color, "markerfacecolor": color if side else "white", "alpha": 0.75}
-                axes.plot(np.full(len(values), x), values, "o", **look)
-                height = float(interval(values, statistic).estimate)
-                axes.plot([x - 0.18, x + 0.18], [height] * 2, color="0.1", linewidth=1.2, zorder=4)
+                draw_replicas(axes, x, np.maximum(standing.values, ROUNDING), statistic, COLORS[objective], bool(side))
             elif standing is not None:
                 axes.text(x, 0.03, "n/a", rotation=90, ha="center", fontsize=6.5, transform=axes.get_xaxis_transform())
     axes.set_xticks(range(len(columns)), [])
@@ -209,7 +203,7 @@ def _legend(page: SubFigure, statistic: str, has_rounding: bool, has_budget: boo
         for side, title in SIDES.items()
     ]
     handles += [
-        Line2D([], [], color="0.6", linewidth=0.8, label="Off-policy TB"),
+        Line2D([], [], color="0.6", linewidth=0.9, label="Off-policy TB"),
         Line2D([], [], color="0.1", linewidth=1.2, label=STATISTICS[statistic]),
         Line2D([], [], color="0.1", linestyle="", marker="x", markersize=4, label="Mean in the paper"),
     ]

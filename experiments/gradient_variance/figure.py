@@ -35,7 +35,7 @@ from gfn_vi.experiments.gradient_variance.references import REFERENCES, excess, 
 from gfn_vi.experiments.measures import JSD
 
 from gfn_vi.analysis.pictures import style
-from gfn_vi.analysis.reading.curves import Curve, draw_curve
+from gfn_vi.analysis.reading.curves import Curve, draw_curve, draw_reference
 from gfn_vi.analysis.statistics.estimates import interval
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def measurements(page: SubFigure, rows: pd.DataFrame) -> None:
 def _panel(axes: Axes, found: Mapping[str, Curve], group: Group) -> None:
     """Draw one line for the whole group, dashed the same with plain weights, and TB behind them."""
     if TB in found and TB not in group:
-        axes.plot(found[TB].x, interval(found[TB].values).estimate, color="0.6", linewidth=0.9, zorder=1)
+        draw_reference(axes, found[TB], "median")
     first = next(name for name in group if name in found)
     draw_curve(axes, found[first], "median", _color(group), first)
     for name in group:
