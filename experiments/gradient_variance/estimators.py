@@ -15,6 +15,7 @@ from gfn_vi.runs.reading import TableError
 
 COLUMNS = ("state", "arm", "seed", "trajectories", "metric", "value")
 PARTS = ("prefix", "statistic", "role", "estimator", "behavior", "batch")  # of a metric's name
+ROLES = ("forward", "backward")
 TB = "trajectory_balance"
 BASELINES = {
     "reverse_kl_log_Z": "log Z",
@@ -55,8 +56,14 @@ def chosen(rows: pd.DataFrame, arm: str, **wanted: str) -> pd.DataFrame:
     for column, value in wanted.items():
         found = found[found[column] == value]
     if found.empty:
-        raise TableError(f"the arm {arm} has not recorded {wanted}: run it to its end")
+        told = ", ".join(f"{column} {value}" for column, value in wanted.items()) or "gradients"
+        raise TableError(f"the arm {arm} has recorded nothing of {told}: run it to its end, with these")
     return found
+
+
+def roles_of(rows: pd.DataFrame, arm: str) -> list[str]:
+    """Return whose gradients an arm has measured: forward is P_F, backward P_B."""
+    return [role for role in ROLES if ((rows["arm"] == arm) & (rows["role"] == role)).any()]
 
 
 def at_end(rows: pd.DataFrame, arm: str) -> pd.DataFrame:

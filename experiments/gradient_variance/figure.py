@@ -26,6 +26,7 @@ from gfn_vi.experiments.gradient_variance.estimators import (
     differences,
     equal_groups,
     name_of,
+    roles_of,
     signal_to_noise,
     statistics_in,
 )
@@ -58,7 +59,7 @@ def figure(table: pd.DataFrame, arrays: Mapping[str, Mapping[str, np.ndarray]]) 
     from matplotlib.figure import Figure
 
     rows = statistics_in(table)
-    heights = [2.95, 3.55, 1.75]
+    heights = [3.1, 3.55, 1.75]
     page = Figure(figsize=(style.WIDTH, sum(heights)), layout="constrained")
     top, middle, bottom = page.subfigures(3, 1, height_ratios=heights)
     along_training(top, rows)
@@ -78,9 +79,10 @@ def along_training(page: SubFigure, rows: pd.DataFrame) -> None:
     """Draw row (a): a panel per group of equal estimators, for each role."""
     from matplotlib.ticker import EngFormatter
 
-    groups = {role: equal_groups(differences(chosen(rows, TRAINING, role=role))) for role in SYMBOLS}
-    every = page.subplots(len(SYMBOLS), max(map(len, groups.values())), sharex=True, sharey=True, squeeze=False)
-    for row, role in zip(every, SYMBOLS, strict=True):
+    chosen(rows, TRAINING)
+    groups = {role: equal_groups(differences(chosen(rows, TRAINING, role=role))) for role in roles_of(rows, TRAINING)}
+    every = page.subplots(len(groups), max(map(len, groups.values())), sharex=True, sharey=True, squeeze=False)
+    for row, role in zip(every, groups, strict=True):
         found = curves_along(chosen(rows, TRAINING, statistic="cosine", role=role), "trajectories")
         for axes, group in zip(row, groups[role], strict=False):
             _panel(axes, found, group)
@@ -88,8 +90,11 @@ def along_training(page: SubFigure, rows: pd.DataFrame) -> None:
         for unused in row[len(groups[role]) :]:
             unused.set_axis_off()
         row[0].set_ylabel(f"{SYMBOLS[role]}: cosine", fontsize=SMALL)
-    for axes in every[-1, : len(groups["backward"])]:
-        axes.set_xlabel("Trajectories", fontsize=SMALL)
+    for column in every.T:
+        lowest = next(axes for axes in column[::-1] if axes.axison)
+        lowest.tick_params(labelbottom=True)
+        if lowest is column[-1]:
+            lowest.set_xlabel("Trajectories", fontsize=SMALL)
     every[0, 0].xaxis.set_major_formatter(EngFormatter(sep=""))
     page.suptitle("(a) Cosine with the exact gradient while TB trains, on-policy. Gray: TB", fontsize=8)
 
@@ -129,7 +134,9 @@ def measurements(page: SubFigure, rows: pd.DataFrame) -> None:
     """Draw row (c): the cosine with a sampled reference, less the exact one, on the same replicas."""
     shown = {TB: "TB", "reverse_kl_leave_one_out": "Reverse KL, leave-one-out", "noise": "Pure noise (scores)"}
     last = at_end(rows, MEASUREMENTS)
-    every = page.subplots(1, len(shown), sharey=True)
+    present = set(chosen(last, MEASUREMENTS, statistic="cosine")["estimator"])
+    shown = {name: title for name, title in shown.items() if name in present}
+    every = page.subplots(1, len(shown), sharey=True, squeeze=False)[0]
     for axes, (name, title) in zip(every, shown.items(), strict=True):
         axes.axhline(0, color="0.3", linewidth=0.6, zorder=0)
         for shift, (reference, (label, color, marker)) in zip((-0.08, 0.08), REFERENCES.items(), strict=True):

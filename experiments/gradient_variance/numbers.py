@@ -11,18 +11,24 @@ from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
-from gfn_vi.experiments.gradient_variance.estimators import TB, at_end, chosen, differences, equal_groups, signal_to_noise
+from gfn_vi.experiments.gradient_variance.estimators import (
+    TB,
+    at_end,
+    chosen,
+    differences,
+    equal_groups,
+    roles_of,
+    signal_to_noise,
+)
 
 from gfn_vi.analysis.statistics.estimates import interval
-
-ROLES = ("forward", "backward")
 
 
 def equal_rows(rows: pd.DataFrame, arms: Iterable[str]) -> pd.DataFrame:
     """Return a row per group of equal estimators: the largest difference of cosine and signal-to-noise ratio inside it."""
     found = []
     for arm in arms:
-        for role in ROLES:
+        for role in roles_of(rows, arm):
             apart = differences(chosen(rows, arm, role=role))
             for group in equal_groups(apart):
                 inside = apart.loc[list(group), list(group)].to_numpy().max()
@@ -36,7 +42,7 @@ def number_rows(rows: pd.DataFrame, arms: Iterable[str]) -> pd.DataFrame:
     found = []
     for arm in arms:
         last = at_end(rows, arm)
-        for role in ROLES:
+        for role in roles_of(rows, arm):
             parts = [chosen(last, arm, statistic=name, role=role) for name in ("cosine", "bias_along")]
             ratio = signal_to_noise(last, arm, role)
             of_tb = ratio[ratio["estimator"] == TB].set_index(["behavior", "seed"])["value"]

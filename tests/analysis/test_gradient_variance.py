@@ -226,10 +226,21 @@ def test_numbers_are_medians_over_replicas_and_ratios_of_the_same_replica(table:
     assert row(TB, "bias_along") == [0, 0, 0]
 
 
+def test_what_was_left_out_has_no_panel(table: pd.DataFrame) -> None:
+    """No gradients of P_B, no pure noise, one replica, of which there is no interval."""
+    left_out = table["metric"].str.contains("/backward/|/noise/") | (table["seed"] > 0)
+    panels = [axes for axes in figure(table[~left_out], {}).axes if axes.axison]
+    assert len(panels) == 5 + 12 + 2
+    assert panels[-1].get_title() == "Reverse KL, leave-one-out"
+    assert set(pd.read_csv(io.StringIO(tables(table[~left_out], {})["numbers.csv"]))["role"]) == {"forward"}
+
+
 def test_what_cannot_be_drawn_is_said(table: pd.DataFrame) -> None:
     with pytest.raises(TableError, match="no run that measures gradients is done yet"):
         figure(table.assign(state="running"), {})
-    with pytest.raises(TableError, match="the arm behaviors has not recorded"):
+    with pytest.raises(
+        TableError, match="the arm behaviors has recorded nothing of statistic variance, role forward: run it to its end"
+    ):
         figure(table[table["arm"] == TRAINING], {})
     lost = table["value"].where(~table["metric"].eq("gradients/cosine/forward/wake_sleep/on_policy/64"))
     with pytest.raises(TableError, match="no finite number of wake_sleep"):
