@@ -3,8 +3,8 @@
 (a) Exact JSD: a row per number of nodes d, a column per objective. Lines are a statistic over graphs (median by default), broken
 on-policy and whole off-policy, bands its 95% bootstrap interval; thin and gray is off-policy TB. The last two columns have one
 point per graph, hollow on-policy and filled off-policy, and the statistic as a bar: after all updates, with the mean that the
-paper reports, and after as many reward evaluations as every setting of that size has made. What is below ROUNDING is drawn there,
-on the edge of a gray band. (b) edges.py. Beside the figure: Table 2 as LaTeX and CSV (table2.py), and how well marginals of edges,
+paper reports, and after as many reward evaluations as every setting of that size has made. What is below ROUNDING is drawn on the
+edge of a gray band. (b) edges.py. Beside the figure: Table 2 as LaTeX and CSV (table2.py), and how well marginals of edges,
 paths and Markov blankets are learned (edge_marginals.csv).
 """
 

@@ -31,7 +31,7 @@ SHORT = dict(zip(OBJECTIVES, ("TB", "MDB", "LV", "RKL", "FKL", "WS"), strict=Tru
 COLORS = dict(zip(OBJECTIVES, (style.palette(6)[n] for n in (0, 1, 5, 2, 3, 4)), strict=True))  # as in the figures of grids
 SIDES = {"": "On-policy", OFF_POLICY: "Off-policy"}
 ARMS = tuple(name + side for side in SIDES for name in OBJECTIVES)
-ROUNDING = 1e-12  # probabilities that are off by 1e-6, as float32 leaves them, have a JSD of 1e-13: below this it may as well be 0
+ROUNDING = 1e-12  # probabilities that are off by 1e-6, as float32 leaves them, have a JSD of 1e-13: below it nothing is told
 UPDATES, REWARD_EVALUATIONS = "updates", "reward_evaluations"
 PAPER = {  # arm -> d -> mean and standard deviation over 20 seeds
     "modified_detailed_balance_off_policy": {3: (5.32e-6, 4.15e-6), 4: (2.05e-5, 0.70e-5), 5: (4.65e-4, 1.08e-4)},
