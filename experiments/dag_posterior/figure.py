@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
 
 HEADLINES = (JSD,)
-METRICS = ("jsd", *MARGINALS)  # of the committed results
+METRICS, AT_END = ("jsd",), tuple(MARGINALS)  # of the committed results
 
 CONFIG_KEYS = (SIZE.removeprefix("config."),)
 BLOCKS = ("target.data.seed",)  # graphs are replicas: every arm has the same ones

@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gfn_vi.analysis.pictures import style
+from gfn_vi.analysis.reading.weights import rows_behind
 from gfn_vi.analysis.statistics.summary import final_values
 from gfn_vi.commands import figure as figure_command
 from gfn_vi.runs.folders import TableError
@@ -126,6 +127,16 @@ def test_points_are_pairs_of_nodes_and_their_error_is_in_the_title(page: Figure,
     np.testing.assert_array_equal(panel.collections[0].get_offsets(), expected)
     rmse = math.sqrt(((expected[:, 1] - expected[:, 0]) ** 2).mean())
     assert panel.get_title() == f"RMSE {rmse:.2g}"
+
+
+def test_what_is_committed_gives_the_same_tables(drawing: ModuleType, table: pd.DataFrame, texts: dict[str, str]) -> None:
+    """Of marginals the last evaluation is committed."""
+    kept = rows_behind(table, drawing.METRICS, drawing.AT_END)
+    assert len(kept) < len(table) / 2
+    again = drawing.tables(kept, {})
+    assert {name: again[name] for name in again if name.endswith("csv")} == {
+        name: texts[name] for name in texts if name.endswith("csv")
+    }
 
 
 def test_a_failed_replica_is_the_worst_in_everything(drawing: ModuleType, tmp_path: Path) -> None:
