@@ -1,11 +1,12 @@
 """Table 2 of arXiv 2210.00580 (section 4.3), drawn: learned posteriors over graphs against exact ones, and their edges.
 
-(a) Exact JSD: a row per number of nodes d, a column per objective. Lines are a statistic over graphs (median by default), broken
-on-policy and whole off-policy, bands its 95% bootstrap interval; thin and gray is off-policy TB. The last two columns have one
-point per graph, hollow on-policy and filled off-policy, and the statistic as a bar: after all updates, with the mean that the
-paper reports, and after as many reward evaluations as every setting of that size has made. What is below ROUNDING is drawn on the
-edge of a gray band. (b) edges.py. Beside the figure: Table 2 as LaTeX and CSV (table2.py), and how well marginals of edges,
-paths and Markov blankets are learned (edge_marginals.csv).
+(a) Exact JSD: a row per number of nodes d, a column per objective. A thin line is a graph, a thick one a statistic over graphs
+(median by default), broken on-policy and whole off-policy; gray is off-policy TB. Graphs fall in two groups, so that an interval
+would cover all heights between them: intervals are in table2.csv. The last two columns have one point per graph, hollow on-policy
+and filled off-policy, and the statistic as a bar: after all updates, with the mean that the paper reports, and after as many
+reward evaluations as every setting of that size has made. What is below ROUNDING is drawn on the edge of a gray band. (b)
+edges.py. Beside the figure: Table 2 as LaTeX and CSV (table2.py), and how well marginals of edges, paths and Markov blankets are
+learned (edge_marginals.csv).
 """
 
 from __future__ import annotations
@@ -143,7 +144,9 @@ def _lines(axes: Axes, jsd: Curves, objective: str, size: int, statistic: str) -
         draw_reference(axes, jsd[REFERENCE, size], statistic)
     for side, line in LINES.items():
         if (objective + side, size) in jsd:
-            draw_curve(axes, jsd[objective + side, size], statistic, COLORS[objective], objective + side, line)
+            curve, color = jsd[objective + side, size], COLORS[objective]
+            axes.plot(curve.x, curve.values.T, color=color, linestyle=line, linewidth=0.5, alpha=0.45, label="_graph")
+            draw_curve(axes, curve, statistic, color, objective + side, line, band=False)
 
 
 def _dress(axes: Axes, x: str, budget: float) -> None:

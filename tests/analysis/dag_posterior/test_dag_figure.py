@@ -61,6 +61,8 @@ def test_a_row_is_a_size_and_a_column_an_objective(page: Figure) -> None:
             assert (lines[arm].is_dashed(), lines[f"{arm}_off_policy"].is_dashed()) == (True, False)
             for name in (arm, f"{arm}_off_policy"):
                 assert lines[name].get_ydata()[-1] == pytest.approx(np.median(final(name, d)))
+            graphs = sorted(line.get_ydata()[-1] for line in panel.lines if line.get_label() == "_graph" and not line.is_dashed())
+            np.testing.assert_allclose(graphs, np.sort(final(f"{arm}_off_policy", d)))
             gray = [line.get_ydata()[-1] for line in panel.lines if line.get_color() == "0.6"]
             best = np.median(final("trajectory_balance_off_policy", d))
             assert gray == ([] if arm == ARMS[0] else [pytest.approx(best)])
@@ -170,7 +172,8 @@ def test_a_sweep_in_progress_is_drawn_as_far_as_it_is(drawing: ModuleType, judgi
     rows = cells(page, 2, 4)
     assert [row[0].get_ylabel() for row in rows] == ["$d = 3$\nJSD", "$d = 4$\nJSD"]
     assert [panel.get_title() for panel in rows[0][:2]] == ["Forward\nKL", "Wake-sleep"]
-    drawn = [[line.get_label() for panel in row[:2] if panel.axison for line in panel.lines[:1]] for row in rows]
+    labels = [[line.get_label() for panel in row[:2] if panel.axison for line in panel.lines] for row in rows]
+    drawn = [[label for label in row if not label.startswith("_")] for row in labels]
     assert drawn == [["wake_sleep"], ["forward_kl_off_policy"]]
     assert len(page.axes) == 2 * 4 + 2 * 2
     texts = drawing.tables(table, arrays)
