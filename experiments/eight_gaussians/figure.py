@@ -41,7 +41,8 @@ STATISTICS = {"median": "Median of replicas", "mean": "Mean of replicas", "iqm":
 DODGE = 0.2  # between the two sides at the end
 SMALL = 7  # points
 NEEDED = ("samples", "grid", "log_density")
-METRICS = (SQUARED_MMD.metric, f"{SQUARED_MMD.metric}_floor", "mode_mass_error", "bound_gap")  # of the committed results
+MMD = SQUARED_MMD.metric
+METRICS = (MMD, f"{MMD}_floor", "mode_mass_error", "modes_covered", "bound_gap")  # of the committed results
 FIRST_REPLICA = ("samples",)
 
 Arrays = Mapping[str, Mapping[str, np.ndarray]]
