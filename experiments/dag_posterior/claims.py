@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from gfn_vi.experiments.dag_posterior.budgets import Standing, smallest_totals
-from gfn_vi.experiments.dag_posterior.table2 import REWARD_EVALUATIONS, UPDATES, name_of, settings, standings
+from gfn_vi.experiments.dag_posterior.table2 import REWARD_EVALUATIONS, ROUNDING, UPDATES, name_of, settings, standings
 from gfn_vi.experiments.paper_arms import OFF_POLICY
 
 from gfn_vi.analysis.statistics.claims import FEWEST_REPLICAS, Claim, Groups, UnfinishedError, better, in_words, judged, together
@@ -23,7 +23,6 @@ OFF_TB, OFF_MDB, OFF_KL = (name + OFF_POLICY for name in (TB, MDB, KL))
 ON = (TB, KL)  # on-policy
 ORDERS = 100.0
 ABOUT_EQUAL = 2.0  # ratio of two JSDs
-ROUNDING = 1e-12  # a JSD below it is no more than the rounding of the sum over graphs, and may be 0
 THRESHOLDS = {3: 1e-5, 4: 1e-4, 5: 5e-3}
 
 Told = tuple[str, bool | None]

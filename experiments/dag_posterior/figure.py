@@ -1,60 +1,69 @@
 """Table 2 of arXiv 2210.00580 (section 4.3), drawn: learned posteriors over graphs against exact ones, and their edges.
 
-(a) Exact JSD, a panel per number of nodes d. Lines are a statistic over graphs (median by default), each graph with its own data;
-graphs differ so much that the bands of twelve settings would hide each other: intervals are in table2.csv. (b) The probability of
-each edge, exact against learned, at the end of training: a point per ordered pair of nodes and graph, for the settings of the
-published table; what has learned the posterior is on the diagonal. Beside the figure: Table 2 as LaTeX and CSV (table2), and how
-well marginals of edges, paths and Markov blankets are learned (edge_marginals.csv).
+(a) Exact JSD: a row per number of nodes d, a column per objective. A thin line is a graph, a thick one a statistic over graphs
+(median by default), broken on-policy and whole off-policy; gray is off-policy TB. Graphs fall in two groups, so that an interval
+would cover all heights between them: intervals are in table2.csv. The last two columns have one point per graph, hollow on-policy
+and filled off-policy, and the statistic as a bar: after all updates, with the mean that the paper reports, and after as many
+reward evaluations as every setting of that size has made. What is below ROUNDING is drawn on the edge of a gray band. (b)
+edges.py. Beside the figure: Table 2 as LaTeX and CSV (table2.py), and how well marginals of edges, paths and Markov blankets are
+learned (edge_marginals.csv).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from gfn_vi.experiments.dag_posterior.budgets import smallest_totals
+from gfn_vi.experiments.dag_posterior.budgets import Standing, smallest_totals
+from gfn_vi.experiments.dag_posterior.edges import SMALL, Arrays, draw_edges
 from gfn_vi.experiments.dag_posterior.latex import table_text
 from gfn_vi.experiments.dag_posterior.table2 import (
-    ARMS,
+    COLORS,
+    MARGINALS,
     OBJECTIVES,
+    PAPER,
+    REWARD_EVALUATIONS,
+    ROUNDING,
+    SHORT,
     SIDES,
     SIZE,
+    UPDATES,
     WORST_JSD,
+    Settings,
     csv_text,
     jsd_rows,
     marginal_rows,
+    parts,
     settings,
+    standings,
 )
 from gfn_vi.experiments.measures import JSD
 from gfn_vi.experiments.paper_arms import OFF_POLICY
 
 from gfn_vi.analysis.pictures import style
-from gfn_vi.analysis.reading.curves import X_LABELS, Curve, curves, draw_curve, n_failed
+from gfn_vi.analysis.reading.curves import X_LABELS, Curve, curves, draw_curve, draw_reference, draw_replicas
 from gfn_vi.analysis.reading.table import require_columns, table_hash
-from gfn_vi.runs.reading import needed_arrays
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
 HEADLINES = (JSD,)
+METRICS, AT_END = ("jsd",), tuple(MARGINALS)  # of the committed results
 
 CONFIG_KEYS = (SIZE.removeprefix("config."),)
 BLOCKS = ("target.data.seed",)  # graphs are replicas: every arm has the same ones
-COLORS = dict(zip(OBJECTIVES, (style.palette(6)[n] for n in (0, 1, 5, 2, 3, 4)), strict=True))  # as in the figures of grids
 LINES = {"": (0, (3, 1.2)), OFF_POLICY: "-"}
-IN_ONE_ROW = 8  # entries of a legend
-SHOWN = (  # of which edges are drawn: the rows of the paper's table
-    "trajectory_balance_off_policy",
-    "modified_detailed_balance_off_policy",
-    "trajectory_balance",
-    "reverse_kl",
-    "reverse_kl_off_policy",
-)
+REFERENCE = "trajectory_balance" + OFF_POLICY
+SAME = ("wake_sleep", "forward_kl")  # with a uniform P_B, run by run
+ENDS = {UPDATES: "At equal\nupdates", REWARD_EVALUATIONS: "At equal re-\nward evaluations"}
+STATISTICS = {"median": "Median over graphs", "mean": "Mean over graphs", "iqm": "Interquartile mean"}
+IN_ONE_ROW = 6  # entries of a legend
+DODGE = 0.2  # between the two sides at the end
 
-Arrays = Mapping[str, Mapping[str, np.ndarray]]
 Curves = dict[tuple[str, int], Curve]
 
 
@@ -63,15 +72,16 @@ def figure(table: pd.DataFrame, arrays: Arrays, x: str = "trajectories", statist
     from matplotlib.figure import Figure
 
     require_columns(table, ["arm", SIZE])
-    jsd = {(str(arm), int(size)): curve for (arm, size), curve in curves(table, "jsd", ["arm", SIZE], x, WORST_JSD).items()}
+    jsd = {
+        (str(arm), int(size)): replace(curve, values=np.maximum(curve.values, ROUNDING))
+        for (arm, size), curve in curves(table, "jsd", ["arm", SIZE], x, WORST_JSD).items()
+    }
     sizes = sorted({size for _, size in jsd})
-    present = {arm for arm, _ in jsd}
-    shown = [arm for arm in SHOWN if arm in present] or [arm for arm in ARMS if arm in present][: len(SHOWN)]
-    heights = [2.7, 0.25 + 1.32 * len(sizes)]
+    heights = [0.85 + 1.1 * len(sizes), 0.55 + 1.15 * len(sizes)]
     page = Figure(figsize=(style.WIDTH, sum(heights)), layout="constrained")
     upper, lower = page.subfigures(2, 1, height_ratios=heights)
-    _curves(upper, table, jsd, sizes, x, statistic)
-    _edges(lower, table, arrays, shown, sizes)
+    _distances(upper, settings(table), jsd, sizes, x, statistic)
+    draw_edges(lower, table, arrays, {arm for arm, _ in jsd}, sizes)
     return page
 
 
@@ -85,100 +95,125 @@ def tables(table: pd.DataFrame, arrays: Arrays) -> dict[str, str]:
     }
 
 
-def _curves(page: SubFigure, table: pd.DataFrame, jsd: Curves, sizes: Sequence[int], x: str, statistic: str) -> None:
-    from matplotlib.ticker import EngFormatter, LogLocator
-
-    every = page.subplots(1, len(sizes), squeeze=False)[0]
-    equal = smallest_totals(settings(table)) if x == "reward_calls" else {}
-    for axes, size in zip(every, sizes, strict=True):
-        for arm in ARMS:
-            if (arm, size) in jsd:
-                objective, side = _parts(arm)
-                draw_curve(axes, jsd[arm, size], statistic, COLORS[objective], arm, LINES[side], band=False)
-        failed = n_failed(curve for (_, of), curve in jsd.items() if of == size)
-        axes.set_title(f"$d = {size}$" + (f". {failed}" if failed else ""), fontsize=6 if failed else None)
-        axes.set_xlabel(X_LABELS[x])
-        if size in equal:  # settings spend up to a hundred times as much as others
-            axes.set_xscale("log")
-            axes.axvline(equal[size], color="0.4", linewidth=0.8, linestyle=":", zorder=0)
-        else:
-            axes.set_xlim(left=0)
-        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-        axes.set_yscale("log")  # of its own: sizes differ by ten orders of magnitude
-        axes.yaxis.set_major_locator(LogLocator(numticks=8))
-    every[0].set_ylabel("Jensen-Shannon divergence")
-    every[0].set_title("(a)", loc="left")
-    _legend(page, {_parts(arm) for arm, _ in jsd if arm in ARMS}, bool(equal))
-
-
-def _legend(page: SubFigure, present: set[tuple[str, str]], has_budget: bool) -> None:
-    """Draw the legend: colors are objectives, lines are sides."""
-    from matplotlib.lines import Line2D
-
-    objectives = [name for name in OBJECTIVES if name in {objective for objective, _ in present}]
-    handles = [Line2D([], [], color=COLORS[name], label=OBJECTIVES[name]) for name in objectives]
-    for side, title in SIDES.items():
-        if side in {of for _, of in present}:
-            handles.append(Line2D([], [], color="0.35", linestyle=LINES[side], label=title.lower()))
-    if has_budget:
-        handles.append(Line2D([], [], color="0.4", linestyle=":", linewidth=0.8, label="equal evaluations"))
-    look = style.LEGEND | {"handlelength": 1.6, "columnspacing": 0.9, "fontsize": 7}
-    columns = len(handles) if len(handles) <= IN_ONE_ROW else -(-len(handles) // 2)
-    page.legend(handles=handles, loc="outside upper center", ncols=columns, **look)
-
-
-def _edges(page: SubFigure, table: pd.DataFrame, arrays: Arrays, shown: Sequence[str], sizes: Sequence[int]) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    every = page.subplots(len(sizes), len(shown), sharex=True, sharey=True, squeeze=False)
-    found = {(size, arm): _marginals(table, arrays, arm, size) for size in sizes for arm in shown}
-    points = np.concatenate([part for exact, learned, _ in found.values() for part in (exact, learned)])
-    low, high = (float(points.min()) - 0.03, float(points.max()) + 0.03) if len(points) else (0.0, 1.0)
-    for column, arm in enumerate(shown):
-        objective, side = _parts(arm)
-        for row, size in enumerate(sizes):
-            axes = every[row, column]
-            axes.set(box_aspect=1, xlim=(low, high), ylim=(low, high))
-            axes.xaxis.set_major_locator(MaxNLocator(4))
-            axes.yaxis.set_major_locator(MaxNLocator(4))
-            axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.8, zorder=1)
-            exact, learned, failed = found[size, arm]
-            title = f"{SIDES[side]}\n{OBJECTIVES.get(objective, objective)}\n" if row == 0 else ""
-            if len(exact):
-                title += f"RMSE {np.sqrt(np.mean((learned - exact) ** 2)):.2g}" + (f", {failed} failed" if failed else "")
-                _points(axes, exact, learned, COLORS.get(objective, "0.3"), bool(side))
-            axes.set_title(title, fontsize=7, pad=3)
-    page.text(0.01, 0.99, "(b)", va="top")
-    for row, size in enumerate(sizes):
-        every[row, 0].set_ylabel(f"$d = {size}$\nLearned", fontsize=7)
-    for axes in every[-1]:
-        axes.set_xlabel("Exact probability", fontsize=7)
-
-
-def _points(axes: Axes, exact: np.ndarray, learned: np.ndarray, color: Any, is_filled: bool) -> None:
-    look: dict[str, Any] = {"facecolors": color, "edgecolors": "none", "alpha": 0.55} if is_filled else {"facecolors": "none"}
-    if not is_filled:
-        look |= {"edgecolors": color, "linewidths": 0.6, "alpha": 0.8}
-    axes.scatter(exact, learned, s=9, zorder=2, clip_on=False, **look)
-
-
-def _marginals(table: pd.DataFrame, arrays: Arrays, arm: str, size: int) -> tuple[np.ndarray, np.ndarray, int]:
-    """Return exact and learned probabilities of all ordered pairs of nodes, of all finite replicas, and how many were not."""
-    pairs = ~np.eye(size, dtype=bool)
-    exact, learned, failed = [np.zeros(0)], [np.zeros(0)], 0
-    runs = table.loc[(table["arm"] == arm) & (table[SIZE] == size) & (table["state"] == "done"), "run"]
-    for run in sorted(set(runs)):
-        content = needed_arrays(arrays, run, ("edges_learned", "edges_target"))
-        for of_replica in content["edges_learned"]:
-            if np.isfinite(of_replica).all():
-                exact.append(content["edges_target"][pairs])
-                learned.append(of_replica[pairs])
+def _distances(page: SubFigure, found: Settings, jsd: Curves, sizes: Sequence[int], x: str, statistic: str) -> None:
+    columns = _columns(jsd)
+    widths = [1.0] * len(columns) + [1.0 + 0.1 * len(columns)] * len(ENDS)
+    every = page.subplots(len(sizes), len(widths), squeeze=False, sharey="row", width_ratios=widths)
+    budgets, by_budget = smallest_totals(found), standings(found)
+    for row, size in zip(every, sizes, strict=True):
+        for axes, objective in zip(row, columns, strict=False):
+            if {(objective + side, size) for side in SIDES} & set(jsd):
+                _lines(axes, jsd, objective, size, statistic)
+                _dress(axes, x, budgets[size])
             else:
-                failed += 1
-    return np.concatenate(exact), np.concatenate(learned), failed
+                axes.set_axis_off()
+        for axes, budget in zip(row[len(columns) :], ENDS, strict=True):
+            of_size = {arm: standing for (arm, of), standing in by_budget[budget].items() if of == size}
+            _ends(axes, of_size, list(columns), statistic)
+            if budget == UPDATES:
+                _published(axes, list(columns), size)
+        failed = sum(curve.n_failed for (_, of), curve in jsd.items() if of == size)
+        row[0].set_ylabel(f"$d = {size}$\nJSD" + (f"\nfailed: {failed}" if failed else ""), fontsize=SMALL)
+        _scale(row)
+    for axes, (objective, title) in zip(every[0], columns.items(), strict=False):
+        axes.set_title(title, fontsize=SMALL, color=COLORS[objective], linespacing=1.0)
+    for axes, title in zip(every[0, len(columns) :], ENDS.values(), strict=True):
+        axes.set_title(title, fontsize=SMALL, linespacing=1.0)
+    for axes in every[-1, len(columns) :]:
+        axes.set_xticks(range(len(columns)), [SHORT[name] for name in columns], fontsize=6.5, rotation=90)
+    every[-1, len(columns) // 2].set_xlabel(X_LABELS[x], fontsize=SMALL)
+    _legend(page, statistic, any(axes.patches for axes in every[:, 0]), x == "reward_calls")
 
 
-def _parts(arm: str) -> tuple[str, str]:
-    """Return the objective and the side of an arm."""
-    side = OFF_POLICY if arm.endswith(OFF_POLICY) else ""
-    return arm.removesuffix(side), side
+def _columns(jsd: Curves) -> dict[str, str]:
+    """Return objective -> title of its column; wake-sleep has none where all its numbers are those of forward KL."""
+    present = {parts(arm)[0] for arm, _ in jsd}
+    titles = {name: title.replace(" ", "\n", 1) for name, title in OBJECTIVES.items() if name in present}
+    one, other = SAME
+    pairs = [(curve.values, jsd.get((other + parts(arm)[1], d))) for (arm, d), curve in jsd.items() if parts(arm)[0] == one]
+    if pairs and all(of is not None and np.array_equal(values, of.values) for values, of in pairs):
+        titles = {name: title for name, title in titles.items() if name != one} | {
+            other: f"{OBJECTIVES[other]} =\n{OBJECTIVES[one].lower()}"
+        }
+    return titles
+
+
+def _lines(axes: Axes, jsd: Curves, objective: str, size: int, statistic: str) -> None:
+    """Draw an objective on- and off-policy, over off-policy TB."""
+    if (REFERENCE, size) in jsd and objective + OFF_POLICY != REFERENCE:
+        draw_reference(axes, jsd[REFERENCE, size], statistic)
+    for side, line in LINES.items():
+        if (objective + side, size) in jsd:
+            curve, color = jsd[objective + side, size], COLORS[objective]
+            axes.plot(curve.x, curve.values.T, color=color, linestyle=line, linewidth=0.5, alpha=0.45, label="_graph")
+            draw_curve(axes, curve, statistic, color, objective + side, line, band=False)
+
+
+def _dress(axes: Axes, x: str, budget: float) -> None:
+    from matplotlib.ticker import EngFormatter, MaxNLocator
+
+    if x == "reward_calls":  # settings spend up to a hundred times as much as others
+        axes.set_xscale("log")
+        axes.axvline(budget, color="0.4", linewidth=0.8, linestyle=":", zorder=0)
+    else:
+        axes.set_xlim(left=0)
+        axes.xaxis.set_major_locator(MaxNLocator(2, steps=[1, 2, 5, 10]))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+
+
+def _ends(axes: Axes, found: Mapping[str, Standing], columns: Sequence[str], statistic: str) -> None:
+    """Draw each graph and the statistic over graphs; what has no evaluation within the budget is marked as not available."""
+    for place, objective in enumerate(columns):
+        for shift, side in zip((-DODGE, DODGE), SIDES, strict=True):
+            standing, x = found.get(objective + side), place + shift
+            if standing is not None and standing.is_trained:
+                draw_replicas(axes, x, np.maximum(standing.values, ROUNDING), statistic, COLORS[objective], bool(side))
+            elif standing is not None:
+                axes.text(x, 0.03, "n/a", rotation=90, ha="center", fontsize=6.5, transform=axes.get_xaxis_transform())
+    axes.set_xticks(range(len(columns)), [])
+    axes.set_xlim(-0.6, len(columns) - 0.4)
+    axes.grid(axis="x", visible=False)
+
+
+def _published(axes: Axes, columns: Sequence[str], size: int) -> None:
+    """Draw the means over 20 graphs that the paper reports."""
+    for arm, by_size in PAPER.items():
+        objective, side = parts(arm)
+        if objective in columns and size in by_size:
+            x = columns.index(objective) + (DODGE if side else -DODGE)
+            axes.plot(x, by_size[size][0], "x", color="0.1", markersize=4, markeredgewidth=0.9, zorder=5)
+
+
+def _scale(row: np.ndarray) -> None:
+    """Make a row logarithmic, of its own, since sizes differ by ten orders of magnitude, and shade what is only rounding."""
+    from matplotlib.ticker import LogLocator
+
+    row[0].set_yscale("log")
+    row[0].yaxis.set_major_locator(LogLocator(numticks=6))
+    if row[0].get_ylim()[0] < ROUNDING:
+        row[0].set_ylim(bottom=ROUNDING / 10)
+        for axes in row:
+            axes.axhspan(ROUNDING / 10, ROUNDING, color="0.85", linewidth=0, zorder=0)
+
+
+def _legend(page: SubFigure, statistic: str, has_rounding: bool, has_budget: bool) -> None:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    faces = {"": "white", OFF_POLICY: "0.35"}
+    handles = [
+        Line2D([], [], color="0.35", linestyle=LINES[side], marker="o", markersize=3, markerfacecolor=faces[side], label=title)
+        for side, title in SIDES.items()
+    ]
+    handles += [
+        Line2D([], [], color="0.6", linewidth=0.9, label="Off-policy TB"),
+        Line2D([], [], color="0.1", linewidth=1.2, label=STATISTICS[statistic]),
+        Line2D([], [], color="0.1", linestyle="", marker="x", markersize=4, label="Mean in the paper"),
+    ]
+    if has_rounding:
+        handles.append(Patch(color="0.85", label="Rounding"))
+    if has_budget:
+        handles.append(Line2D([], [], color="0.4", linestyle=":", linewidth=0.8, label="Equal evaluations"))
+    look = style.LEGEND | {"handlelength": 2.2, "fontsize": SMALL}
+    columns = len(handles) if len(handles) <= IN_ONE_ROW else -(-len(handles) // 2)
+    page.legend(handles=handles, loc="outside upper center", ncols=columns, title="(a) Exact JSD", title_fontsize=8, **look)

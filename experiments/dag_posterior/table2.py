@@ -17,6 +17,7 @@ from gfn_vi.experiments.dag_posterior.budgets import Spending, Standing, smalles
 from gfn_vi.experiments.measures import WORST_JSD
 from gfn_vi.experiments.paper_arms import OFF_POLICY
 
+from gfn_vi.analysis.pictures import style
 from gfn_vi.analysis.reading.table import require_columns
 from gfn_vi.analysis.statistics.estimates import interval
 
@@ -26,8 +27,11 @@ OBJECTIVES = {
     name: LABELS[name]
     for name in ("trajectory_balance", "modified_detailed_balance", "log_variance", "reverse_kl", "forward_kl", "wake_sleep")
 }
+SHORT = dict(zip(OBJECTIVES, ("TB", "MDB", "LV", "RKL", "FKL", "WS"), strict=True))
+COLORS = dict(zip(OBJECTIVES, (style.palette(6)[n] for n in (0, 1, 5, 2, 3, 4)), strict=True))  # as in the figures of grids
 SIDES = {"": "On-policy", OFF_POLICY: "Off-policy"}
 ARMS = tuple(name + side for side in SIDES for name in OBJECTIVES)
+ROUNDING = 1e-12  # probabilities that are off by 1e-6, as float32 leaves them, have a JSD of 1e-13: below it nothing is told
 UPDATES, REWARD_EVALUATIONS = "updates", "reward_evaluations"
 PAPER = {  # arm -> d -> mean and standard deviation over 20 seeds
     "modified_detailed_balance_off_policy": {3: (5.32e-6, 4.15e-6), 4: (2.05e-5, 0.70e-5), 5: (4.65e-4, 1.08e-4)},
@@ -44,10 +48,15 @@ MARGINALS = {
 Settings = dict[tuple[str, int], Spending]  # by arm and size
 
 
+def parts(arm: str) -> tuple[str, str]:
+    """Return the objective and the side of an arm."""
+    side = OFF_POLICY if arm.endswith(OFF_POLICY) else ""
+    return arm.removesuffix(side), side
+
+
 def name_of(arm: str) -> str:
     """Return the name of an arm in words, as in "off-policy TB"."""
-    side = OFF_POLICY if arm.endswith(OFF_POLICY) else ""
-    objective = arm.removesuffix(side)
+    objective, side = parts(arm)
     return f"{SIDES[side].lower()} {OBJECTIVES.get(objective, objective.replace('_', ' '))}"
 
 

@@ -1,8 +1,10 @@
 """Eight Gaussians (appendix of arXiv 2210.00580): squared MMD of five objectives, on-policy and widened, at each number of steps.
 
-(a) Squared MMD to exact samples. Lines are a statistic over replicas (median by default), broken on-policy and whole with widened
-steps; bands are 95% bootstrap intervals. The gray band is the floor, the squared MMD of two sets of exact samples: 95% of its
-values over all replicas and settings. They lie around 0, so the axis is linear up to the largest of them. (b) Samples of one
+(a) Squared MMD to exact samples, a row per number of steps T and a column per objective. Lines are a statistic over replicas
+(median by default), broken on-policy and whole with widened steps, bands its 95% bootstrap interval; thin and gray is widened TB.
+The last column has one point per replica at the end, hollow on-policy and filled widened, and the statistic as a bar. The gray
+band is the floor, the squared MMD of two sets of exact samples: 95% of its values over all replicas and settings. They lie around
+0, so the axis is linear up to the largest of them. (b) Samples of one
 replica, the first, over the contours of the target. Beside the figure: mmd.csv, the numbers at the end and when replicas failed.
 """
 
@@ -21,7 +23,7 @@ from gfn_vi.experiments.paper_arms import OFF_POLICY
 
 from gfn_vi.analysis.pictures import style
 from gfn_vi.analysis.pictures.densities import contours
-from gfn_vi.analysis.reading.curves import X_LABELS, draw_curve, n_failed
+from gfn_vi.analysis.reading.curves import X_LABELS, Curve, draw_curve, draw_reference, draw_replicas
 from gfn_vi.analysis.statistics.estimates import interval
 from gfn_vi.runs.reading import needed_arrays
 
@@ -33,8 +35,15 @@ HEADLINES = (SQUARED_MMD,)
 CONFIG_KEYS = (N_STEPS.removeprefix("config."),)
 COLORS = dict(zip(ALL_OBJECTIVES, style.palette(len(ALL_OBJECTIVES)), strict=True))  # as in the figures of grids
 LINES = {"": (0, (3, 1.2)), OFF_POLICY: "-"}
+REFERENCE = "trajectory_balance" + OFF_POLICY
+SHORT = dict(zip(ALL_OBJECTIVES, ("TB", "MDB", "RKL", "FKL", "WS", "RWS"), strict=True))
+STATISTICS = {"median": "Median of replicas", "mean": "Mean of replicas", "iqm": "Interquartile mean"}
+DODGE = 0.2  # between the two sides at the end
+SMALL = 7  # points
 NEEDED = ("samples", "grid", "log_density")
-FIRST_REPLICA = ("samples",)  # of the committed results
+MMD = SQUARED_MMD.metric
+METRICS = (MMD, f"{MMD}_floor", "mode_mass_error", "modes_covered", "bound_gap")  # of the committed results
+FIRST_REPLICA = ("samples",)
 
 Arrays = Mapping[str, Mapping[str, np.ndarray]]
 Settings = Mapping[tuple[str, int], Setting]
@@ -46,7 +55,7 @@ def figure(table: pd.DataFrame, arrays: Arrays, x: str = "trajectories", statist
 
     found = settings(table, x)
     every_t = sorted({n_steps for _, n_steps in found})
-    heights = [2.6, 1.65]
+    heights = [0.7 + 1.15 * len(every_t), 2.0]
     page = Figure(figsize=(style.WIDTH, sum(heights) if len(arrays) else heights[0]), layout="constrained")
     upper, lower = page.subfigures(2, 1, height_ratios=heights) if len(arrays) else (page.subfigures(1, 1), None)
     _curves(upper, found, every_t, x, statistic)
@@ -77,37 +86,84 @@ def tables(table: pd.DataFrame, arrays: Arrays) -> dict[str, str]:
 
 
 def _curves(page: SubFigure, found: Settings, every_t: list[int], x: str, statistic: str) -> None:
-    from matplotlib.lines import Line2D
-    from matplotlib.ticker import EngFormatter
-
-    every = page.subplots(1, len(every_t), sharey=True, squeeze=False)[0]
+    """Draw a row for each T: a panel for each objective, and where all of them end."""
+    widths = [1.0] * len(OBJECTIVES) + [1.7]
+    every = page.subplots(len(every_t), len(widths), sharex="col", sharey=True, squeeze=False, width_ratios=widths)
     floors = np.concatenate([setting.floor.values.ravel() for setting in found.values()])
-    low, high = np.quantile(floors[np.isfinite(floors)], [0.025, 0.975])
-    for axes, n_steps in zip(every, every_t, strict=True):
-        axes.axhspan(low, high, color="0.85", linewidth=0)
-        for arm in ARMS:
-            if (arm, n_steps) in found:
-                objective, side = parts(arm)
-                draw_curve(axes, found[arm, n_steps].mmd, statistic, COLORS[objective], arm, LINES[side])
-        failed = n_failed(setting.mmd for (_, of), setting in found.items() if of == n_steps)
-        axes.set_title(f"$T = {n_steps}$" + (f". {failed}" if failed else ""))
-        axes.set_xlabel(X_LABELS[x])
+    floors = floors[np.isfinite(floors)]
+    for row, n_steps in zip(every, every_t, strict=True):
+        at = {arm: setting.mmd for (arm, n), setting in found.items() if n == n_steps}
+        for axes, objective in zip(row, OBJECTIVES, strict=False):
+            _lines(axes, at, objective, statistic)
+        _ends(row[-1], at, statistic)
+        for axes in row:
+            axes.axhspan(*np.quantile(floors, [0.025, 0.975]), color="0.88", linewidth=0, zorder=0)
+        failed = sum(curve.n_failed for curve in at.values())
+        row[0].set_ylabel(f"$T = {n_steps}$\nSquared MMD" + (f"\nfailed: {failed}" if failed else ""), fontsize=SMALL)
+    _dress(every, float(np.abs(floors).max()), x)
+    _legend(page, statistic)
+
+
+def _lines(axes: Axes, at: Mapping[str, Curve], objective: str, statistic: str) -> None:
+    """Draw an objective on-policy and widened, over widened TB."""
+    if REFERENCE in at and objective + OFF_POLICY != REFERENCE:
+        draw_reference(axes, at[REFERENCE], statistic)
+    for side, line in LINES.items():
+        if objective + side in at:
+            draw_curve(axes, at[objective + side], statistic, COLORS[objective], objective + side, line)
+
+
+def _ends(axes: Axes, at: Mapping[str, Curve], statistic: str) -> None:
+    """Draw every replica of every setting after all updates."""
+    for place, objective in enumerate(OBJECTIVES):
+        for shift, side in zip((-DODGE, DODGE), SIDES, strict=True):
+            if objective + side in at:
+                draw_replicas(axes, place + shift, at[objective + side].final, statistic, COLORS[objective], bool(side))
+    axes.set_xticks(range(len(OBJECTIVES)), [SHORT[name] for name in OBJECTIVES], fontsize=SMALL)
+    axes.set_xlim(-0.6, len(OBJECTIVES) - 0.4)
+    axes.grid(axis="x", visible=False)
+
+
+def _dress(every: np.ndarray, linear_below: float, x: str) -> None:
+    from matplotlib.ticker import EngFormatter, MaxNLocator
+
+    every[0, 0].set_yscale("symlog", linthresh=linear_below)
+    every[0, 0].set_ylim(bottom=-linear_below)
+    every[0, 0].set_yticks([0.0, *(10.0**power for power in range(math.ceil(math.log10(linear_below)), 1))])
+    every[0, 0].minorticks_off()
+    for axes, (objective, label) in zip(every[0], OBJECTIVES.items(), strict=False):
+        axes.set_title(label.replace(" ", "\n", 1), fontsize=SMALL, color=COLORS[objective], linespacing=1.0)
+        axes.xaxis.set_major_locator(MaxNLocator(2, steps=[1, 2, 5, 10]))
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.set_xlim(left=0)
-    linear_below = float(np.abs(floors[np.isfinite(floors)]).max())
-    every[0].set_yscale("symlog", linthresh=linear_below)
-    every[0].set_ylim(bottom=-linear_below)
-    every[0].set_ylabel("Squared MMD")
-    every[0].set_title("(a)", loc="left")
-    shown = [Line2D([], [], color=COLORS[name], label=label) for name, label in OBJECTIVES.items()]
-    shown += [Line2D([], [], color="0.3", linestyle=LINES[side], label=label) for side, label in SIDES.items()]
-    page.legend(handles=shown, loc="outside upper center", ncols=len(shown), **style.LEGEND)
+    every[0, -1].set_title("At the end", fontsize=SMALL)
+    every[-1, len(OBJECTIVES) // 2].set_xlabel(X_LABELS[x], fontsize=SMALL)
+
+
+def _legend(page: SubFigure, statistic: str) -> None:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    faces = {"": "white", OFF_POLICY: "0.35"}
+    handles: list[Any] = [
+        Line2D([], [], color="0.35", linestyle=LINES[side], marker="o", markersize=3, markerfacecolor=faces[side], label=title)
+        for side, title in SIDES.items()
+    ]
+    handles += [
+        Line2D([], [], color="0.6", linewidth=0.9, label="TB, widened"),
+        Line2D([], [], color="0.1", linewidth=1.2, label=STATISTICS[statistic]),
+        Patch(color="0.88", label="Two exact samples"),
+    ]
+    look = style.LEGEND | {"handlelength": 2.2, "fontsize": SMALL}
+    page.legend(handles=handles, loc="outside upper center", ncols=len(handles), **look)
+    page.text(0.005, 0.99, "(a)", va="top")
 
 
 def _samples(page: SubFigure, table: pd.DataFrame, arrays: Arrays, every_t: list[int]) -> None:
     """Draw for each T a block with a row for each side and a column for each objective."""
     blocks = page.subfigures(1, len(every_t), squeeze=False)[0]
     for block, n_steps in zip(blocks, every_t, strict=True):
+        block.suptitle(f"$T = {n_steps}$", fontsize=SMALL)
         every = block.subplots(len(SIDES), len(OBJECTIVES), squeeze=False)
         for row, (side, how) in enumerate(SIDES.items()):
             for axes, (objective, label) in zip(every[row], OBJECTIVES.items(), strict=True):
@@ -115,13 +171,13 @@ def _samples(page: SubFigure, table: pd.DataFrame, arrays: Arrays, every_t: list
                 for spine in axes.spines.values():
                     spine.set(visible=True, color="0.2", linewidth=0.5)
                 if row == 0:
-                    axes.set_title(label.replace(" ", "\n", 1), fontsize=6, pad=2, linespacing=0.9)
+                    axes.set_title(label.replace(" ", "\n", 1), fontsize=6.5, pad=2, linespacing=0.9)
                 content = _arrays_of(table, arrays, objective + side, n_steps)
                 if content is None:
                     axes.set_axis_off()
                 else:
                     _cloud(axes, content, COLORS[objective])
-            every[row, 0].set_ylabel(how, fontsize=6)
+            every[row, 0].set_ylabel(how, fontsize=6.5)
     page.text(0.005, 0.99, "(b)", va="top")
 
 

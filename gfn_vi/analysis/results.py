@@ -1,7 +1,8 @@
 """The committed results of experiments: exporting runs to them, and drawing a figure from them alone.
 
 The files and what is in them: reading/committed.py. A figure.py says what its figure and its claims need: METRICS (names, all
-without it) and FIRST_REPLICA (arrays of which only the first replica is shown); the arrays are those that it looks at.
+without it), AT_END (names of which the last evaluation is enough) and FIRST_REPLICA (arrays of which only the first replica is
+shown); the arrays are those that it looks at.
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ def export(experiment: Path, folder: Path, preset: str | None, anew: bool, say: 
     say(_counted(results, known, found))
     module = experiments.load_figure(experiment)
     material = _material(module, results, say)
-    table = rows_behind(material.table, module.METRICS) if hasattr(module, "METRICS") else material.table
+    table = material.table
+    if hasattr(module, "METRICS"):
+        table = rows_behind(table, module.METRICS, getattr(module, "AT_END", ()))
     place.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place, prefix=".export") as name:
         aside = Path(name)

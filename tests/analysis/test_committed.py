@@ -87,6 +87,21 @@ def test_results_are_the_finished_runs(project: Path, make_run: MakeRun, capsys:
     assert not list((project / "results").glob(".export*"))
 
 
+def test_of_some_metrics_the_last_evaluation_is_enough(project: Path, make_run: MakeRun) -> None:
+    """Of each run, also where runs end at different numbers of trajectories."""
+    text = (project / "figure.py").read_text()
+    (project / "figure.py").write_text(text.replace("\nMETRICS = ", '\nAT_END = ("log_Z",)\nMETRICS = '))
+    runs = [make_run("reverse_kl", n_points=3), make_run("wake_sleep", n_points=2, n_trajectories=20_000)]
+    export("add")
+    table = pd.read_parquet(project / "results/table.parquet")
+    for run in runs:
+        of_run = table[table["run"] == run.name]
+        recorded = pd.read_csv(run / "metrics.csv")
+        last = recorded[(recorded["metric"] == "log_Z") & (recorded["step"] == recorded["step"].max())]
+        assert of_run.loc[of_run["metric"] == "log_Z", "value"].tolist() == last["value"].tolist()
+        assert (of_run["metric"] == "jsd").sum() == (recorded["metric"] == "jsd").sum()
+
+
 def test_folders_are_joined_by_runs(project: Path, make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
     """What is there stays and counts once; the joined table is that of all runs in one folder, in any order of export.
 

@@ -10,6 +10,7 @@ import pytest
 from gfn_vi.experiments.deviations import claims as deviations
 from gfn_vi.experiments.deviations.ranking import kendall_tau
 from gfn_vi.experiments.eight_gaussians import claims as densities
+from gfn_vi.experiments.eight_gaussians.figure import figure as density_figure
 from gfn_vi.experiments.eight_gaussians.figure import tables as density_tables
 from gfn_vi.experiments.hypergrid_baselines import claims as baselines
 from gfn_vi.experiments.hypergrid_baselines.comparisons import SETTINGS
@@ -304,3 +305,32 @@ def test_numbers_of_densities_beside_the_figure() -> None:
     assert (some[6], some[12], some[15:]) == ("2", "1", ["inf", "1", "10"])
     gap = ["7.14", "7", "7.28"]
     assert none[3:] == ["5", "0.102", "0.1", "0.104", "0.00102", "0.001", "0.00104", "0.255", "0.25", "0.26", *gap, "0", ""]
+
+
+def test_the_figure_of_densities_has_a_panel_per_objective_and_t() -> None:
+    """Broken on-policy, whole widened, widened TB in gray behind the others; every replica is a point at the end."""
+    tb = "trajectory_balance_off_policy"
+    tables = [density_table({tb: 0.01 * n_steps}, {"wake_sleep": SOME}, n_steps) for n_steps in (10, 100)]
+    axes = density_figure(pd.concat(tables), {}).axes
+    assert len(axes) == 2 * 6
+    assert [panel.get_title() for panel in axes[:6]] == [
+        "TB",
+        "Reverse\nKL",
+        "Forward\nKL",
+        "Wake-sleep",
+        "Reverse\nwake-sleep",
+        "At the end",
+    ]
+    for row, n_steps in ((axes[:6], 10), (axes[6:], 100)):
+        assert row[0].get_ylabel().startswith(f"$T = {n_steps}$\nSquared MMD")
+        for panel, name in zip(row, (name for name in OBJECTIVES if name != "modified_detailed_balance"), strict=False):
+            lines = {line.get_label(): line for line in panel.lines}
+            assert (lines[name].is_dashed(), lines[f"{name}_off_policy"].is_dashed()) == (True, False)
+            gray = [line.get_ydata()[-1] for line in panel.lines if line.get_color() == "0.6"]
+            assert gray == ([] if name == "trajectory_balance" else [pytest.approx(0.0102 * n_steps)])
+        points = [line for line in row[-1].lines if line.get_marker() == "o"]
+        assert len(points) == 10
+        np.testing.assert_allclose(points[1].get_ydata(), 0.01 * n_steps * SPREAD)
+        assert [line.get_markerfacecolor() == "white" for line in points[:2]] == [True, False]
+        assert set(points[0].get_xdata()) == {-0.2}
+        assert max(points[6].get_ydata()) == 2.0  # of a replica that failed

@@ -32,6 +32,7 @@ X_LABELS = {
 }
 COLUMNS = {"trajectories": "trajectories", "reward_calls": "reward_calls", SCORE_CALLS: SCORE_CALLS, "seconds": "wall_seconds"}
 REPLICA = ["run", "replica"]
+BAR = 0.18  # half the width of a statistic's bar, where settings are 1 apart
 
 
 @dataclass(frozen=True)
@@ -188,6 +189,19 @@ def draw_curve(
     style.mark_weak(axes, curve.x[weak], estimate[weak], color)
     if band:
         axes.fill_between(curve.x, low, high, where=~weak, color=color, alpha=style.BAND_ALPHA, linewidth=0)
+
+
+def draw_reference(axes: Axes, curve: Curve, statistic: str | Statistic) -> None:
+    """Draw the statistic over replicas of a setting to compare with: thin and gray, behind the others."""
+    axes.plot(curve.x, interval(curve.values, statistic).estimate, color="0.6", linewidth=0.9, zorder=1)
+
+
+def draw_replicas(axes: Axes, x: float, values: np.ndarray, statistic: str | Statistic, color: Any, is_filled: bool) -> None:
+    """Draw the values [R] of replicas as points above `x`, and the statistic over them as a bar."""
+    points: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 3, "alpha": 0.75}
+    axes.plot(np.full(len(values), x), values, color=color, markerfacecolor=color if is_filled else "white", **points)
+    height = float(interval(values, statistic).estimate)
+    axes.plot([x - BAR, x + BAR], [height] * 2, color="0.1", linewidth=1.2, zorder=4)
 
 
 def n_failed(found: Iterable[Curve]) -> str:

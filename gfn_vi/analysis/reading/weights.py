@@ -12,11 +12,15 @@ ALWAYS = ("frozen", "score_calls")  # metrics that curves of any other metric ma
 MOMENT = ["run", "replica", "trajectories"]
 
 
-def rows_behind(table: pd.DataFrame, metrics: Iterable[str]) -> pd.DataFrame:
-    """Return the rows of the metrics and of what their curves ask for: weights, when replicas were frozen, calls of scores."""
+def rows_behind(table: pd.DataFrame, metrics: Iterable[str], at_end: Iterable[str] = ()) -> pd.DataFrame:
+    """Return the rows of the metrics and of what their curves ask for: weights, when replicas were frozen, calls of scores.
+
+    at_end: metrics of which only the last evaluation of each run is kept.
+    """
     named = list(metrics)
     weights = [name for metric in named for of in WEIGHTS_OF.get(metric, ()) for name in names_of(of)]
-    return table[table["metric"].isin([*named, *weights, *ALWAYS])]
+    is_last = table["trajectories"] == table.groupby("run", observed=True)["trajectories"].transform("max")
+    return table[table["metric"].isin([*named, *weights, *ALWAYS]) | (table["metric"].isin(list(at_end)) & is_last)]
 
 
 def carried(rows: pd.DataFrame, metric: str) -> pd.DataFrame | None:
