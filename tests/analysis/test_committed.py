@@ -14,7 +14,9 @@ from PIL import Image
 from gfn_vi.analysis import results
 from gfn_vi.analysis.pictures import style
 from gfn_vi.analysis.reading.committed import Watched, read_committed
+from gfn_vi.analysis.reading.curves import frozen_since
 from gfn_vi.analysis.reading.table import table_hash, tabulate
+from gfn_vi.analysis.reading.weights import rows_behind
 from gfn_vi.commands import figure as figure_command
 
 CLONE = Path(__file__).resolve().parents[2]
@@ -100,6 +102,23 @@ def test_of_some_metrics_the_last_evaluation_is_enough(project: Path, make_run: 
         last = recorded[(recorded["metric"] == "log_Z") & (recorded["step"] == recorded["step"].max())]
         assert of_run.loc[of_run["metric"] == "log_Z", "value"].tolist() == last["value"].tolist()
         assert (of_run["metric"] == "jsd").sum() == (recorded["metric"] == "jsd").sum()
+
+
+def test_what_training_records_between_evaluations_is_left_out() -> None:
+    """But not the moment at which a replica was frozen, which all replicas keep, so that their curves have one axis."""
+    rows = [{"run": "a", "replica": r, "metric": "jsd", "trajectories": t, "value": 0.1} for r in (0, 1) for t in (0, 100, 200)]
+    for replica, since in ((0, 1000), (1, 140)):
+        rows += [
+            {"run": "a", "replica": replica, "metric": name, "trajectories": t, "value": float(t >= since)}
+            for t in range(20, 201, 20)
+            for name in ("frozen", "loss")
+        ]
+    kept = rows_behind(pd.DataFrame(rows), ["jsd"])
+    assert kept.groupby(["metric", "replica"])["trajectories"].agg(list).to_dict() == {
+        **{("frozen", replica): [100, 140, 200] for replica in (0, 1)},
+        **{("jsd", replica): [0, 100, 200] for replica in (0, 1)},
+    }
+    assert frozen_since(kept, kept).tolist() == frozen_since(pd.DataFrame(rows), kept).tolist()
 
 
 def test_folders_are_joined_by_runs(project: Path, make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:

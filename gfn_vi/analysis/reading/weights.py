@@ -15,12 +15,17 @@ MOMENT = ["run", "replica", "trajectories"]
 def rows_behind(table: pd.DataFrame, metrics: Iterable[str], at_end: Iterable[str] = ()) -> pd.DataFrame:
     """Return the rows of the metrics and of what their curves ask for: weights, when replicas were frozen, calls of scores.
 
-    at_end: metrics of which only the last evaluation of each run is kept.
+    at_end: metrics of which only the last evaluation of each run is kept. What training records between evaluations is left out,
+    but for the moments at which replicas were first frozen.
     """
     named = list(metrics)
     weights = [name for metric in named for of in WEIGHTS_OF.get(metric, ()) for name in names_of(of)]
     is_last = table["trajectories"] == table.groupby("run", observed=True)["trajectories"].transform("max")
-    return table[table["metric"].isin([*named, *weights, *ALWAYS]) | (table["metric"].isin(list(at_end)) & is_last)]
+    kept = table["metric"].isin([*named, *weights]) | (table["metric"].isin(list(at_end)) & is_last)
+    frozen = table[(table["metric"] == "frozen") & (table["value"] != 0)]
+    first = frozen.groupby(["run", "replica"], observed=True)["trajectories"].min()
+    moments = {*table.loc[kept, "trajectories"], *first}
+    return table[kept | (table["metric"].isin(ALWAYS) & table["trajectories"].isin(moments))]
 
 
 def carried(rows: pd.DataFrame, metric: str) -> pd.DataFrame | None:
