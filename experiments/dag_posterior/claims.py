@@ -12,9 +12,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from gfn_vi.experiments.dag_posterior.budgets import Standing, smallest_totals
-from gfn_vi.experiments.dag_posterior.table2 import REWARD_EVALUATIONS, ROUNDING, UPDATES, name_of, settings, standings
+from gfn_vi.experiments.dag_posterior.table2 import REWARD_EVALUATIONS, ROUNDING, UPDATES, settings, standings
 from gfn_vi.experiments.paper_arms import OFF_POLICY
 
+from gfn_vi.analysis.pictures.arms import in_sentence
 from gfn_vi.analysis.statistics.claims import FEWEST_REPLICAS, Claim, Groups, UnfinishedError, better, in_words, judged, together
 from gfn_vi.analysis.statistics.estimates import interval
 
@@ -58,7 +59,9 @@ def _of_paper(p: Posterior) -> list[Claim]:
     worse = "not worse" if p.size == 3 else "worse"
     far_below = [
         _claim(
-            p, f"{name_of(arm)} is orders of magnitude below {words}", lambda arm=arm, others=others: _far_below(p, arm, others)
+            p,
+            f"{in_sentence(arm)} is orders of magnitude below {words}",
+            lambda arm=arm, others=others: _far_below(p, arm, others),
         )
         for arm in (OFF_TB, OFF_MDB)
         for words, others in {"on-policy TB and reverse KL": ON, "off-policy reverse KL": (OFF_KL,)}.items()
@@ -142,7 +145,7 @@ def _steps_count(p: Posterior) -> Told:
 
 def _trained(p: Posterior, arm: str) -> np.ndarray:
     if not p.equal[arm].is_trained:
-        raise UnfinishedError(f"{name_of(arm)} with an evaluation within {p.budget:,.0f} reward evaluations")
+        raise UnfinishedError(f"{in_sentence(arm)} with an evaluation within {p.budget:,.0f} reward evaluations")
     return p.equal[arm].values
 
 
@@ -154,4 +157,4 @@ def _below(p: Posterior, limit: float) -> Told:
 
 
 def _several(values: Mapping[str, np.ndarray]) -> str:
-    return ", ".join(f"{name_of(arm)} {in_words(found)}" for arm, found in values.items())
+    return ", ".join(f"{in_sentence(arm)} {in_words(found)}" for arm, found in values.items())

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from gfn_vi.experiments.dag_posterior.table2 import ARMS, COLORS, OBJECTIVES, SIDES, SIZE, parts
+from gfn_vi.experiments.dag_posterior.table2 import ARMS, COLORS, OBJECTIVES, SIZE
 
+from gfn_vi.analysis.pictures.arms import SIDES, parts
 from gfn_vi.runs.reading import needed_arrays
 
 if TYPE_CHECKING:

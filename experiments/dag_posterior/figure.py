@@ -27,8 +27,6 @@ from gfn_vi.experiments.dag_posterior.table2 import (
     PAPER,
     REWARD_EVALUATIONS,
     ROUNDING,
-    SHORT,
-    SIDES,
     SIZE,
     UPDATES,
     WORST_JSD,
@@ -36,7 +34,6 @@ from gfn_vi.experiments.dag_posterior.table2 import (
     csv_text,
     jsd_rows,
     marginal_rows,
-    parts,
     settings,
     standings,
 )
@@ -44,6 +41,7 @@ from gfn_vi.experiments.measures import JSD
 from gfn_vi.experiments.paper_arms import OFF_POLICY
 
 from gfn_vi.analysis.pictures import style
+from gfn_vi.analysis.pictures.arms import SHORT, SIDES, parts
 from gfn_vi.analysis.reading.curves import X_LABELS, Curve, curves, draw_curve, draw_reference, draw_replicas
 from gfn_vi.analysis.reading.table import require_columns, table_hash
 

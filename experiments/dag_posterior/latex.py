@@ -12,12 +12,12 @@ from gfn_vi.experiments.dag_posterior.table2 import (
     OBJECTIVES,
     PAPER,
     REWARD_EVALUATIONS,
-    SIDES,
     UPDATES,
     Settings,
-    name_of,
     standings,
 )
+
+from gfn_vi.analysis.pictures.arms import SIDES, in_sentence
 
 SMALLEST_PLAIN = -2  # exponent of the numbers that are written without a power of ten
 BLOCKS = {UPDATES: "Equal updates", REWARD_EVALUATIONS: "Equal reward evaluations"}
@@ -116,13 +116,13 @@ def _budget(found: Settings, size: int, total: float) -> str:
     """Return in words how many reward evaluations are equal at this size, and how far below them an arm may stand."""
     by_arm = {arm: of for (arm, of_size), of in found.items() if of_size == size}
     fewest = min(by_arm, key=lambda arm: by_arm[arm].total)
-    text = f"$d = {size}$: {total:,.0f} reward evaluations, all that {name_of(fewest)} makes"
+    text = f"$d = {size}$: {total:,.0f} reward evaluations, all that {in_sentence(fewest)} makes"
     known = {arm: standing for arm, of in by_arm.items() if (standing := of.within(total)).is_trained}
     shares = {arm: float(standing.reward_calls.mean()) / total for arm, standing in known.items()}
     least = min(shares, key=lambda arm: shares[arm], default=None)
     if least is not None and shares[least] < 1:
         every = np.diff(by_arm[least].curve.x).max()
         share = f"{100 * shares[least]:.0f}\\%"
-        text += f"; {name_of(least)}, evaluated every {every:,.0f} trajectories, stands lowest, at {share} of them"
-    late = [name_of(arm) for arm in by_arm if arm not in known]
+        text += f"; {in_sentence(least)}, evaluated every {every:,.0f} trajectories, stands lowest, at {share} of them"
+    late = [in_sentence(arm) for arm in by_arm if arm not in known]
     return text + (f"; {TOO_LATE}: spent before the first evaluation of {' and of '.join(late)}." if late else ".")

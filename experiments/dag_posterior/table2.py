@@ -12,24 +12,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from gfn_vi.experiments import paper_arms
 from gfn_vi.experiments.dag_posterior.budgets import Spending, Standing, smallest_totals, spending
 from gfn_vi.experiments.measures import WORST_JSD
-from gfn_vi.experiments.paper_arms import OFF_POLICY
 
-from gfn_vi.analysis.pictures import style
+from gfn_vi.analysis.pictures import arms, style
+from gfn_vi.analysis.pictures.arms import SIDES
 from gfn_vi.analysis.reading.table import require_columns
 from gfn_vi.analysis.statistics.estimates import interval
 
 SIZE = "config.target.data.n_nodes"
-LABELS = paper_arms.OBJECTIVES | {"log_variance": "Log-variance"}
 OBJECTIVES = {
-    name: LABELS[name]
+    name: arms.OBJECTIVES[name]
     for name in ("trajectory_balance", "modified_detailed_balance", "log_variance", "reverse_kl", "forward_kl", "wake_sleep")
 }
-SHORT = dict(zip(OBJECTIVES, ("TB", "MDB", "LV", "RKL", "FKL", "WS"), strict=True))
 COLORS = dict(zip(OBJECTIVES, (style.palette(6)[n] for n in (0, 1, 5, 2, 3, 4)), strict=True))  # as in the figures of grids
-SIDES = {"": "On-policy", OFF_POLICY: "Off-policy"}
 ARMS = tuple(name + side for side in SIDES for name in OBJECTIVES)
 ROUNDING = 1e-12  # probabilities that are off by 1e-6, as float32 leaves them, have a JSD of 1e-13: below it nothing is told
 UPDATES, REWARD_EVALUATIONS = "updates", "reward_evaluations"
@@ -46,18 +42,6 @@ MARGINALS = {
 }
 
 Settings = dict[tuple[str, int], Spending]  # by arm and size
-
-
-def parts(arm: str) -> tuple[str, str]:
-    """Return the objective and the side of an arm."""
-    side = OFF_POLICY if arm.endswith(OFF_POLICY) else ""
-    return arm.removesuffix(side), side
-
-
-def name_of(arm: str) -> str:
-    """Return the name of an arm in words, as in "off-policy TB"."""
-    objective, side = parts(arm)
-    return f"{SIDES[side].lower()} {OBJECTIVES.get(objective, objective.replace('_', ' '))}"
 
 
 def settings(table: pd.DataFrame, metric: str = "jsd", worst: float = WORST_JSD) -> Settings:

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from gfn_vi.experiments.eight_gaussians.settings import ARMS, N_STEPS, OBJECTIVES, SIDES, SQUARED_MMD, Setting, parts, settings
+from gfn_vi.experiments.eight_gaussians.settings import ARMS, N_STEPS, OBJECTIVES, SIDES, SQUARED_MMD, Setting, settings
 from gfn_vi.experiments.paper_arms import OBJECTIVES as ALL_OBJECTIVES
 from gfn_vi.experiments.paper_arms import OFF_POLICY
 
 from gfn_vi.analysis.pictures import style
+from gfn_vi.analysis.pictures.arms import SHORT, parts
 from gfn_vi.analysis.pictures.densities import contours
 from gfn_vi.analysis.reading.curves import X_LABELS, Curve, draw_curve, draw_reference, draw_replicas
 from gfn_vi.analysis.statistics.estimates import interval
@@ -36,7 +37,6 @@ CONFIG_KEYS = (N_STEPS.removeprefix("config."),)
 COLORS = dict(zip(ALL_OBJECTIVES, style.palette(len(ALL_OBJECTIVES)), strict=True))  # as in the figures of grids
 LINES = {"": (0, (3, 1.2)), OFF_POLICY: "-"}
 REFERENCE = "trajectory_balance" + OFF_POLICY
-SHORT = dict(zip(ALL_OBJECTIVES, ("TB", "MDB", "RKL", "FKL", "WS", "RWS"), strict=True))
 STATISTICS = {"median": "Median of replicas", "mean": "Mean of replicas", "iqm": "Interquartile mean"}
 DODGE = 0.2  # between the two sides at the end
 SMALL = 7  # points

@@ -13,6 +13,7 @@ import pandas as pd
 from gfn_vi.experiments import paper_arms
 from gfn_vi.experiments.paper_arms import OFF_POLICY
 
+from gfn_vi.analysis.pictures import arms
 from gfn_vi.analysis.reading.curves import Curve, curves
 from gfn_vi.analysis.statistics.claims import first_time
 from gfn_vi.core.headline import Headline
@@ -22,7 +23,7 @@ N_STEPS = "config.sampler.n_steps"
 SQUARED_MMD = Headline("squared_mmd", "minimize", 2.0, "squared MMD to exact samples")
 # Modified detailed balance has no version for densities: it needs a stop action in every state.
 OBJECTIVES = {name: label for name, label in paper_arms.OBJECTIVES.items() if name != "modified_detailed_balance"}
-SIDES = {"": "On-policy", OFF_POLICY: "Widened by 0.1"}
+SIDES = arms.SIDES | {OFF_POLICY: "Widened by 0.1"}
 ARMS = tuple(name + side for side in SIDES for name in OBJECTIVES)
 TRAINS_BACKWARD_BY_FORWARD_KL = ("forward_kl", "reverse_wake_sleep")
 
@@ -56,9 +57,3 @@ def settings(table: pd.DataFrame, x: str = "trajectories") -> dict[tuple[str, in
 
 def _first_frozen(frozen: Curve) -> np.ndarray:
     return first_time(frozen.x, frozen.values, 1.0)
-
-
-def parts(arm: str) -> tuple[str, str]:
-    """Return the objective and the side of an arm."""
-    side = OFF_POLICY if arm.endswith(OFF_POLICY) else ""
-    return arm.removesuffix(side), side

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from gfn_vi.analysis.pictures.arms import OBJECTIVES, uncapitalized
 from gfn_vi.analysis.reading.curves import Curve
 from gfn_vi.analysis.reading.table import require_columns
 from gfn_vi.runs.reading import TableError
@@ -24,12 +25,7 @@ BASELINES = {
     "reverse_kl_optimal": "optimal baseline",
     "reverse_kl_none": "no baseline",
 }
-OTHERS = {
-    TB: "TB",
-    "log_variance": "Log-variance",
-    "forward_kl": "Forward KL",
-    "wake_sleep": "Wake-sleep",
-}
+OTHERS = {name: OBJECTIVES[name] for name in (TB, "log_variance", "forward_kl", "wake_sleep")}
 ESTIMATORS = (TB, "log_variance", *BASELINES, "forward_kl", "wake_sleep")
 PLAIN = {"reverse_kl_leave_one_out": "reverse_kl_plain", "forward_kl": "forward_kl_plain"}  # the same with weights as they are
 SCALE_FREE = ("cosine", "snr")  # no positive factor changes them
@@ -129,4 +125,4 @@ def name_of(group: Group, present: Group) -> str:
     told = "any baseline" if every else " or ".join(BASELINES[name] for name in baselines)
     words = [OTHERS.get(name, f"reverse KL, {told}" if name in BASELINES else name.replace("_", " ")) for name in group]
     first, *rest = dict.fromkeys(words)
-    return " = ".join([first[0].upper() + first[1:], *(name if name == "TB" else name[0].lower() + name[1:] for name in rest)])
+    return " = ".join([first[0].upper() + first[1:], *map(uncapitalized, rest)])

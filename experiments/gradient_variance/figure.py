@@ -36,6 +36,7 @@ from gfn_vi.experiments.gradient_variance.references import REFERENCES, excess, 
 from gfn_vi.experiments.measures import JSD
 
 from gfn_vi.analysis.pictures import style
+from gfn_vi.analysis.pictures.arms import OBJECTIVES
 from gfn_vi.analysis.reading.curves import Curve, draw_curve, draw_reference
 from gfn_vi.analysis.statistics.estimates import interval
 
@@ -132,7 +133,7 @@ def behaviors(page: SubFigure, rows: pd.DataFrame) -> None:
 
 def measurements(page: SubFigure, rows: pd.DataFrame) -> None:
     """Draw row (c): the cosine with a sampled reference, less the exact one, on the same replicas."""
-    shown = {TB: "TB", "reverse_kl_leave_one_out": "Reverse KL, leave-one-out", "noise": "Pure noise (scores)"}
+    shown = {name: OBJECTIVES[name] for name in (TB, "reverse_kl_leave_one_out")} | {"noise": "Pure noise (scores)"}
     last = at_end(rows, MEASUREMENTS)
     present = set(chosen(last, MEASUREMENTS, statistic="cosine")["estimator"])
     shown = {name: title for name, title in shown.items() if name in present}

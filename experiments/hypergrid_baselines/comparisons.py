@@ -12,15 +12,14 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from gfn_vi.experiments.measures import WORST_JSD
-from gfn_vi.experiments.paper_arms import OFF_POLICY
 
+from gfn_vi.analysis.pictures.arms import OBJECTIVES, SIDES, uncapitalized
 from gfn_vi.analysis.reading.curves import curves, shared_values
 from gfn_vi.analysis.statistics.claims import Groups, better
 from gfn_vi.analysis.statistics.estimates import area_under_curve
 
-NAMES = {"reverse_kl": "reverse KL", "forward_kl": "forward KL", "reverse_wake_sleep": "reverse wake-sleep"}
-SIDES = {"": "on-policy", OFF_POLICY: "off-policy"}
-SETTINGS = {name + side: f"{NAMES[name]} {when}" for name in NAMES for side, when in SIDES.items()}
+NAMES = {name: uncapitalized(OBJECTIVES[name]) for name in ("reverse_kl", "forward_kl", "reverse_wake_sleep")}
+SETTINGS = {name + side: f"{NAMES[name]} {when.lower()}" for name in NAMES for side, when in SIDES.items()}
 BASELINE = "config.objective.baseline._target_"
 BASELINES = {
     "GlobalLogZ": "log Z",

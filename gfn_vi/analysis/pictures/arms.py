@@ -37,6 +37,16 @@ OBJECTIVES = {
     "pathwise": "Reverse KL, pathwise",
     "sticking_the_landing": "Sticking the landing",
 }
+# For ticks and legends that have no room.
+SHORT = {
+    "trajectory_balance": "TB",
+    "modified_detailed_balance": "MDB",
+    "log_variance": "LV",
+    "reverse_kl": "RKL",
+    "forward_kl": "FKL",
+    "wake_sleep": "WS",
+    "reverse_wake_sleep": "RWS",
+}
 PEOPLE = frozenset({"Rényi", "Tsallis"})
 OFF_POLICY = "_off_policy"
 SIDES = {"": "On-policy", OFF_POLICY: "Off-policy"}

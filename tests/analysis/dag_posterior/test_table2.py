@@ -114,7 +114,7 @@ def test_the_latex_has_every_number_in_its_column(texts: dict[str, str]) -> None
     assert sum(bool(cell) for cells in rows for cell in cells[2::2]) == 15
     assert rows[13][1::2] == ["--"] * 3
     assert any("5 graphs" in line for line in lines)
-    assert sum(line.endswith("; --: spent before the first evaluation of on-policy Modified DB.") for line in lines) == 3
+    assert sum(line.endswith("; --: spent before the first evaluation of on-policy modified DB.") for line in lines) == 3
     assert any("10,000 reward evaluations, all that off-policy TB makes" in line and "at 90\\% of them" in line for line in lines)
 
 
