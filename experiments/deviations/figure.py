@@ -19,6 +19,7 @@ from gfn_vi.experiments.measures import JSD
 from gfn_vi.experiments.paper_arms import OBJECTIVES, OFF_POLICY
 
 from gfn_vi.analysis.pictures import style
+from gfn_vi.analysis.pictures.arms import SIDES
 from gfn_vi.analysis.statistics.claims import better
 from gfn_vi.analysis.statistics.estimates import Interval, interval
 
@@ -29,8 +30,7 @@ if TYPE_CHECKING:
 HEADLINES = (JSD,)
 METRICS = ("jsd", "modes_covered")  # of the committed results
 
-SIDES = {"": "on-policy", OFF_POLICY: "off-policy"}
-LABELS = {arm + side: f"{label}, {when}" for side, when in SIDES.items() for arm, label in OBJECTIVES.items()}
+LABELS = {arm + side: f"{label}, {when.lower()}" for side, when in SIDES.items() for arm, label in OBJECTIVES.items()}
 CONFIG_KEYS = tuple(name.removeprefix("config.") for name in (DEVIATION, FACTOR))
 COLORS = style.palette(6)
 CONDITIONS: dict[str, tuple[str, str, Any]] = {

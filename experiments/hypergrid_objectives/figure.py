@@ -18,7 +18,8 @@ from gfn_vi.experiments.measures import JSD, WORST_JSD
 from gfn_vi.experiments.paper_arms import OBJECTIVES, OFF_POLICY
 
 from gfn_vi.analysis.pictures import style
-from gfn_vi.analysis.reading.curves import X_LABELS, Curve, curves, draw_curve, n_failed
+from gfn_vi.analysis.pictures.arms import SHORT, SIDES
+from gfn_vi.analysis.reading.curves import X_LABELS, Curve, curves, draw_curve, draw_reference, n_failed
 from gfn_vi.analysis.reading.table import require_columns
 from gfn_vi.analysis.statistics.estimates import interval
 
@@ -30,9 +31,7 @@ HEADLINES = (JSD,)
 METRICS = ("jsd", "modes_covered", "modes_visited")  # of the committed results
 FIRST_REPLICA = ("learned",)
 
-SIDES = {"": "On-policy", OFF_POLICY: "Off-policy"}
 LINES: dict[str, Any] = {"": (0, (3, 1.2)), OFF_POLICY: "-"}
-SHORT = dict(zip(OBJECTIVES, ("TB", "MDB", "RKL", "FKL", "WS", "RWS"), strict=True))
 REFERENCE = "trajectory_balance" + OFF_POLICY
 COLORS = dict(zip(OBJECTIVES, style.palette(len(OBJECTIVES)), strict=True))
 COLUMNS = ("run", "state", "arm", "seed", "trajectories", "metric", "value")
@@ -70,8 +69,7 @@ def figure(
 def _lines(axes: Axes, found: Mapping[str, Curve], objective: str, statistic: str) -> None:
     """Draw an objective on- and off-policy, over off-policy TB."""
     if REFERENCE in found and objective + OFF_POLICY != REFERENCE:
-        estimate = interval(found[REFERENCE].values, statistic).estimate
-        axes.plot(found[REFERENCE].x, estimate, color="0.6", linewidth=0.8, zorder=1)
+        draw_reference(axes, found[REFERENCE], statistic)
     for side, line in LINES.items():
         if objective + side in found:
             draw_curve(axes, found[objective + side], statistic, COLORS[objective], objective + side, line)
@@ -109,8 +107,9 @@ def _dress(axes: np.ndarray, x: str, end: float) -> None:
             panel.tick_params(axis="x", labelsize=6, labelbottom=panel is below)
     axes[1, len(OBJECTIVES) // 2].set_xlabel(X_LABELS[x])
     axes[0, -1].set_title("At the end", fontsize=7)
+    names = [SHORT[name] for name in OBJECTIVES]
     for panel in axes[:, -1]:
-        panel.set_xticks(range(len(OBJECTIVES)), SHORT.values() if panel is axes[1, -1] else [], fontsize=6, rotation=90)
+        panel.set_xticks(range(len(OBJECTIVES)), names if panel is axes[1, -1] else [], fontsize=6, rotation=90)
         panel.set_xlim(-0.6, len(OBJECTIVES) - 0.4)
         panel.grid(axis="x", visible=False)
 

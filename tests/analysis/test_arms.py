@@ -11,21 +11,9 @@ from gfn_vi.analysis.pictures import arms
 from gfn_vi.analysis.pictures.arms import in_sentence, label_of, parts
 
 CLONE = Path(__file__).resolve().parents[2]
-EXPERIMENTS = (
-    "quickstart",
-    "pathwise_variance",
-    "molecule_correlation",
-    "diffusion_benchmark",
-    "proposition_1",
-    "gradient_variance",
-    "dag_posterior",
-    "eight_gaussians",
-    "hypergrid_baselines",
-)
 READ = [
     *(path for path in (CLONE / "gfn_vi/analysis").rglob("*.py") if path.name != "arms.py"),
-    *(CLONE / "experiments").glob("*.py"),
-    *(path for name in EXPERIMENTS for path in (CLONE / "experiments" / name).glob("*.py")),
+    *(CLONE / "experiments").rglob("*.py"),
 ]
 
 
