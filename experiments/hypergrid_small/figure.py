@@ -59,6 +59,6 @@ def figure(
         axes[0, column].sharey(axes[0, 0])
     axes[0, 0].set_yscale("log")
     axes[0, 0].set_ylabel("Jensen-Shannon divergence")
-    axes[1, 0].set_ylabel("Modes covered")
+    axes[1, 0].set_ylabel("Modes covered\n(mean)")
     page.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=6, **style.LEGEND)
     return page

@@ -80,7 +80,7 @@ def _dress(left: Axes, right: Axes, x: str) -> None:
 
     left.set_yscale("log")
     left.set_ylabel("Jensen-Shannon divergence")
-    right.set_ylabel("Modes covered")
+    right.set_ylabel("Modes covered (mean)")
     right.yaxis.set_major_locator(MaxNLocator(integer=True))
     right.set_ylim(bottom=0)
     for axes in (left, right):
