@@ -32,6 +32,16 @@ def test_a_plane_is_heatmaps_on_one_scale(tmp_path: Path) -> None:
     assert {image.get_clim() for image in shown.values()} == {(0, TARGET.max())}
 
 
+def test_axes_of_cells_have_a_few_whole_numbers(tmp_path: Path) -> None:
+    side = 20
+    cells = np.stack(np.divmod(np.arange(side**2), side), 1)
+    figure = picture(tmp_path, states=cells, target=np.full(side**2, side**-2), learned=np.full((1, side**2), side**-2))
+    for axis in (figure.axes[0].xaxis, figure.axes[0].yaxis):
+        ticks = [tick for tick in axis.get_majorticklocs() if 0 <= tick < side]
+        assert 3 <= len(ticks) <= 5
+        assert all(tick == round(tick) for tick in ticks)
+
+
 def test_other_states_are_points_beside_the_diagonal(tmp_path: Path) -> None:
     """A state that cannot stop has no point, and one that P_T misses stands at the lower end."""
     target, learned = np.array([0.0, 0.25, 0.75]), np.array([[0.0, 1.0, 0.0]])
