@@ -215,9 +215,13 @@ def test_orders_keep_and_sort(make_run: MakeRun, figures: list[matplotlib.figure
     [
         (
             ["y=jds"],
-            "y=jds: no finished run has recorded it; meant jsd?; recorded: frozen, jsd|y=jds: .*; meant jsd.; recorded: jsd",
+            "y=jds: no finished run has recorded it; did you mean jsd.; recorded: jsd",
         ),
-        (["hue=amr"], r"hue=amr: no run has such a choice or key; meant arm\?; the runs differ in arm"),
+        (["hue=amr"], r"hue=amr: no run has such a choice or key; did you mean arm\?; the runs differ in arm"),
+        (["hue=hue"], "hue=hue: no run has such a choice or key; the runs"),
+        (["huee=arm"], r"huee: no run has such a choice or key; did you mean hue\?; the runs differ in arm"),
+        (["colwrap=2"], r"colwrap: no run has such a choice or key; did you mean col_wrap\?"),
+        (["amr=reverse_kl"], r"amr: no run has such a choice or key; did you mean arm\?"),
         (["x=time"], "x=time: no run has such a choice or key"),
         (["hue=arm", "hue_order=tb"], "hue_order=tb: expected of forward_kl, reverse_kl"),
         (["col_order=a"], r"col_order=a: there is no col; give col=COLUMN"),
