@@ -210,6 +210,37 @@ def test_orders_keep_and_sort(make_run: MakeRun, figures: list[matplotlib.figure
     assert figures[0].axes[0].get_yscale() == "linear"
 
 
+def test_lines_that_coincide_are_told_apart(make_run: MakeRun, figures: list[matplotlib.figure.Figure]) -> None:
+    """By dashes, and at a setting by markers, which the legend shows too; a style that was asked for keeps its meaning."""
+    for arm in ("trajectory_balance", "reverse_kl"):
+        for side in (8, 16):
+            folder = make_run(arm, n_points=2, replicas=1, **on_another_grid(side)).parent
+    numbers = plot(folder, "hue=arm", "target.side=8")
+    assert "style" not in numbers
+    looks = [line.get_linestyle() for line in figures[0].axes[0].lines]
+    assert sorted(looks) == ["-", "--"]
+    assert [line.get_linestyle() for line in figures[0].legends[0].get_lines()] == looks
+    plot(folder, "hue=arm", "x=target.side")
+    assert len({line.get_marker() for line in figures[1].axes[0].lines if line.get_marker() != "None"}) == 2
+    plot(folder, "hue=arm", "style=target.side", "col=target.side", "style_order=8")
+    assert {line.get_linestyle() for line in figures[2].axes[0].lines} == {"-"}
+
+
+def test_figures_of_other_runs_have_other_names(
+    make_run: MakeRun, figures: list[matplotlib.figure.Figure], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is kept, by a key or by an order, is in the name; a long list of it does not end at the disk's longest name."""
+    for side in (8, 16):
+        folder = make_run("reverse_kl", n_points=2, replicas=1, **on_another_grid(side)).parent
+    (folder / "plots").mkdir()
+    asked = [["target.side=8"], ["target.side=16"], ["hue=target.side", "hue_order=8"], [f"target.side=8{',8' * 200}"]]
+    for keys in asked:
+        assert plot_command.main([str(folder), *keys]) == 0
+    names = {path.name for path in (folder / "plots").glob("*.csv")}
+    assert len(names) == len(asked)
+    assert {"jsd-trajectories-target.side_8.csv", "jsd-trajectories-target.side_16.csv"} < names
+
+
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
