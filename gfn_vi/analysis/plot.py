@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 ROLES = ("hue", "style", "col", "row")
 PLOTS = "plots"  # below the folder of runs
 MOST_NAMED = 3  # settings in a line
+LONGEST_NAME = 150  # characters of a file without its ending
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def plot(folders: Folders, wanted: Wanted, drawn_by: str, say: Callable[[str], o
             say(line)
         for text in [*([style.ABOUT_WEAK] if style.has_weak(drawn.figure) else []), *filter(None, [remark_on(*every)])]:
             style.note(drawn.figure, text)
-        stem = _stem(every[0] if len(every) == 1 else JOINED, drawn.columns, wanted.out)
+        stem = _stem(every[0] if len(every) == 1 else JOINED, drawn.columns, wanted)
         written = style.save(drawn.figure, stem, table_hash(drawn.rows), drawn_by)
     numbers = stem.with_name(f"{stem.name}.csv")
     drawn.numbers.to_csv(numbers, index=False, float_format="%.6g", lineterminator="\n")
@@ -203,12 +205,20 @@ def _remarks(found: Lines, statistic: str, worst: float | None) -> list[str]:
     return told
 
 
-def _stem(folder: Path, columns: Mapping[str, str], out: str | None) -> Path:
-    """Return where the files lie without an ending: <folder>/plots/<y>-<x>-<columns>, or what was asked for."""
-    if out is not None:
-        path = Path(out)
+def _stem(folder: Path, columns: Mapping[str, str], wanted: Wanted) -> Path:
+    """Return where the files lie without an ending: <folder>/plots/<y>-<x>-<columns>-<what is kept>, or what was asked for.
+
+    Figures of other runs have other names, so that none takes another's place; a name too long for a disk ends in a digest.
+    """
+    if wanted.out is not None:
+        path = Path(wanted.out)
         return path.with_suffix("") if path.suffix in (".png", ".pdf", ".csv") else path
-    return folder / PLOTS / re.sub(r"[^\w.\-]+", "_", "-".join(dict.fromkeys(columns.values())))
+    orders = {f"{role}_order": text for role, text in wanted.orders.items()}
+    kept = [f"{key}={text}" for key, text in sorted({**wanted.only, **orders}.items())]
+    name = re.sub(r"[^\w.\-]+", "_", "-".join([*dict.fromkeys(columns.values()), *kept]))
+    if len(name) > LONGEST_NAME:
+        name = f"{name[:LONGEST_NAME]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return folder / PLOTS / name
 
 
 def _words(column: str) -> str:

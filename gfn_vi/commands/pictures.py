@@ -1,4 +1,4 @@
-"""Draw what a run over graphs (target=dag), a density (target=gmm25, ...) or molecules (target=molecules) has learned.
+"""Draw what a run has learned, for any target whose run leaves something to draw.
 
     gfn-vi-pictures outputs/default/<run>
 
@@ -6,8 +6,10 @@ Writes into the run's directory, from its arrays.npz. Of graphs: edge_probabilit
 edge_probabilities.png and .pdf (learned beside exact, or beside the true graph), top_graphs.png and .pdf (the most probable
 graphs). Of a density: samples.png and .pdf (over the target or by coordinates, beside exact samples), trajectories.png and .pdf,
 and coordinates.csv where coordinates have names. Of molecules: molecules.csv (the best, with values, log P_T and how often each
-was drawn), molecules.sdf (their structures), molecules.html (a page of the best), molecules.png and .svg (the same for papers). A
-single run does this at its end; a sweep leaves the pictures out, which take seconds for each run.
+was drawn), molecules.sdf (their structures), molecules.html (a page of the best), molecules.png and .svg (the same for papers).
+Of other targets whose states can be listed, such as hypergrids: picture.png and .pdf (learned beside the target's distribution).
+A single run over graphs, a density or molecules does this at its end; a sweep leaves the pictures out, which take seconds for
+each run.
 """
 
 from __future__ import annotations
@@ -27,10 +29,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     from gfn_vi.analysis.pictures import densities, graphs, molecules
     from gfn_vi.analysis.pictures.found_molecules import MOLECULES
+    from gfn_vi.analysis.pictures.of_run import write_picture
     from gfn_vi.runs.reading import read_arrays
 
     # by what the run has left, not by its configuration: those of older runs name classes that are gone
     arrays = read_arrays(directory)[0]
-    drawn = densities if densities.SAMPLES in arrays else molecules if MOLECULES in arrays else graphs
-    print(drawn.report(directory, with_pictures=True), directory, sep="\n")
+    families = {densities.SAMPLES: densities, MOLECULES: molecules, "edges_learned": graphs}
+    family = next((module for name, module in families.items() if name in arrays), None)
+    told = family.report(directory, with_pictures=True) if family else write_picture(directory)
+    print(told, directory, sep="\n")
     return 0

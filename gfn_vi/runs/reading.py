@@ -26,6 +26,7 @@ from gfn_vi.runs.places import Folders, each_of, run_in
 from gfn_vi.runs.state import look_tolerantly
 from gfn_vi.runs.stored_config import flatten, parsed_config
 
+DRAWABLE = "states that can be listed, graphs, molecules or samples of a density"
 _TYPES = (pa.int64(), pa.int64(), pa.int64(), pa.float64(), pa.int32(), pa.dictionary(pa.int32(), pa.string()), pa.float64())
 METRIC_TYPES = dict(zip(COLUMNS, _TYPES, strict=True))
 
@@ -118,7 +119,7 @@ def read_arrays(directory: Path) -> tuple[dict[str, np.ndarray], str]:
     if not path.is_file():
         if not any((directory / name).exists() for name in RUN_FILES):
             raise TableError(f"{directory} is no run directory: expected the folder that a run prints as its last line")
-        raise TableError(f"{directory} has no {ARRAYS}: it is written when the run is done")
+        raise TableError(f"{directory} has no {ARRAYS}: it is written when the run is done, of {DRAWABLE}")
     content = path.read_bytes()
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:

@@ -201,7 +201,7 @@ def test_what_cannot_be_shown_is_said_in_one_line(
 ) -> None:
     for name, content in files.items():
         if content is None:
-            np.savez(tmp_path / name, states=[1], target=[1.0], learned=[[1.0]])
+            np.savez(tmp_path / name, states=[1])  # neither graphs nor a distribution
         else:
             (tmp_path / name).write_bytes(content)
     with pytest.raises(TableError, match=words):

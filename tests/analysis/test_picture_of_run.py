@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from gfn_vi.analysis.pictures.of_run import picture_of_run
+from gfn_vi.commands import pictures
 from gfn_vi.runs.files import ARRAYS
 from gfn_vi.runs.folders import TableError
 
@@ -32,6 +33,16 @@ def test_a_plane_is_heatmaps_on_one_scale(tmp_path: Path) -> None:
     assert {image.get_clim() for image in shown.values()} == {(0, TARGET.max())}
 
 
+def test_axes_of_cells_have_a_few_whole_numbers(tmp_path: Path) -> None:
+    side = 20
+    cells = np.stack(np.divmod(np.arange(side**2), side), 1)
+    figure = picture(tmp_path, states=cells, target=np.full(side**2, side**-2), learned=np.full((1, side**2), side**-2))
+    for axis in (figure.axes[0].xaxis, figure.axes[0].yaxis):
+        ticks = [tick for tick in axis.get_majorticklocs() if 0 <= tick < side]
+        assert 3 <= len(ticks) <= 5
+        assert all(tick == round(tick) for tick in ticks)
+
+
 def test_other_states_are_points_beside_the_diagonal(tmp_path: Path) -> None:
     """A state that cannot stop has no point, and one that P_T misses stands at the lower end."""
     target, learned = np.array([0.0, 0.25, 0.75]), np.array([[0.0, 1.0, 0.0]])
@@ -47,3 +58,16 @@ def test_a_line_and_a_run_that_has_left_nothing(tmp_path: Path) -> None:
         picture(tmp_path, states=STATES, target=TARGET, learned=LEARNED[1:2])
     with pytest.raises(TableError, match="holds nothing to draw"):
         picture(tmp_path, other=nodes)
+
+
+def test_the_command_draws_it_for_targets_without_pictures_of_their_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.savez(tmp_path / ARRAYS, states=STATES, target=TARGET, learned=LEARNED)
+    assert pictures.main([str(tmp_path)]) == 0
+    assert capsys.readouterr().out == f"files of the directory below: picture.png (and .pdf)\n{tmp_path}\n"
+    assert {"picture.png", "picture.pdf"} <= {path.name for path in tmp_path.iterdir()}
+    np.savez(tmp_path / ARRAYS, other=TARGET)
+    assert pictures.main([str(tmp_path)]) == 2
+    expected = "holds nothing to draw: expected states that can be listed, graphs, molecules or samples of a density"
+    assert expected in capsys.readouterr().err

@@ -210,14 +210,49 @@ def test_orders_keep_and_sort(make_run: MakeRun, figures: list[matplotlib.figure
     assert figures[0].axes[0].get_yscale() == "linear"
 
 
+def test_lines_that_coincide_are_told_apart(make_run: MakeRun, figures: list[matplotlib.figure.Figure]) -> None:
+    """By dashes, and at a setting by markers, which the legend shows too; a style that was asked for keeps its meaning."""
+    for arm in ("trajectory_balance", "reverse_kl"):
+        for side in (8, 16):
+            folder = make_run(arm, n_points=2, replicas=1, **on_another_grid(side)).parent
+    numbers = plot(folder, "hue=arm", "target.side=8")
+    assert "style" not in numbers
+    looks = [line.get_linestyle() for line in figures[0].axes[0].lines]
+    assert sorted(looks) == ["-", "--"]
+    assert [line.get_linestyle() for line in figures[0].legends[0].get_lines()] == looks
+    plot(folder, "hue=arm", "x=target.side")
+    assert len({line.get_marker() for line in figures[1].axes[0].lines if line.get_marker() != "None"}) == 2
+    plot(folder, "hue=arm", "style=target.side", "col=target.side", "style_order=8")
+    assert {line.get_linestyle() for line in figures[2].axes[0].lines} == {"-"}
+
+
+def test_figures_of_other_runs_have_other_names(
+    make_run: MakeRun, figures: list[matplotlib.figure.Figure], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is kept, by a key or by an order, is in the name; a long list of it does not end at the disk's longest name."""
+    for side in (8, 16):
+        folder = make_run("reverse_kl", n_points=2, replicas=1, **on_another_grid(side)).parent
+    (folder / "plots").mkdir()
+    asked = [["target.side=8"], ["target.side=16"], ["hue=target.side", "hue_order=8"], [f"target.side=8{',8' * 200}"]]
+    for keys in asked:
+        assert plot_command.main([str(folder), *keys]) == 0
+    names = {path.name for path in (folder / "plots").glob("*.csv")}
+    assert len(names) == len(asked)
+    assert {"jsd-trajectories-target.side_8.csv", "jsd-trajectories-target.side_16.csv"} < names
+
+
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
         (
             ["y=jds"],
-            "y=jds: no finished run has recorded it; meant jsd?; recorded: frozen, jsd|y=jds: .*; meant jsd.; recorded: jsd",
+            "y=jds: no finished run has recorded it; did you mean jsd.; recorded: jsd",
         ),
-        (["hue=amr"], r"hue=amr: no run has such a choice or key; meant arm\?; the runs differ in arm"),
+        (["hue=amr"], r"hue=amr: no run has such a choice or key; did you mean arm\?; the runs differ in arm"),
+        (["hue=hue"], "hue=hue: no run has such a choice or key; the runs"),
+        (["huee=arm"], r"huee: no run has such a choice or key; did you mean hue\?; the runs differ in arm"),
+        (["colwrap=2"], r"colwrap: no run has such a choice or key; did you mean col_wrap\?"),
+        (["amr=reverse_kl"], r"amr: no run has such a choice or key; did you mean arm\?"),
         (["x=time"], "x=time: no run has such a choice or key"),
         (["hue=arm", "hue_order=tb"], "hue_order=tb: expected of forward_kl, reverse_kl"),
         (["col_order=a"], r"col_order=a: there is no col; give col=COLUMN"),

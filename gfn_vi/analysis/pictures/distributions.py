@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 NEEDED = ("states", "target", "learned")
 MOST_PICTURED = 5  # replicas
+MOST_TICKS = 4  # intervals between them on an axis of cells
 SMALLEST = 1e-12  # probability that a point shows; what is below stands there
 
 
@@ -35,6 +36,7 @@ def distribution_figure(arrays: dict[str, np.ndarray]) -> Figure:
 def _heatmaps(states: np.ndarray, target: np.ndarray, learned: dict[str, np.ndarray]) -> Figure:
     """Draw the target and each replica on one color scale, which ends where the target does."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     pictures = {"target": target, **learned}
     width = style.WIDTH * len(pictures) / (1 + MOST_PICTURED)
@@ -46,7 +48,9 @@ def _heatmaps(states: np.ndarray, target: np.ndarray, learned: dict[str, np.ndar
         picture[states[:, 0], states[:, 1]] = probability
         look: dict[str, Any] = {"origin": "lower", "interpolation": "nearest", "cmap": style.SEQUENTIAL}
         image = axes.imshow(picture.T, vmin=0, vmax=top, **look)
-        axes.set(title=title, xlabel="$x_0$", xticks=[], yticks=[])
+        axes.set(title=title, xlabel="$x_0$")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(MOST_TICKS, integer=True))
         axes.grid(visible=False)
     places[0].set_ylabel("$x_1$")
     brightest = max(float(probability.max()) for probability in learned.values())

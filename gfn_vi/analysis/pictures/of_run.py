@@ -11,12 +11,23 @@ from gfn_vi.analysis.pictures import densities, distributions, style
 from gfn_vi.analysis.pictures.found_molecules import MOLECULES
 from gfn_vi.runs.files import ARRAYS
 from gfn_vi.runs.folders import TableError
-from gfn_vi.runs.reading import read_arrays
+from gfn_vi.runs.reading import DRAWABLE, read_arrays
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+PICTURE = "picture"  # the file's stem
 SCREEN_DPI = 130  # of a notebook's picture
+
+
+def write_picture(directory: Path) -> str:
+    """Write what `picture_of_run` draws into the run's directory and return in words which files they are.
+
+    Raises TableError for a run that has left nothing to draw, OSError where the files cannot be written.
+    """
+    digest = read_arrays(directory)[1]
+    with style.paper():
+        return f"files of the directory below: {style.save_of_run({PICTURE: _figure(directory)}, directory, digest)}"
 
 
 def picture_of_run(directory: Path) -> Figure:
@@ -46,7 +57,7 @@ def _figure(directory: Path) -> Figure:
         return distributions.distribution_figure(arrays)
     if "nodes" in arrays:
         return _line(arrays)
-    raise TableError(f"{directory / ARRAYS} holds nothing to draw: no states that can be listed, graphs, molecules or samples")
+    raise TableError(f"{directory / ARRAYS} holds nothing to draw: expected {DRAWABLE}")
 
 
 def _line(arrays: dict[str, Any]) -> Figure:

@@ -1,10 +1,13 @@
-"""Panels of lines with intervals over replicas, in seaborn's words: colors are hue, dashes style, panels col and row."""
+"""Panels of lines with intervals over replicas, in seaborn's words: colors are hue, dashes style, panels col and row.
+
+Without a style dashes are hue, too: lines that coincide, and lines on paper without colors, can be told apart.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -61,6 +64,7 @@ def draw_panels(numbers: pd.DataFrame, look: Look) -> Figure:
     import seaborn
     from matplotlib import pyplot
 
+    numbers, look = _told_apart(numbers, look)
     colors, dashes = _looks(look)
     numbers, orders = _titled(numbers, look)
     n_columns = len(look.orders.get("col", [""]))
@@ -98,6 +102,17 @@ def draw_panels(numbers: pd.DataFrame, look: Look) -> Figure:
     heights = page.get_figheight()
     page.set_size_inches(width, heights + 0.16 * _legend_rows(look, width))
     return page
+
+
+def _told_apart(numbers: pd.DataFrame, look: Look) -> tuple[pd.DataFrame, Look]:
+    """Return both with the hues as styles, too, where nobody asked for a style: of lines that coincide each is seen.
+
+    More hues than dashes are told apart by color alone.
+    """
+    hues = look.orders.get("hue", [])
+    if "style" in look.orders or not 1 < len(hues) <= len(DASHES):
+        return numbers, look
+    return numbers.assign(style=numbers["hue"]), replace(look, orders={**look.orders, "style": hues})
 
 
 def _titled(numbers: pd.DataFrame, look: Look) -> tuple[pd.DataFrame, dict[str, list[str]]]:

@@ -27,27 +27,36 @@ from gfn_vi.core.errors import is_number, listed
 from gfn_vi.runs.folders import TableError
 
 ROLES = ("hue", "style", "col", "row")
+# What a command line may say besides columns.
+WORDS = (
+    *("y", "x", *ROLES, *(f"{role}_order" for role in ROLES), "statistic", "worst", "yscale", "xscale", "sharey"),
+    *("width", "height", "col_wrap", "out"),
+)
 SETTING = "setting"  # a column of the labels of reports, where no single column tells the runs apart
 MOST_NAMED = 6  # in an error
 
 
-def column_of(table: pd.DataFrame, name: str, key: str) -> str:
-    """Return the column that a person means by `name`; key: where it was given. Raises TableError for one that says nothing."""
+def column_of(table: pd.DataFrame, name: str, key: str | None = None) -> str:
+    """Return the column that a person means by `name`. Raises TableError for one that says nothing.
+
+    key: where it was given, as in hue=NAME; None: it is a key itself, as in NAME=value, which may be a misspelled word of WORDS.
+    """
     known = ["arm", *config_columns(table)]
     for column in (name, f"{PREFIX}{name}", f"{PREFIX}{name}._target_"):
         if column in known and table[column].notna().any():
             return column
     words = [key_in_words(column) for column in known if table[column].notna().any()]
-    near = difflib.get_close_matches(name, words, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name, [*words, *WORDS] if key is None else words, n=1, cutoff=0.5)
     differ = [key_in_words(column) for column in known if table[column].nunique(dropna=False) > 1]
     told = f"the runs differ in {listed(differ, MOST_NAMED)}" if differ else "all runs are of one setting"
-    raise TableError(f"{key}={name}: no run has such a choice or key{f'; meant {near[0]}?' if near else ''}; {told}")
+    given = name if key is None else f"{key}={name}"
+    raise TableError(f"{given}: no run has such a choice or key{f'; did you mean {near[0]}?' if near else ''}; {told}")
 
 
 def kept(table: pd.DataFrame, wanted: Mapping[str, str]) -> pd.DataFrame:
     """Return the rows whose columns have one of the values, given as text with commas between. Raises TableError for none."""
     for name, text in wanted.items():
-        column = column_of(table, name, name)
+        column = column_of(table, name)
         values = table[column].astype(object).map(lambda value: NOT_SET if pd.isna(value) else short(value))
         table = table[chosen(values, text, name)]
         if table.empty:
@@ -62,7 +71,9 @@ def chosen(values: pd.Series, text: str, key: str) -> pd.Series:
     for word in words:
         if word not in present:
             near = difflib.get_close_matches(word, present, n=1, cutoff=0.5)
-            raise TableError(f"{key}={word}: expected of {listed(present, MOST_NAMED)}{f'; meant {near[0]}?' if near else ''}")
+            raise TableError(
+                f"{key}={word}: expected of {listed(present, MOST_NAMED)}{f'; did you mean {near[0]}?' if near else ''}"
+            )
     return values.isin(words)
 
 

@@ -93,7 +93,7 @@ def recording(table: pd.DataFrame, y: str, say: Callable[[str], object]) -> pd.D
     if not having:
         recorded = sorted(map(str, done["metric"].unique()))
         near = difflib.get_close_matches(y, recorded, n=1, cutoff=0.5)
-        meant = f"; meant {near[0]}?" if near else ""
+        meant = f"; did you mean {near[0]}?" if near else ""
         raise TableError(f"y={y}: no finished run has recorded it{meant}; recorded: {', '.join(recorded)}")
     without = sorted(set(done["run"]) - having)
     if without:
