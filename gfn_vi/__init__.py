@@ -22,11 +22,39 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from gfn_vi.interface.run import Run
+    from gfn_vi.interface.samples import Samples
     from gfn_vi.training.trainer import Trainer
     from gfn_vi.verification.targets.findings import Report
 
 __version__ = VERSION
-__all__ = ["ConfigError", "RunError", "__version__", "build_trainer", "check_target", "compose", "load_run", "train"]
+# Classes for annotations and isinstance; each is imported when it is first asked for, since its module imports more.
+_CLASSES = {"Run": "gfn_vi.interface.run", "Samples": "gfn_vi.interface.samples", "Trainer": "gfn_vi.training.trainer"}
+__all__ = [
+    "ConfigError",
+    "Run",
+    "RunError",
+    "Samples",
+    "Trainer",
+    "__version__",
+    "build_trainer",
+    "check_target",
+    "compose",
+    "load_run",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Return a class of `_CLASSES`, imported now. Raises AttributeError for another name."""
+    if name not in _CLASSES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_CLASSES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_CLASSES})
 
 
 def train(overrides: Sequence[str] = (), *, config_dir: str | os.PathLike[str] | None = None) -> Run:

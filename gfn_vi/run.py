@@ -235,6 +235,9 @@ class _Session:
 
         pause = config.checkpoint.pause_after
         if pause is not None and trainer.seen >= pause:  # it paused there already
+            if trainer.seen - pause >= budget.batch_size and trainer.step < budget.steps:  # or had come further than that
+                behind = f"{PAUSE}={pause} lies behind the {trainer.seen} trajectories that the run already has"
+                log.warning("%s: it trains to its end, %d, without a pause", behind, trainer.budget.n_trajectories)
             pause = None
         saved = time.monotonic()
 

@@ -11,6 +11,7 @@ Exit status: 0, 1 if a run could not be deleted, 2 for bad input.
 
 from __future__ import annotations
 
+import argparse
 import sys
 
 from gfn_vi.core.command_line import command
@@ -26,7 +27,7 @@ def main() -> None:
     """List the runs, or delete them; the exit status is 2 for bad input, in one line on stderr."""
     words = sys.argv[1:]
     if {"-h", "--help"} & set(words):
-        parser_of("prune", __doc__).print_help()
+        _parser().print_help()
         return
     deletes = DELETE in words
     words = [word for word in words if word not in (DELETE, "-m", "--multirun")]
@@ -49,6 +50,14 @@ def main() -> None:
     _register()
     sys.argv[1:] = ["-m", *words, f"hydra.sweeper._target_={SWEEPER}", f"+hydra.sweeper.delete={str(deletes).lower()}"]
     guarded(task)
+
+
+def _parser() -> argparse.ArgumentParser:
+    """Return a parser for the help alone: Hydra reads the words."""
+    parser = parser_of("prune", __doc__)
+    parser.add_argument("words", nargs="+", metavar="group=choice|key=value", help="the words of the sweep whose runs stay")
+    parser.add_argument(DELETE, action="store_true", help="delete what is listed; without it nothing is deleted")
+    return parser
 
 
 def _register() -> None:

@@ -3,7 +3,7 @@
     gfn-vi-sample outputs/default/<run> n=1000 out=samples.csv
 
     n=1000             objects of each replica
-    out=samples.csv    a .csv, .npz or .parquet file
+    out=samples.csv    a .csv, .npz or .parquet file; one that is there is replaced, and the answer says so
     seed=0             of the draw; the same seed makes the same file
     replica=0          whose sampler; or all
     weights=false      true: with log_weight = log R + log P_B - log P_F, and weight, which sums to 1 for each replica
@@ -25,7 +25,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from gfn_vi.core.errors import ConfigError, RunError, as_number, is_number, require
-from gfn_vi.core.patience import told_if_slow
 from gfn_vi.signatures import nearest
 from gfn_vi.terminal.arguments import answers_in_one_line, parser_of
 from gfn_vi.terminal.exit_status import EXIT_BAD_INPUT
@@ -90,13 +89,12 @@ def sample(run: str, options: dict[str, Any]) -> list[str]:
     from gfn_vi.interface.run import load_run
     from gfn_vi.interface.samples import file_to_write
 
-    file_to_write(options["out"])  # refused before work starts
+    is_there = file_to_write(options["out"]).exists()  # a wrong name is refused before work starts
     states = {key: options[key] for key in ("device", "unfinished", "accept_changed_sources")}
-    found = load_run(run, **states)
-    with told_if_slow(f"drawing n={options['n']} objects of {len(found.seeds)} replicas, and the exact log P_T of each"):
-        samples = found.sample(options["n"], options["seed"], options["replica"])
-        path = samples.save(options["out"], options["weights"])
-    whose = "all replicas" if options["replica"] == "all" else f"replica {options['replica']}"
+    found = load_run(run, **states, true="true")
+    samples = found.sample(options["n"], options["seed"], options["replica"])
+    path = samples.save(options["out"], options["weights"])
     exact = "" if samples.log_pt is not None else "; log P_T is not exact here and left out"
-    told = [f"{len(samples)} samples of {whose}, seed {options['seed']}{exact}"]
-    return [*told, *([samples.about_weights] if options["weights"] else []), str(path)]
+    told = [f"{len(samples)} samples of {samples.whose}, seed {options['seed']}{exact}"]
+    replaced = [f"replaced {path}, which was there before; out=NAME keeps it"] if is_there else []
+    return [*told, *([samples.about_weights] if options["weights"] else []), *replaced, str(path)]

@@ -38,7 +38,14 @@ class Role(Enum):
     LOG_Z = "log_Z"
 
 
-@dataclass(frozen=True)
+def _shapes(data: Any) -> str:
+    """Return the fields of a dataclass that are tensors as name, shape and type: a notebook shows it in a few lines."""
+    tensors = {field.name: getattr(data, field.name) for field in fields(data)}
+    told = [f"{name} {list(x.shape)} {str(x.dtype).removeprefix('torch.')}" for name, x in tensors.items() if x is not None]
+    return f"{type(data).__name__}({', '.join(told)})"
+
+
+@dataclass(frozen=True, repr=False)
 class Trajectories:
     """Trajectories as they were drawn; they carry no gradient.
 
@@ -51,6 +58,9 @@ class Trajectories:
     mask: Tensor
     log_reward: Tensor
     log_behavior: Tensor | None
+
+    def __repr__(self) -> str:
+        return _shapes(self)
 
     @property
     def batch(self) -> int:
@@ -108,7 +118,7 @@ def concatenate(parts: list[Trajectories]) -> Trajectories:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """The values that the current parameters give to trajectories; they are differentiable.
 
@@ -131,6 +141,9 @@ class Evaluation:
     log_inflow: Tensor | None = None
     score_norm_pf: Tensor | None = None
     score_norm_pb: Tensor | None = None
+
+    def __repr__(self) -> str:
+        return _shapes(self)
 
     @property
     def trajectory_log_pf(self) -> Tensor:

@@ -6,14 +6,17 @@ Everything is read when it is first asked for: metrics cost no torch, and only `
 from __future__ import annotations
 
 import logging
+import math
 import operator
 import os
+import statistics
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gfn_vi.core.errors import RunError, require
 from gfn_vi.core.headline import Headline
+from gfn_vi.core.patience import told_if_slow
 from gfn_vi.core.seeds import is_whole, replica_seeds
 from gfn_vi.interface.apart import user_modules
 from gfn_vi.interface.stored import StoredRun, find_stored
@@ -35,8 +38,12 @@ class Run:
     """A run that was trained, R replicas; made by gfn_vi.train and gfn_vi.load_run."""
 
     def __init__(self, stored: StoredRun, device: str) -> None:
-        """device: where the modules are put, "cpu", "cuda" or "cuda:N"."""
-        self._stored, self._device = stored, device
+        """device: where the modules are put, "cpu", "cuda" or "cuda:N". Raises ConfigError for one that is not there."""
+        self._stored, self._device = stored, str(device)
+        if self._device != "cpu":  # torch takes seconds to import, and numbers of a run do without
+            from gfn_vi.build import resolve_device
+
+            resolve_device(self._device)
 
     def __repr__(self) -> str:
         headline = self.headline
@@ -90,11 +97,19 @@ class Run:
 
     @property
     def headline(self) -> tuple[Headline, float] | None:
-        """Return the metric that judges the run, with its last value, a mean over replicas; None where there is none yet."""
-        from gfn_vi.runs.last_values import headline_value
+        """Return the metric that judges the run, with the median over replicas of its last value; None where there is none yet.
 
-        headline, value = self._stored.state.headline, headline_value(self.path)
-        return None if headline is None or value is None else (headline, value)
+        The median is that of the line at the end of training. Where a replica became non-finite, the value is the metric's worst.
+        """
+        from gfn_vi.runs.last_values import last_values
+
+        headline = self._stored.state.headline
+        if headline is None:
+            return None
+        values = last_values(self.path, headline.metric).values()
+        if not values:
+            return None
+        return headline, statistics.median(values) if all(map(math.isfinite, values)) else headline.worst
 
     # -- what was learned ---------------------------------------------------------------------------------------------
 
@@ -115,7 +130,10 @@ class Run:
         return self._built[1]
 
     def to(self, device: str) -> Run:
-        """Return the run with its modules on another device; they are built there from the checkpoint."""
+        """Return the run with its modules on another device; they are built there from the checkpoint.
+
+        Raises ConfigError in one line for what is no device of this machine.
+        """
         return Run(self._stored, device)
 
     @cached_property
@@ -140,17 +158,19 @@ class Run:
         import torch
 
         from gfn_vi.interface.drawing import draw, exact_log_pt, require_room
-        from gfn_vi.interface.samples import Samples
+        from gfn_vi.interface.samples import Samples, replicas_in_words
         from gfn_vi.training.threads import torch_threads
 
         # one thread: sums over many would differ in their last bits from machine to machine
+        drawing = f"drawing n={n} objects of {replicas_in_words(chosen)}, and the exact log P_T of each"
         with user_modules(), torch_threads(1):
             require_room(self.sampler, self.target, n)
-            drawn = draw(self.sampler, n, seed)
-            places = torch.tensor(chosen, device=drawn["log_pf"].device)
-            flat = {name: values[places].flatten(0, 1) for name, values in drawn.items()}
-            whose = places.repeat_interleave(n)
-            log_pt = exact_log_pt(self.sampler, self.target, flat["states"], flat["log_pf"], whose)
+            with told_if_slow(drawing):
+                drawn = draw(self.sampler, n, seed)
+                places = torch.tensor(chosen, device=drawn["log_pf"].device)
+                flat = {name: values[places].flatten(0, 1) for name, values in drawn.items()}
+                whose = places.repeat_interleave(n)
+                log_pt = exact_log_pt(self.sampler, self.target, flat["states"], flat["log_pf"], whose)
         return Samples(self.target, replica=whose, log_pt=log_pt, **flat)
 
     def _chosen(self, replica: int | str) -> list[int]:
@@ -193,10 +213,12 @@ def _plain(value: Any) -> Any:
     return operator.index(value) if hasattr(value, "__index__") and not isinstance(value, bool) else value
 
 
-def load_run(path: str | os.PathLike[str], device: str, unfinished: bool, accept_changed_sources: bool) -> Run:
-    """Return the run in a directory; see gfn_vi.load_run."""
+def load_run(
+    path: str | os.PathLike[str], device: str, unfinished: bool, accept_changed_sources: bool, true: str = "True"
+) -> Run:
+    """Return the run in a directory; see gfn_vi.load_run. true: how the user types this value, for advice in errors."""
     with user_modules():
-        stored = find_stored(path, unfinished, accept_changed_sources)
+        stored = find_stored(path, unfinished, accept_changed_sources, true)
     if stored.is_of_another_release:
         log.warning("%s: what it draws may differ from what it did", stored.made_by)
     if stored.state.state == "diverged":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -77,6 +77,11 @@ class Samples:
         return [Weights(float(one[effective]), float(one[k])) for one in found]
 
     @property
+    def whose(self) -> str:
+        """Return in words which replicas drew the objects: "replica 0", or "replicas 0, 2"."""
+        return replicas_in_words([int(self.replica[place[0]]) for place in self._places()])
+
+    @property
     def about_weights(self) -> str:
         """Return in one line what the weights are worth, and what to do where they carry no mean."""
         weak = doubt(self.reliability)
@@ -116,8 +121,7 @@ class Samples:
 
     def __repr__(self) -> str:
         exact = "exact log P_T" if self.log_pt is not None else "no exact log P_T"
-        replicas = ", ".join(str(int(self.replica[place[0]])) for place in self._places())
-        few = f"{len(self)} objects of {type(self.target).__name__}, replica {replicas}, {exact}"
+        few = f"{len(self)} objects of {type(self.target).__name__}, {self.whose}, {exact}"
         return f"<gfn_vi samples: {few}; .table() shows them, .save('samples.csv') writes them>"
 
     def _numbers(self, weights: bool) -> dict[str, Tensor]:
@@ -139,6 +143,11 @@ class Samples:
     def _places(self) -> list[Tensor]:
         """Return the places of each replica's objects, in the order of the replicas."""
         return [(self.replica == one).nonzero()[:, 0] for one in self.replica.unique_consecutive()]
+
+
+def replicas_in_words(replicas: Sequence[int]) -> str:
+    """Return whose objects they are: "replica 0", or "replicas 0, 2"."""
+    return f"replica{'s' if len(replicas) > 1 else ''} {', '.join(map(str, replicas))}"
 
 
 def file_to_write(path: str | os.PathLike[str]) -> Path:

@@ -44,25 +44,29 @@ class PruneSweeper(ResumeSweeper):
             _require_no_link(job)
             by_folder.setdefault(job.directory.parent, []).append(job.directory)
         found = {folder: unasked_runs(folder, asked) for folder, asked in by_folder.items()}
+        mistaken = ""
         for folder, asked in by_folder.items():
             n_there = sum(path.is_dir() for path in asked)
-            if self.delete and found[folder] and not n_there:
-                raise RunError(
-                    f"{folder} has none of the {runs(len(asked))} that this command asks for, so its words may be mistaken: "
-                    "look at them without --delete, or delete the whole folder yourself"
-                )
+            if found[folder] and not n_there:
+                none = f"{folder} has none of the {runs(len(asked))} that this command asks for"
+                mistaken = f"{none}, so its words may be mistaken"
+                if self.delete:
+                    raise RunError(f"{mistaken}: look at them without --delete, or delete the whole folder yourself")
             print(*_listed(folder, found[folder], n_there), sep="\n")
+        if not self.delete:
+            if mistaken:
+                print(f"nothing is deleted, and --delete would refuse: {mistaken}: give all words of the sweep that is to stay")
+            elif any(not run.stays for unasked in found.values() for run in unasked):
+                print("nothing is deleted: the same command with --delete deletes them")
+            return []
         results = [self._delete(folder, by_folder[folder], unasked) for folder, unasked in found.items()]
         if not all(results):
             sys.exit(EXIT_FAILED)
         return []
 
     def _delete(self, folder: Path, asked: Sequence[Path], found: Sequence[Unasked]) -> bool:
-        """Delete what may be deleted, say what was freed and return whether all could be; or say how to delete it."""
+        """Delete what may be deleted, say what was freed and return whether all could be."""
         if all(run.stays for run in found):
-            return True
-        if not self.delete:
-            print("nothing is deleted: the same command with --delete deletes them")
             return True
         deleted, kept = [], []
         try:

@@ -74,6 +74,29 @@ def test_importing_imports_nothing_heavy_and_changes_nothing() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_classes_of_the_annotations_are_there() -> None:
+    """And are those that the functions return; a name that is none says so."""
+    run = gfn_vi.train(list(TINY))
+    trainer = gfn_vi.build_trainer(list(TINY))
+    for name, found in {"Run": run, "Samples": run.sample(2), "Trainer": trainer}.items():
+        assert type(found) is getattr(gfn_vi, name)
+        assert name in dir(gfn_vi)
+        assert name in gfn_vi.__all__
+    with pytest.raises(AttributeError, match="module 'gfn_vi' has no attribute 'Runs'"):
+        _ = gfn_vi.Runs
+
+
+def test_what_an_update_returns_is_short_in_a_notebook() -> None:
+    """Names, shapes and types, in place of every number."""
+    shown = repr(gfn_vi.build_trainer([*TINY, "target.side=3"]).update())
+    assert "Trajectories(states [2, 16, 6, 2] int64, actions [2, 16, 5] int64, " in shown
+    assert "mask [2, 16, 5] bool, log_reward [2, 16] float32" in shown
+    assert "Evaluation(log_pf [2, 16, 5] float32, " in shown
+    assert "log_Z [2] float32" in shown
+    assert "score_norm_pf" not in shown
+    assert len(shown) < 700
+
+
 def test_a_run_is_that_of_the_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The same folder with the same numbers; whoever comes second finds it done."""
     ours = gfn_vi.train(list(TINY))

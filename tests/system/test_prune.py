@@ -60,6 +60,22 @@ def test_listed_then_deleted(folder: Path) -> None:
     assert again.out == "outputs/mine: nothing to prune, the sweep asks for all of its 2 runs\n"
 
 
+def test_words_that_ask_for_nothing_that_is_there(folder: Path) -> None:
+    """Settings of the sweep were forgotten: all runs are listed, and the last line says that the words may be mistaken."""
+    listed = prune(folder, "experiment_name=mine")
+    assert (listed.code, listed.err) == (0, "")
+    assert listed.out.startswith("outputs/mine: 3 runs that the sweep does not ask for, ")
+    none = "outputs/mine has none of the 1 run that this command asks for, so its words may be mistaken"
+    advice = f"nothing is deleted, and --delete would refuse: {none}: give all words of the sweep that is to stay"
+    assert listed.out.splitlines()[4:] == [advice]
+
+
+def test_the_help_names_the_option() -> None:
+    usage, _, options = run_command("prune", ["--help"], Path.cwd()).out.partition("options:")
+    assert "[--delete]" in usage
+    assert "--delete" in options
+
+
 def test_what_stays_whatever_is_asked(folder: Path, tmp_path: Path) -> None:
     """Links and what they lead to, copies, damaged runs, runs that are being trained, and whatever is no run."""
     mine, elsewhere = folder / "outputs" / "mine", tmp_path / "elsewhere"

@@ -91,8 +91,20 @@ def test_20_updates_are_10_and_10(combination: str, tmp_path: Path) -> None:
     resumed = train([*command, "output_root=parts", "checkpoint.pause_after=160"], tmp_path)  # the same command goes on
     assert resumed.code == ends, resumed.err
     assert "resuming at 160 of 320 trajectories" in resumed.err
+    assert "lies behind" not in resumed.err
     assert_finished_alike(only_run(tmp_path / "whole"), run)
     assert run.name == only_run(tmp_path / "whole").name
+
+
+def test_a_pause_that_lies_behind_the_run_is_told(tmp_path: Path) -> None:
+    """Not where the same command goes on, but where the run had already come further than an earlier pause."""
+    command = [*SMALL, *UPDATES_20]
+    assert "lies behind" not in train([*command, "checkpoint.pause_after=160"], tmp_path).err
+    later = train([*command, "checkpoint.pause_after=64"], tmp_path)
+    assert later.code == 0
+    told = "checkpoint.pause_after=64 lies behind the 160 trajectories that the run already has: it trains to its end, 320"
+    assert later.err.count(told) == 1
+    assert told in (only_run(tmp_path / "outputs") / "run.log").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")

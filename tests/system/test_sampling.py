@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import shutil
@@ -15,6 +16,7 @@ import pytest
 import torch
 
 import gfn_vi
+from gfn_vi.commands.sample import main
 from gfn_vi.interface.run import Run
 from gfn_vi.runs.directory import RunDirectory
 from system.command import run_command
@@ -130,13 +132,54 @@ def test_a_replica_draws_the_same_whoever_is_looked_at(run: Run) -> None:
     assert len(run.sample(np.int64(3), replica=np.int64(1))) == 3  # type: ignore[arg-type]
 
 
+def test_the_command_says_whose_objects_it_draws_and_what_it_replaces(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The replicas that are drawn from, after the checks; a file that is there is replaced, but not in silence."""
+    monkeypatch.chdir(tmp_path)
+    said: list[str] = []
+    monkeypatch.setattr("gfn_vi.interface.run.told_if_slow", lambda doing: contextlib.nullcontext(said.append(doing)))
+    assert main([str(run.path), "n=5", "replica=9"]) == 2
+    assert said == []
+    capsys.readouterr()
+    replaced = "replaced samples.csv, which was there before; out=NAME keeps it"
+    for word, whose, drawn, more in (("replica=1", "replica 1", 300, []), ("replica=all", "replicas 0, 1", 600, [replaced])):
+        assert main([str(run.path), "n=300", word]) == 0
+        assert said.pop() == f"drawing n=300 objects of {whose}, and the exact log P_T of each"
+        assert capsys.readouterr().out.splitlines() == [f"{drawn} samples of {whose}, seed 0", *more, "samples.csv"]
+
+
+def test_a_device_that_is_not_there_is_refused_at_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(gfn_vi.ConfigError, match="device=foo: expected cpu, cuda or cuda:N"):
+        run.to("foo")
+    with pytest.raises(gfn_vi.ConfigError, match="device=cuda: no CUDA device here"):
+        gfn_vi.load_run(run.path, device="cuda")
+    assert next(run.to("cpu").sampler.parameters()).device.type == "cpu"
+
+
+def test_the_headline_is_the_median_over_replicas(copied: Path) -> None:
+    """By hand: of 1, 2 and 6 it is 2, and their mean 3; of a run with a replica that became non-finite, the worst value."""
+    loaded = gfn_vi.load_run(copied)
+    assert loaded.headline is not None
+    name = loaded.headline[0].metric
+    head = "step,trajectories,reward_calls,wall_seconds,replica,metric,value"
+    rows = [f"4,64,64,0,{r},{name},{value}" for r, value in enumerate((1, 6, 2))]
+    (copied / "metrics.csv").write_text("\n".join([head, *rows, ""]), encoding="utf-8")
+    assert loaded.headline[1] == 2
+    assert f"{loaded.headline[0].words} 2>" in repr(loaded)
+    with (copied / "metrics.csv").open("a", encoding="utf-8") as file:
+        file.write("4,64,64,0,1,frozen,1\n")
+    assert loaded.headline[1] == loaded.headline[0].worst
+
+
 def test_metrics_are_tidy(run: Run) -> None:
     table = run.metrics
     assert list(table) == ["replica", "seed", "step", "trajectories", "reward_calls", "wall_seconds", "metric", "value"]
     assert (table["seed"] == table["replica"]).all()
     assert run.headline is not None
     last = table[(table["metric"] == run.headline[0].metric) & (table["step"] == 4)]["value"]
-    assert run.headline[1] == pytest.approx(last.mean(), abs=1e-15)
+    assert run.headline[1] == pytest.approx(last.median(), abs=1e-15)
     with pytest.raises(Exception, match="read-only"):
         run.config.seed = 3
 
@@ -161,10 +204,13 @@ def refusal(path: str | Path, **options: bool) -> str:
     return str(refused.value)
 
 
-def test_what_is_no_run(run: Run, tmp_path: Path) -> None:
+def test_what_is_no_run(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "there is no such folder, it may have been moved or renamed" in refusal(run.path.with_name("gone"))
     assert str(run.path) in refusal(run.path.with_name("gone"))
-    assert "expected the directory of a run" in refusal(run.path / "config.yaml")
+    assert f"is a file: expected the directory of a run, {run.path}" in refusal(run.path / "config.yaml")
+    monkeypatch.chdir(tmp_path)
+    Path("a.py").touch()
+    assert refusal("a.py") == "a.py is a file: expected the directory of a run, outputs/<experiment>/<run>"
     assert f"load one of them, {run.path}" in refusal(run.path.parent.parent)
     several = tmp_path / "several"
     for name in ("a-0", "b-0"):
@@ -173,6 +219,7 @@ def test_what_is_no_run(run: Run, tmp_path: Path) -> None:
     shutil.rmtree(several / "b-0")
     assert gfn_vi.load_run(several).path == several / "a-0"
     shutil.rmtree(several)
+    Path("a.py").unlink()
     assert "is no run's directory" in refusal(tmp_path)
     assert "expected the directory of a run" in refusal("")
     with pytest.raises(gfn_vi.ConfigError, match="this file is the run's own"):
@@ -181,13 +228,16 @@ def test_what_is_no_run(run: Run, tmp_path: Path) -> None:
     assert "a sweep of which no run has started" in refusal(tmp_path)
 
 
-def test_a_run_that_is_not_finished(home: Path) -> None:
+def test_a_run_that_is_not_finished(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Paused, then being written: refused with the way on, and taken as far as it is where that is asked for."""
     paused = gfn_vi.train([*WORDS, "seed=10", "checkpoint.pause_after=32", f"output_root={home}/paused"])
     assert paused.state == "interrupted"
     assert "interrupted after 32 of 64 trajectories: the same command goes on" in refusal(paused.path)
     with RunDirectory(paused.path):
         assert "is being trained (32 of 64 trajectories, pid " in refusal(paused.path)
+    assert refusal(paused.path).endswith("; unfinished=True takes its last checkpoint")
+    assert main([str(paused.path)]) == 2  # each in its own spelling
+    assert capsys.readouterr().err.endswith("; unfinished=true takes its last checkpoint\n")
     assert len(gfn_vi.load_run(paused.path, unfinished=True).sample(2)) == 2
     assert gfn_vi.train([*WORDS, "seed=10", f"output_root={home}/paused"]).state == "done"
 
@@ -294,8 +344,6 @@ WRONG = {
 def test_a_wrong_word_is_one_line(
     word: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from gfn_vi.commands.sample import main
-
     monkeypatch.chdir(tmp_path)
     assert main([str(run.path), *word.split()]) == 2
     told = capsys.readouterr().err
