@@ -146,7 +146,9 @@ class Samples:
 
 
 def replicas_in_words(replicas: Sequence[int]) -> str:
-    """Return whose objects they are: "replica 0", or "replicas 0, 2"."""
+    """Return whose objects they are: "replica 0", "replicas 0, 2", or "replicas 0 to 4"; replicas: in ascending order."""
+    if len(replicas) > 2 and replicas[-1] - replicas[0] == len(replicas) - 1:
+        return f"replicas {replicas[0]} to {replicas[-1]}"
     return f"replica{'s' if len(replicas) > 1 else ''} {', '.join(map(str, replicas))}"
 
 

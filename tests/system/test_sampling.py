@@ -18,6 +18,7 @@ import torch
 import gfn_vi
 from gfn_vi.commands.sample import main
 from gfn_vi.interface.run import Run
+from gfn_vi.interface.samples import replicas_in_words
 from gfn_vi.runs.directory import RunDirectory
 from system.command import run_command
 
@@ -147,6 +148,14 @@ def test_the_command_says_whose_objects_it_draws_and_what_it_replaces(
         assert main([str(run.path), "n=300", word]) == 0
         assert said.pop() == f"drawing n=300 objects of {whose}, and the exact log P_T of each"
         assert capsys.readouterr().out.splitlines() == [f"{drawn} samples of {whose}, seed 0", *more, "samples.csv"]
+
+
+@pytest.mark.parametrize(
+    ("replicas", "words"),
+    [([3], "replica 3"), ([0, 1], "replicas 0, 1"), ([0, 2, 3], "replicas 0, 2, 3"), ([1, 2, 3], "replicas 1 to 3")],
+)
+def test_replicas_in_words(replicas: list[int], words: str) -> None:
+    assert replicas_in_words(replicas) == words
 
 
 def test_a_device_that_is_not_there_is_refused_at_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
