@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from gfn_vi.experiments.measures import WORST_JSD
 
+from gfn_vi.analysis.pictures.arms import label_of, uncapitalized
 from gfn_vi.analysis.reading.curves import curves
 from gfn_vi.analysis.statistics.claims import FEWEST_REPLICAS, Claim, Groups, better, in_words, judged, together
 
@@ -37,7 +38,7 @@ def claims(table: pd.DataFrame) -> list[Claim]:
 def _lowest(jsd: Values, where: tuple[int, int]) -> tuple[str, bool | None]:
     best, others = jsd[BEST, *where], {arm: jsd[arm, *where] for arm in OTHERS}
     runner_up = min(others, key=lambda arm: float(np.median(others[arm])))
-    told = f"median JSD at the end: TB {in_words(best)}, best of the others {runner_up} {in_words(others[runner_up])}"
+    told = f"median JSD at the end: TB {in_words(best)}, best of the others {_named(runner_up)} {in_words(others[runner_up])}"
     return told, together(better(best, values) for values in others.values())
 
 
@@ -45,7 +46,11 @@ def _all_modes(modes: Values, where: tuple[int, int]) -> tuple[str, bool | None]
     covered = {arm: modes[arm, *where] for arm in (BEST, *OTHERS)}
     short = {arm: values for arm, values in covered.items() if (values < 2 ** where[0]).any()}
     if short:
-        least = ", ".join(f"{arm} covers {values.min():.0f} to {values.max():.0f}" for arm, values in short.items())
+        least = ", ".join(f"{_named(arm)} covers {values.min():.0f} to {values.max():.0f}" for arm, values in short.items())
         return f"{least}; the others all", False
     enough = min(len(values) for values in covered.values()) >= FEWEST_REPLICAS
     return "all replicas of all objectives do", True if enough else None
+
+
+def _named(arm: str) -> str:
+    return uncapitalized(label_of(arm))
