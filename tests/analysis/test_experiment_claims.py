@@ -168,9 +168,9 @@ def test_every_objective_finds_all_modes(n_dims: int) -> None:
     assert (whole.measured, whole.agrees) == ("all replicas of all objectives do", True)
     assert all_modes(small_table({}, n_dims, replicas=4)).agrees is True
     assert all_modes(small_table({}, n_dims, replicas=3)).agrees is None
-    for short in ("trajectory_balance", "reverse_wake_sleep"):
+    for short, words in {"trajectory_balance": "TB", "reverse_wake_sleep": "reverse wake-sleep"}.items():
         claim = all_modes(small_table({short: 2.0**n_dims - 1}, n_dims))
-        assert (claim.measured, claim.agrees) == (f"{short} covers {2**n_dims - 1} to {2**n_dims}; the others all", False)
+        assert (claim.measured, claim.agrees) == (f"{words} covers {2**n_dims - 1} to {2**n_dims}; the others all", False)
 
 
 def deviating(correct: Mapping[str, float], deviation: Mapping[str, float], name: str = "frozen_backward") -> pd.DataFrame:
