@@ -54,7 +54,7 @@ def figure(
     pictures = learned_pictures(table, arrays, [arm + side for side in SIDES for arm in OBJECTIVES if arm + side in jsd])
     objectives = [name for name in OBJECTIVES if any(name + side in jsd for side in SIDES)]
     sides = [side for side in SIDES if any(name + side in jsd for name in objectives)]
-    heights = [1.7, 1.0, *([0.85] * len(sides) if pictures else [])]
+    heights = [1.7, 0.95, *([0.85] * len(sides) if pictures else [])]
     width = style.WIDTH * max(NARROWEST, (len(objectives) + 1) / (len(OBJECTIVES) + 1))
     page = Figure(figsize=(width, 1.0 + sum(heights)), layout="constrained")
     axes = page.subplots(len(heights), len(objectives) + 1, height_ratios=heights)

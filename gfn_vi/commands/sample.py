@@ -91,7 +91,7 @@ def sample(run: str, options: dict[str, Any]) -> list[str]:
 
     is_there = file_to_write(options["out"]).exists()  # a wrong name is refused before work starts
     states = {key: options[key] for key in ("device", "unfinished", "accept_changed_sources")}
-    found = load_run(run, **states, true="true")
+    found = load_run(run, **states)
     samples = found.sample(options["n"], options["seed"], options["replica"])
     path = samples.save(options["out"], options["weights"])
     exact = "" if samples.log_pt is not None else "; log P_T is not exact here and left out"

@@ -213,12 +213,10 @@ def _plain(value: Any) -> Any:
     return operator.index(value) if hasattr(value, "__index__") and not isinstance(value, bool) else value
 
 
-def load_run(
-    path: str | os.PathLike[str], device: str, unfinished: bool, accept_changed_sources: bool, true: str = "True"
-) -> Run:
-    """Return the run in a directory; see gfn_vi.load_run. true: how the user types this value, for advice in errors."""
+def load_run(path: str | os.PathLike[str], device: str, unfinished: bool, accept_changed_sources: bool) -> Run:
+    """Return the run in a directory; see gfn_vi.load_run."""
     with user_modules():
-        stored = find_stored(path, unfinished, accept_changed_sources, true)
+        stored = find_stored(path, unfinished, accept_changed_sources)
     if stored.is_of_another_release:
         log.warning("%s: what it draws may differ from what it did", stored.made_by)
     if stored.state.state == "diverged":

@@ -46,11 +46,10 @@ class StoredRun:
         return f"{self.path} was made by gfn_vi {self.release}, and this is {VERSION}"
 
 
-def find_stored(path: str | os.PathLike[str], unfinished: bool, accept_changed_sources: bool, true: str = "True") -> StoredRun:
+def find_stored(path: str | os.PathLike[str], unfinished: bool, accept_changed_sources: bool) -> StoredRun:
     """Return the run in a directory. Raises RunError, or ConfigError for a data file that changed, each in one line.
 
-    unfinished: take it as far as it is; accept_changed_sources: take it with other versions of the user's modules; true: how
-    the caller's user types the value of these two, for the advice.
+    unfinished: take it as far as it is; accept_changed_sources: take it with other versions of the user's modules.
     """
     require(os.fspath(path) != "", "run", "", "expected the directory of a run, outputs/<experiment>/<run>")
     directory = _run_at(user_files.expanded(os.fspath(path), "run"))
@@ -59,14 +58,14 @@ def find_stored(path: str | os.PathLike[str], unfinished: bool, accept_changed_s
         raise RunError(f"{directory}: its {CONFIG} is missing or damaged: train it again, the same command writes it")
     state = look(directory)
     if not state.is_finished and not unfinished:
-        raise RunError(_why_unfinished(directory, state, config, true))
+        raise RunError(_why_unfinished(directory, state, config))
     if not _has_checkpoint(directory):
         way = "train it to its end" if state.state == "done" else "wait a minute, or train it to its end"
         raise RunError(f"{directory} has no {CHECKPOINT}, so nobody knows what was learned: {way} (delete a copy that lacks it)")
     versions = status.get("versions")
     release = versions.get("gfn_vi") if isinstance(versions, Mapping) else None
     if not accept_changed_sources:
-        advice = f"restore it; where the change does not matter, accept_changed_sources={true} takes it as it is"
+        advice = "restore it; where the change does not matter, accept_changed_sources=True takes it as it is"
         require_unchanged(recorded_sources(status), f"{directory} was trained", advice)
     for key, name, digest in _data_files(config["target"], "target"):
         user_files.read_known(name, digest, key, "data, or restore the file")
@@ -100,9 +99,9 @@ def _folders(directory: Path) -> list[Path]:
     return sorted(path for path in directory.iterdir() if path.is_dir())
 
 
-def _why_unfinished(directory: Path, state: RunState, config: Mapping[str, Any], true: str) -> str:
+def _why_unfinished(directory: Path, state: RunState, config: Mapping[str, Any]) -> str:
     of = f"{state.step * config['trainer']['batch_size']} of {config['trainer']['n_trajectories']} trajectories"
-    as_it_is = f"; unfinished={true} takes its last checkpoint" if _has_checkpoint(directory) else ""
+    as_it_is = "; unfinished=True takes its last checkpoint" if _has_checkpoint(directory) else ""
     if state.state == "running":
         return f"{directory} is being trained ({of}, {RunDirectory(directory).owner()}): wait for its end{as_it_is}"
     why = f" ({state.error_line})" if state.error_line else ""

@@ -12,12 +12,14 @@ import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.figure
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 
 from gfn_vi.analysis import experiments
@@ -186,6 +188,37 @@ def test_characters_that_no_font_has_are_one_line_and_other_warnings_pass(
     assert not caught
     with pytest.warns(UserWarning, match="something else"), style._glyphs_in_one_line("named"):
         warnings.warn("something else", UserWarning, stacklevel=1)
+
+
+class Noisy(ConstrainedLayoutEngine):
+    """A layout whose solver leaves other last bits, of axes and of subfigures."""
+
+    def __init__(self, noise: float) -> None:
+        super().__init__()
+        self.noise = noise
+
+    def execute(self, fig: matplotlib.figure.Figure) -> dict[str, Any]:
+        found = super().execute(fig)
+        for axes in fig.axes:
+            axes._set_position(axes.get_position(original=True).translated(self.noise, -self.noise))  # type: ignore[attr-defined]
+        for part in fig.subfigs:
+            part.bbox_relative.set_points(part.bbox_relative.get_points() + self.noise)
+        return found
+
+
+def test_last_bits_of_a_layout_move_no_pixel(tmp_path: Path) -> None:
+    """Axes and subfigures lie at rounded places, in both files; an image keeps its aspect."""
+    places, content = [], []
+    for noise in (1e-15, -1e-13):
+        page = matplotlib.figure.Figure(figsize=(3, 2), layout=Noisy(noise))
+        left, right = page.subfigures(1, 2)
+        for part in (left, right):
+            image = part.subplots().imshow(np.arange(6).reshape(2, 3))
+            part.colorbar(image)
+        content.append([path.read_bytes() for path in style.save(page, tmp_path / "a", "abc", "a command")])
+        places.append([axes.get_position().extents.tolist() for axes in page.axes] + [left.bbox.extents.tolist()])
+    assert places[0] == places[1]
+    assert content[0] == content[1]
 
 
 def test_style_is_given_back(tmp_path: Path) -> None:

@@ -245,8 +245,9 @@ def test_a_run_that_is_not_finished(home: Path, capsys: pytest.CaptureFixture[st
     with RunDirectory(paused.path):
         assert "is being trained (32 of 64 trajectories, pid " in refusal(paused.path)
     assert refusal(paused.path).endswith("; unfinished=True takes its last checkpoint")
-    assert main([str(paused.path)]) == 2  # each in its own spelling
-    assert capsys.readouterr().err.endswith("; unfinished=true takes its last checkpoint\n")
+    assert main([str(paused.path)]) == 2
+    assert capsys.readouterr().err.endswith("; unfinished=True takes its last checkpoint\n")
+    assert main([str(paused.path), "unfinished=True", "n=2", f"out={home}/few.csv"]) == 0
     assert len(gfn_vi.load_run(paused.path, unfinished=True).sample(2)) == 2
     assert gfn_vi.train([*WORDS, "seed=10", f"output_root={home}/paused"]).state == "done"
 
