@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from gfn_vi.analysis.pictures import panels, style, words
+from gfn_vi.analysis.reading import roles
 from gfn_vi.commands import plot as plot_command
 from gfn_vi.core.headline import Headline
 
@@ -283,6 +284,14 @@ def test_more_lines_than_colors_are_refused(make_run: MakeRun, capsys: pytest.Ca
         folder = make_run("reverse_kl", n_points=1, replicas=1, **on_another_grid(side)).parent
     assert plot_command.main([str(folder), "hue=target.side"]) == 2
     assert "hue: Side has 11 values, of which nobody tells more than 9 apart: hue_order=A,B,..." in capsys.readouterr().err
+
+
+def test_words_that_are_suggested_are_those_that_are_read() -> None:
+    """A word that the command does not read is taken for a column of the runs, and kept in `only`."""
+    number = {"worst": "1", "width": "5", "height": "2", "col_wrap": "2"}
+    given = [f"{word}={number.get(word, next(iter(plot_command.CHOICES.get(word, ('a',)))))}" for word in roles.WORDS]
+    assert plot_command.wanted(given).only == {}
+    assert plot_command.wanted([*given, "huee=a"]).only == {"huee": "a"}
 
 
 def test_words() -> None:
