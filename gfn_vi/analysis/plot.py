@@ -208,13 +208,15 @@ def _remarks(found: Lines, statistic: str, worst: float | None) -> list[str]:
 def _stem(folder: Path, columns: Mapping[str, str], wanted: Wanted) -> Path:
     """Return where the files lie without an ending: <folder>/plots/<y>-<x>-<columns>-<what is kept>, or what was asked for.
 
-    Figures of other runs have other names, so that none takes another's place; a name too long for a disk ends in a digest.
+    Figures of other runs, or of another statistic, have other names, so that none takes another's place; a name too long for a
+    disk ends in a digest.
     """
     if wanted.out is not None:
         path = Path(wanted.out)
         return path.with_suffix("") if path.suffix in (".png", ".pdf", ".csv") else path
     orders = {f"{role}_order": text for role, text in wanted.orders.items()}
-    kept = [f"{key}={text}" for key, text in sorted({**wanted.only, **orders}.items())]
+    estimates = {"statistic": wanted.statistic} if wanted.statistic != "median" else {}
+    kept = [f"{key}={text}" for key, text in sorted({**wanted.only, **orders, **estimates}.items())]
     name = re.sub(r"[^\w.\-]+", "_", "-".join([*dict.fromkeys(columns.values()), *kept]))
     if len(name) > LONGEST_NAME:
         name = f"{name[:LONGEST_NAME]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

@@ -13,7 +13,8 @@ iqm (interquartile mean); yscale, xscale: linear, log or symlog; sharey: true, f
 (3.25, a column, for one panel in a row, else 7), height: inches of a panel; worst: the value that stands for replicas that
 failed, where the runs do not say one; out: the files without an ending. Any other key=value keeps the runs with that value, or
 with one of several between commas. Writes a PDF, a PNG and the numbers (csv) into <folder>/plots, of several folders into
-joined/plots, named by y, x, the settings and the values that are kept, and prints what the figure does not show.
+joined/plots, named by y, x, the settings, the values that are kept and a statistic that is no median, and prints what the figure
+does not show.
 """
 
 from __future__ import annotations

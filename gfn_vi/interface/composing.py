@@ -44,7 +44,7 @@ def composed(overrides: Sequence[str], config_dir: Folder | None) -> Iterator[Di
     from gfn_vi.terminal.config_folder import check_config_folder
     from gfn_vi.terminal.guarded import at_home
     from gfn_vi.terminal.hydra_errors import in_one_line
-    from gfn_vi.terminal.list_entries import deleted_entry
+    from gfn_vi.terminal.list_entries import mistaken_list
     from gfn_vi.terminal.typed_words import instead_of_command_line
 
     words = [at_home(word) for word in _checked(overrides)]
@@ -52,7 +52,7 @@ def composed(overrides: Sequence[str], config_dir: Folder | None) -> Iterator[Di
     with hydra_apart(), user_modules(), instead_of_command_line([*option, *words]):
         try:
             check_config_folder(option)
-            if (mistake := deleted_entry(words)) is not None:
+            if (mistake := mistaken_list(words)) is not None:
                 raise OverrideError(mistake)
             config = _composed(words, config_dir)
         except ConfigError:

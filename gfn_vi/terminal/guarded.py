@@ -17,7 +17,7 @@ from gfn_vi.terminal.config_folder import check_config_folder
 from gfn_vi.terminal.exit_status import EXIT_BAD_INPUT, EXIT_INTERRUPTED
 from gfn_vi.terminal.grammar import braces_taken_apart, dashed_key
 from gfn_vi.terminal.hydra_errors import in_one_line
-from gfn_vi.terminal.list_entries import deleted_entry
+from gfn_vi.terminal.list_entries import mistaken_list
 from gfn_vi.terminal.streams import check_words, prepare_streams
 
 SHOWN_BYTES = 40  # of a file that is no text, before the place
@@ -43,7 +43,7 @@ def guarded(task: Callable[[], object]) -> None:
     prepare_streams()
     typed = [at_home(word) for word in sys.argv[1:]]
     keys = [key for name in COMMANDS for key in keys_of_file(name)]
-    mistyped = braces_taken_apart(typed) or dashed_key(typed, [*keys, *GROUPS]) or deleted_entry(typed)
+    mistyped = braces_taken_apart(typed) or dashed_key(typed, [*keys, *GROUPS]) or mistaken_list(typed)
     if mistyped is not None:
         print(f"error: {mistyped}", file=sys.stderr)
         sys.exit(EXIT_BAD_INPUT)

@@ -1,11 +1,11 @@
-"""Words of a command line that take an entry of a list for a key of its own: what was read, and what to type."""
+"""Words of a command line that take an entry of a list for a key, or a list for a choice: what was read, and what to type."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 
-from gfn_vi.terminal.choices import target_of
+from gfn_vi.terminal.choices import shipped_folder, target_of
 
 ENTRY = re.compile(r"(?P<list>.+)\.\d+")
 
@@ -25,7 +25,26 @@ def into_a_list(word: str) -> str | None:
     return f"{word}: {place} is a list, which takes no choices: type {typed} with all its entries, as --cfg job shows"
 
 
-def deleted_entry(words: Sequence[str]) -> str | None:
+def mistaken_list(words: Sequence[str]) -> str | None:
+    """Return the message for a word on which Hydra would break down or be silent: see below; None where there is none."""
+    return _deleted_entry(words) or _list_of_choices(words)
+
+
+def _list_of_choices(words: Sequence[str]) -> str | None:
+    """Return the message for objective=[a,b]: Hydra merges their keys into one choice, of which the last decides."""
+    for word in words:
+        found = re.fullmatch(r"\+*(?P<key>(?P<group>[\w/]+)(?:@[\w.]+)?)=(?P<value>.*)", word)
+        if found is None or "[" not in found["value"] or not (shipped_folder() / found["group"]).is_dir():
+            continue
+        if found["group"] == "logger":
+            return f"{word}: a list merges their keys into one logger; both at once are logger=both"
+        typed = f"{found['key']}={re.sub(r'[][]', '', found['value'])}"
+        several = f"several runs are -m {typed}" if "," in typed else f"type {typed}"
+        return f"{word}: expected one choice, since a list merges their keys into one; {several}"
+    return None
+
+
+def _deleted_entry(words: Sequence[str]) -> str | None:
     """Return the message for an entry of a list that is to be deleted, ~sampler.hidden.0, on which Hydra breaks down."""
     for word in words:
         inner = ENTRY.fullmatch(word.partition("=")[0].lstrip("~"))

@@ -52,8 +52,6 @@ def check_keys(config: DictConfig, primary: str = "train") -> None:
     _check_choices(keys)
     for word in about["overrides"]["task"]:
         key, _, value = word.lstrip("+").partition("=")
-        several = "a list merges their keys into one logger; both at once are logger=both"
-        require(key != "logger" or not value.lstrip().startswith("["), key, value, several)
         expected = f"a mapping is merged into what is there, so {{}} changes nothing; one less is {key}.NAME=null"
         require(value.strip() != "{}" or not _at(plain, key), key, value, expected)
     for word in about["overrides"]["hydra"]:

@@ -235,6 +235,7 @@ def test_figures_of_other_runs_have_other_names(
         folder = make_run("reverse_kl", n_points=2, replicas=1, **on_another_grid(side)).parent
     (folder / "plots").mkdir()
     asked = [["target.side=8"], ["target.side=16"], ["hue=target.side", "hue_order=8"], [f"target.side=8{',8' * 200}"]]
+    asked += [["target.side=8", "statistic=mean"]]
     for keys in asked:
         assert plot_command.main([str(folder), *keys]) == 0
     names = {path.name for path in (folder / "plots").glob("*.csv")}
