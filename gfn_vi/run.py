@@ -28,6 +28,9 @@ from gfn_vi.runs.log import log_lines
 from gfn_vi.runs.sources import doubt_about_table, require_unchanged, settle_changes, sources_of
 from gfn_vi.runs.state import PRUNED, look
 
+# Draws what fits the target of a run without a report.
+ANY_PICTURE = {"_target_": "gfn_vi.analysis.pictures.of_run.report", "_partial_": True}
+
 if TYPE_CHECKING:  # torch takes two seconds to import: a finished run does without
     from torch import Tensor
 
@@ -298,7 +301,8 @@ class _Session:
             trainer.measure()
         save_arrays(self.path, final_arrays(trainer, self.seed, self.config.evaluation.n_samples))
         self._tell("done")
-        reports, line = _reports(self.config, self.path), result_line(trainer, self._label)
+        line = result_line(trainer, self._label)  # before the pictures, whose seconds are none of training
+        reports = _reports(self.config, self.path)
         log.debug(line)
         recorder.show(trainer.step)
         _print(f"{reports}{line}", self.path)
@@ -315,14 +319,15 @@ class _Session:
 def _reports(config: DictConfig, path: Path) -> str:
     """Return the texts of evaluation.reports on the finished run, one after the other, or "".
 
-    Whatever fails here is a warning: the run is done.
+    Without any, pictures=true draws the picture that fits the target. Whatever fails here is a warning: the run is done.
     """
     from hydra.utils import instantiate
 
     told = []
-    for name, node in config.evaluation.reports.items():
-        if node is None:
-            continue
+    reports = {name: node for name, node in config.evaluation.reports.items() if node is not None}
+    if config.pictures and not reports:
+        reports = {"picture": ANY_PICTURE}
+    for name, node in reports.items():
         try:
             lines = instantiate(node)(path, with_pictures=bool(config.pictures))
         except Exception as error:  # noqa: BLE001 - a finished run stays finished, whatever drawing raises

@@ -8,8 +8,7 @@ graphs). Of a density: samples.png and .pdf (over the target or by coordinates, 
 and coordinates.csv where coordinates have names. Of molecules: molecules.csv (the best, with values, log P_T and how often each
 was drawn), molecules.sdf (their structures), molecules.html (a page of the best), molecules.png and .svg (the same for papers).
 Of other targets whose states can be listed, such as hypergrids: picture.png and .pdf (learned beside the target's distribution).
-A single run over graphs, a density or molecules does this at its end; a sweep leaves the pictures out, which take seconds for
-each run.
+A single run over graphs, a density or molecules does this at its end, other runs with pictures=true: it takes seconds for each.
 """
 
 from __future__ import annotations
@@ -27,15 +26,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("run", type=Path, help="the directory of one run, as printed at its end")
     directory = parser.parse_args(arguments).run
 
-    from gfn_vi.analysis.pictures import densities, graphs, molecules
+    from gfn_vi.analysis.pictures import densities, graphs, molecules, of_run
     from gfn_vi.analysis.pictures.found_molecules import MOLECULES
-    from gfn_vi.analysis.pictures.of_run import write_picture
     from gfn_vi.runs.reading import read_arrays
 
     # by what the run has left, not by its configuration: those of older runs name classes that are gone
     arrays = read_arrays(directory)[0]
     families = {densities.SAMPLES: densities, MOLECULES: molecules, "edges_learned": graphs}
-    family = next((module for name, module in families.items() if name in arrays), None)
-    told = family.report(directory, with_pictures=True) if family else write_picture(directory)
-    print(told, directory, sep="\n")
+    family = next((module for name, module in families.items() if name in arrays), of_run)
+    print(family.report(directory, with_pictures=True), directory, sep="\n")
     return 0

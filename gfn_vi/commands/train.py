@@ -21,7 +21,7 @@ from gfn_vi.core.command_line import command
 from gfn_vi.core.errors import ConfigError, RunError
 from gfn_vi.run import run
 from gfn_vi.runs.directory import run_directory
-from gfn_vi.runs.label import labelled, with_budget
+from gfn_vi.runs.label import draws_at_its_end, labelled, with_budget
 from gfn_vi.runs.state import look
 from gfn_vi.sweeps.one_run import require_one_run
 from gfn_vi.sweeps.worker import JobError, find_user_modules, require_no_chdir
@@ -66,7 +66,7 @@ def task(config: DictConfig) -> float | None:
         if about.mode == RunMode.RUN:
             require_one_run()
         if resolved.pictures is None:  # they take seconds, and nobody looks at those of each run of a sweep
-            resolved.pictures = about.mode == RunMode.RUN
+            resolved.pictures = about.mode == RunMode.RUN and draws_at_its_end(resolved)
         headline = run(resolved, about.mode == RunMode.MULTIRUN, functools.partial(with_budget, config))
         if about.mode == RunMode.RUN and look(run_directory(resolved)).state == "diverged":
             raise SystemExit(EXIT_FAILED)  # as a sweep ends; which replica, and why, has been said

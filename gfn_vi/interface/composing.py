@@ -85,7 +85,7 @@ def _composed(words: list[str], config_dir: Folder | None) -> DictConfig:
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import open_dict, read_write
 
-    from gfn_vi.runs.label import labelled
+    from gfn_vi.runs.label import draws_at_its_end, labelled
     from gfn_vi.sweeps.one_run import require_one_run
     from gfn_vi.sweeps.worker import require_no_chdir
     from gfn_vi.terminal.unread import check_keys
@@ -101,7 +101,7 @@ def _composed(words: list[str], config_dir: Folder | None) -> DictConfig:
     resolved = labelled(whole, about.runtime.choices, about.overrides.task)
     require_one_run()
     if resolved.pictures is None:
-        resolved.pictures = True
+        resolved.pictures = draws_at_its_end(resolved)
     return resolved
 
 

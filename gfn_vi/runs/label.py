@@ -36,6 +36,12 @@ def labelled(config: DictConfig, choices: Mapping[str, Any], overrides: Iterable
     return resolved
 
 
+def draws_at_its_end(config: DictConfig) -> bool:
+    """Return whether a single run draws unasked: where its target has a report. A picture of a grid would take longer than it."""
+    reports = OmegaConf.select(config, "evaluation.reports")
+    return OmegaConf.is_dict(reports) and any(node is not None for node in reports.values())
+
+
 def with_budget(config: DictConfig, n_trajectories: int) -> dict[str, Any]:
     """Return the resolved configuration of the same command with another trainer.n_trajectories.
 

@@ -18,7 +18,7 @@ from gfn_vi.commands.send import main
 from system.command import ROOT, SMALL, ended, run_command, spawn, train, wait_until
 
 Rows = Counter[tuple[str, int, float]]  # (name, trajectories, value) -> how often it is there
-LOGGED = (*SMALL, "logger=both", "replicas=5", "checkpoint.every_seconds=0.3", "trainer.n_trajectories=4800")
+LOGGED = (*SMALL, "logger=both", "replicas=5", "checkpoint.every_seconds=0.3", "trainer.n_trajectories=4800", "pictures=true")
 NO_KEY = {"WANDB_API_KEY": "", "WANDB_ERROR_REPORTING": "false"}
 
 
@@ -57,7 +57,7 @@ def assert_mirrored(run: Path) -> None:
 
 
 def test_five_replicas_killed_and_resumed_are_there_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """kill -9 after a checkpoint, with rows behind it; both loggers at once."""
+    """kill -9 after a checkpoint, with rows behind it; both loggers at once, which get the picture that was asked for, too."""
     process = spawn(LOGGED, tmp_path)
     wait_until(lambda: any(tmp_path.glob("outputs/default/*/checkpoint.previous.pt")), process)
     os.kill(process.pid, signal.SIGKILL)
@@ -70,6 +70,8 @@ def test_five_replicas_killed_and_resumed_are_there_once(tmp_path: Path, capsys:
     (copy,) = offline_runs(run)
     assert copy["config"]["choices"]["target"] == "hypergrid"
     assert "checkpoint" not in copy["config"]
+    assert any("pictures/picture/_type" in row for row in copy["history"])
+    assert "files of the directory below: picture.png (and .pdf)" in done.out
     assert (copy["group"], copy["job_type"], copy["step_metric"]["*"]) == ("default", "train", "trajectories")
     for kind in ("wandb", "tensorboard"):
         assert main([str(run), f"to={kind}"]) == 0

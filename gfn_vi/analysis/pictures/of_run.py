@@ -20,11 +20,13 @@ PICTURE = "picture"  # the file's stem
 SCREEN_DPI = 130  # of a notebook's picture
 
 
-def write_picture(directory: Path) -> str:
-    """Write what `picture_of_run` draws into the run's directory and return in words which files they are.
+def report(directory: Path, with_pictures: bool) -> str:
+    """Write what `picture_of_run` draws, if pictures are wanted, into the directory; return in words which files they are.
 
     Raises TableError for a run that has left nothing to draw, OSError where the files cannot be written.
     """
+    if not with_pictures:
+        return ""
     digest = read_arrays(directory)[1]
     with style.paper():
         return f"files of the directory below: {style.save_of_run({PICTURE: _figure(directory)}, directory, digest)}"
