@@ -6,8 +6,13 @@ What the site makes of them is in test_site.py; the commands of the README and o
 from __future__ import annotations
 
 import ast
+import contextlib
 import importlib.util
+import io
+import json
+import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -18,11 +23,13 @@ import pytest
 import torch
 import yaml
 
+import gfn_vi
+from gfn_vi.commands import prune
 from gfn_vi.core.replicas import ReplicaGenerators
 from gfn_vi.core.types import Role
 from gfn_vi.targets.grids.hypergrid import Hypergrid
 from gfn_vi.targets.grids.rewards import CornersReward
-from system.command import ROOT, records, run_command
+from system.command import ROOT, _context, records, run_command
 from system.test_readme import commands, commands_that_run
 
 DOCS = ROOT / "docs"
@@ -94,6 +101,68 @@ def test_how_to_page(name: str, tmp_path: Path) -> None:
 def test_start_page(tmp_path: Path) -> None:
     assert len(run_page("start.md", tmp_path)) >= 2
     assert (tmp_path / "outputs/first/report.html").is_file()
+
+
+def shown_words() -> dict[str, list[str]]:
+    """Return "page: words" -> the words of each training command that a page shows, but for those where the reader fills in more.
+
+    Searches are left out, which choose their runs as they go, and what other tests run.
+    """
+    found, run_elsewhere = {}, {"docs/experiments.md", "docs/start.md"}  # in test_own_experiment.py and here
+    ran = {SCRIPT.sub("", command).strip() for command in commands_that_run()}
+    for path in (page for page in PAGES if page.relative_to(ROOT).as_posix() not in run_elsewhere):
+        blocks = re.findall(r"^```(?:bash)?\n(.*?)^```$", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+        for line in "".join(blocks).replace("\\\n", " ").splitlines():
+            command = re.match(r"(?:python scripts/train\.py|gfn-vi-train)\s(?P<words>[^<]*)$", line)
+            words = [] if command is None else shlex.split(command["words"], comments=True)
+            is_whole = "..." not in line and not line.endswith("=") and not {"--help", "--cfg", "--info"} & set(words)
+            if (
+                words
+                and is_whole
+                and shlex.join(words) not in ran
+                and not any(word.startswith(prune.OF_SEARCHES) for word in words)
+            ):
+                found[f"{path.name}: {shlex.join(words)}"] = words
+    return found
+
+
+def _compose(lines: list[list[str]], folder: str, answers: str) -> None:
+    """Compose what each of the command lines asks for, a sweep by the command that lists it; write what was said of each."""
+    os.chdir(folder)
+    found = []
+    for words in lines:
+        said = ""
+        with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+            try:
+                if "-m" in words:
+                    sys.argv = ["gfn-vi-prune", *words]
+                    prune.main()
+                    said = "" if "no runs here" in out.getvalue() else err.getvalue()
+                elif "--config-dir" in words:
+                    gfn_vi.compose(words[2:], config_dir=words[1])
+                else:
+                    gfn_vi.compose(words)
+            except gfn_vi.ConfigError as error:
+                said = str(error)
+            except SystemExit:
+                said = err.getvalue()
+        found.append(said)
+    Path(answers).write_text(json.dumps(found), encoding="utf-8")
+
+
+def test_the_keys_of_every_shown_command_are_read(tmp_path: Path) -> None:
+    """Of commands, too, that train for hours or need a cluster or a file of the reader's: here nothing is trained."""
+    shown = shown_words()
+    assert len(shown) > 30
+    shutil.copytree(EXAMPLES, tmp_path / "docs/examples")
+    shutil.copytree(EXAMPLES / "my_configs", tmp_path / "my_configs")
+    for name in ("my.csv", "blocks.json", "best_params.pkl.gz"):
+        (tmp_path / name).write_text("is not read here")
+    process = _context().Process(target=_compose, args=(list(shown.values()), str(tmp_path), str(tmp_path / "answers.json")))
+    process.start()
+    process.join()
+    answers = json.loads((tmp_path / "answers.json").read_text(encoding="utf-8"))
+    assert {line: said for line, said in zip(shown, answers, strict=True) if said} == {}
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
