@@ -74,6 +74,8 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
             state = read_checkpoint(candidate)
         except DAMAGE as error:
             first_line = (str(error) or "unreadable").splitlines()[0]
+            if isinstance(error, pickle.UnpicklingError):  # torch would advise to load it nevertheless
+                first_line = "it holds something else than tensors and plain values, which nothing here loads"
             failures[candidate] = f"{candidate} ({type(error).__name__}: {first_line})"
             continue
         if path in failures:
