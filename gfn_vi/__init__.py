@@ -82,8 +82,8 @@ def load_run(
     trained, was stopped or has failed. accept_changed_sources: take it although modules of yours have changed since.
     A checkpoint holds tensors and numbers: nothing in it is executed. A damaged newest one is set aside; nothing else is written.
 
-    Raises RunError, or ConfigError for data that changed, in one line that says what to do. Configuration, data and checkpoint are
-    read when the target or the sampler is first wanted, and what was edited or damaged there is refused then.
+    Raises RunError, or ConfigError for data that changed, in one line that says what to do. Configuration, data and checkpoint
+    are read when the target or the sampler is first wanted, and what was edited or damaged there is refused then.
     """
     from gfn_vi.interface.run import load_run as loaded
 
