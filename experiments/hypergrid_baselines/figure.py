@@ -144,7 +144,7 @@ def _meaning(drawn: Sequence[np.ndarray], statistic: str) -> str:
     return (
         f"Mark, number: {statistic} of the pairs; line: their range. "
         f"Full where all pairs lie on one side of 1: {n_full} of {len(sizes)} rows.\n"
-        f"Where nothing differs, {least} pair{'s' * (least != 1)} do so by chance in 1 row of {2 ** (least - 1)} "
+        f"Where nothing differs, {least} {'pair does' if least == 1 else 'pairs do'} so by chance in 1 row of {2 ** (least - 1)} "
         f"(p = {2 / 2**least:.2f}), {expected:.1f} of {len(sizes)}{alone}."
     )
 

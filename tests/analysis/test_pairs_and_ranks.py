@@ -129,7 +129,7 @@ def test_a_row_that_the_claims_cannot_decide_is_full_where_all_pairs_agree() -> 
 @pytest.mark.parametrize(
     ("pairs", "told"),
     [
-        (1, "1 pair do so by chance in 1 row of 1 (p = 1.00), 2.0 of 2: no row alone is a decision at 5%."),
+        (1, "1 pair does so by chance in 1 row of 1 (p = 1.00), 2.0 of 2: no row alone is a decision at 5%."),
         (5, "5 pairs do so by chance in 1 row of 16 (p = 0.06), 0.1 of 2: no row alone is a decision at 5%."),
         (6, "6 pairs do so by chance in 1 row of 32 (p = 0.03), 0.1 of 2."),
     ],
