@@ -1,25 +1,27 @@
 """Which two baselines are compared, and by how much one is better: by pairs of replicas with one seed.
 
 A pair starts from the same parameters and draws from the same stream of random numbers, so that its ratio of JSDs is that of the
-baselines as far as chance can be held fixed; training soon drives the two apart. Verdicts are those of claims.py (two-sided test
-of Mann and Whitney at 5%, not paired): five pairs can decide nothing by their signs (2 / 2^5 = 6%).
+baselines as far as chance can be held fixed; training soon drives the two apart. What all pairs say is shown and decides nothing:
+five pairs agree by chance in 2 / 2^5 = 6% of comparisons of baselines that do not differ. Claims are decided in claims.py, by the
+test of all claims, which is not paired.
 """
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from gfn_vi.experiments.measures import WORST_JSD
 
-from gfn_vi.analysis.pictures.arms import OBJECTIVES, SIDES, uncapitalized
-from gfn_vi.analysis.reading.curves import curves, shared_values
-from gfn_vi.analysis.statistics.claims import Groups, better
+from gfn_vi.analysis.pictures.arms import OBJECTIVES, SIDES
+from gfn_vi.analysis.reading.curves import Curve, curves, shared_values
+from gfn_vi.analysis.statistics.claims import Groups
 from gfn_vi.analysis.statistics.estimates import area_under_curve
 
-NAMES = {name: uncapitalized(OBJECTIVES[name]) for name in ("reverse_kl", "forward_kl", "reverse_wake_sleep")}
-SETTINGS = {name + side: f"{NAMES[name]} {when.lower()}" for name in NAMES for side, when in SIDES.items()}
+SETTINGS = {
+    name + side: f"{OBJECTIVES[name]}, {when.lower()}"
+    for name in ("reverse_kl", "forward_kl", "reverse_wake_sleep")
+    for side, when in SIDES.items()
+}
 BASELINE = "config.objective.baseline._target_"
 BASELINES = {
     "GlobalLogZ": "log Z",
@@ -40,16 +42,6 @@ FINAL, AREA = "Ratio of JSDs at the end", "Ratio of mean JSDs over training"
 Key = tuple[str, str]  # (arm, class of the baseline)
 
 
-class Comparison(NamedTuple):
-    """ratios: [R] JSD of the second / JSD of the first, by pairs of one seed; is_better: the first, None where undecided.
-
-    Runs that have no seed in common can be compared, and have no ratios.
-    """
-
-    ratios: np.ndarray
-    is_better: bool | None
-
-
 def curves_of(table: pd.DataFrame) -> Groups[Key]:
     """Return (arm, class of the baseline) -> curve of the JSD over the finished runs."""
     found = curves(table, "jsd", ["arm", BASELINE], worst=WORST_JSD)
@@ -61,9 +53,12 @@ def heights(measure: str, x: np.ndarray, values: np.ndarray) -> np.ndarray:
     return values[:, -1] if measure == FINAL else area_under_curve(x, values)
 
 
-def comparison(found: Groups[Key], arm: str, first: str, second: str, measure: str) -> Comparison:
-    """Compare two baselines of an arm. Raises UnfinishedError where one of them has no finished run."""
-    one, other = found[arm, first], found[arm, second]
+def ratios(one: Curve, other: Curve, measure: str) -> np.ndarray:
+    """Return the JSD of the other divided by that of the one, by pairs of one seed: [R], empty without a seed in common."""
     mine, theirs = shared_values(one, other)
-    verdict = better(heights(measure, one.x, one.values), heights(measure, other.x, other.values))
-    return Comparison(heights(measure, other.x, theirs) / heights(measure, one.x, mine), verdict)
+    return heights(measure, other.x, theirs) / heights(measure, one.x, mine)
+
+
+def in_every_pair(of_pairs: np.ndarray) -> bool | None:
+    """Return True where all ratios [R] are above 1 (the one is better), False where all are below, None where pairs disagree."""
+    return True if (of_pairs > 1).all() else False if (of_pairs < 1).all() else None

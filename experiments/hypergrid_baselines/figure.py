@@ -1,8 +1,8 @@
 """Control variates on the hypergrid, two at a time: by how much is one better? (arXiv 2210.00580, section 4.1.)
 
 A column is a question, a row a setting. Ticks are ratios of the JSDs of two replicas with one seed (right of 1: the baseline
-that is named first is better); the mark is a statistic of them (median by default) with its 95% bootstrap interval. A full mark
-is a difference that the test of the claims decides, a hollow one a difference that it does not.
+that is named first is better); the mark is a statistic of them (median by default), its line their range. A mark is full, and its
+number written, where all pairs lie on one side of 1, and hollow where they disagree.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from gfn_vi.experiments.hypergrid_baselines.comparisons import (
     COMPARED,
     FINAL,
     SETTINGS,
-    Comparison,
     Key,
-    comparison,
     curves_of,
     heights,
+    in_every_pair,
+    ratios,
 )
 from gfn_vi.experiments.measures import JSD
 
 from gfn_vi.analysis.pictures import style
 from gfn_vi.analysis.reading.curves import n_failed
-from gfn_vi.analysis.statistics.claims import Groups
+from gfn_vi.analysis.statistics.claims import LEVEL, Groups
 from gfn_vi.analysis.statistics.estimates import interval
 
 if TYPE_CHECKING:
@@ -42,13 +42,13 @@ METRICS = ("jsd", "modes_covered")  # of the committed results
 CONFIG_KEYS = (BASELINE.removeprefix("config."),)
 
 REFERENCE = "GlobalLogZ"  # its JSD stands beside the rows
-LOOKS: dict[bool | None, tuple[str, Any, Any, str]] = {  # verdict on the baseline that is named first: label, color, face, marker
-    True: ("Decided: better", style.palette(4)[0], style.palette(4)[0], "o"),
-    False: ("Decided: worse", style.palette(4)[3], style.palette(4)[3], "s"),
-    None: ("Undecided", "0.4", "white", "o"),
+LOOKS: dict[bool | None, tuple[str, Any, Any, str]] = {  # the baseline that is named first is better: label, color, face, marker
+    True: ("Better in every pair", style.palette(4)[0], style.palette(4)[0], "o"),
+    False: ("Worse in every pair", style.palette(4)[3], style.palette(4)[3], "s"),
+    None: ("Pairs disagree", "0.4", "white", "o"),
 }
 LEAST = 2.2  # factor that every axis shows, so that what is negligible looks so
-BELOW = 0.3  # of a row, from a mark to its pairs
+BELOW, ABOVE = 0.3, 0.33  # of a row, from a mark to its pairs and to its number
 TOP = -0.65  # the height of the words above the rows
 
 
@@ -61,40 +61,48 @@ def figure(
     from matplotlib.figure import Figure
 
     found = curves_of(table)
-    page = Figure(figsize=(style.WIDTH, 5.2), layout="constrained")
+    page = Figure(figsize=(style.WIDTH, 5.5), layout="constrained")
     axes = page.subplots(2, len(COMPARED), sharex="row", sharey="row")
+    drawn: list[np.ndarray] = []
     for panels, measure in zip(axes, (FINAL, AREA), strict=True):
         for panel, (first, second) in zip(panels, COMPARED, strict=True):
             arms = [arm for arm in SETTINGS if (arm, first) in found and (arm, second) in found]
-            compared = {arm: comparison(found, arm, first, second, measure) for arm in arms}
+            compared = {arm: ratios(found[arm, first], found[arm, second], measure) for arm in arms}
             _forest(panel, compared, statistic)
-            verdicts = [of_arm.is_better for of_arm in compared.values()]
-            counts = f"{verdicts.count(True)} for, {verdicts.count(False)} against of {len(verdicts)}"
+            paired = [of_pairs for of_pairs in compared.values() if len(of_pairs)]
+            verdicts = [in_every_pair(of_pairs) for of_pairs in paired]
+            counts = f"{verdicts.count(True)} better, {verdicts.count(False)} worse, of {len(verdicts)}"
             panel.set_xlabel(f"{BASELINES[second]} / {BASELINES[first]}\n{counts}", fontsize=7)
+            drawn += paired
         _scale(panels)
         _rows(panels[0], measure, found)
     for panel, (first, second) in zip(axes[0], COMPARED, strict=True):
         panel.set_title(f"{BASELINES[first]} better\nthan {BASELINES[second]}?")
-    _legend(page, n_failed(found.values()))
+    _legend(page, [_meaning(drawn, statistic), n_failed(found.values())])
     return page
 
 
-def _forest(axes: Axes, compared: Mapping[str, Comparison], statistic: str) -> None:
-    """Draw the statistic of the ratios of each arm in its row, with its interval, and the ratios below."""
-    axes.axvline(1, color="0.3", linewidth=0.8)
+def _forest(axes: Axes, compared: Mapping[str, np.ndarray], statistic: str) -> None:
+    """Draw the statistic of the ratios of each arm in its row, with their range, and the ratios below."""
+    axes.axvline(1, color="0.6", linewidth=0.8)
     place = axes.get_yaxis_transform()
     axes.text(0.98, TOP, "better \N{RIGHTWARDS ARROW}", transform=place, ha="right", va="center", fontsize=6.5, color="0.3")
     for row, arm in enumerate(SETTINGS):
-        if arm not in compared or not len(compared[arm].ratios):
+        if arm not in compared or not len(compared[arm]):
             why = "no seed in common" if arm in compared else "not run"
             axes.text(0.98, row, why, transform=place, ha="right", va="center", fontsize=6.5, color="0.5")
             continue
-        ratios, verdict = compared[arm]
+        of_pairs = compared[arm]
+        verdict = in_every_pair(of_pairs)
         _, color, face, marker = LOOKS[verdict]
-        low, estimate, high = (10**bound for bound in interval(np.log10(ratios), statistic))
-        axes.plot([low, high], [row, row], color=color, linewidth=1.2)
+        estimate = float(10 ** interval(np.log10(of_pairs), statistic).estimate)
+        axes.plot([of_pairs.min(), of_pairs.max()], [row, row], color=color, linewidth=1.2)
         axes.plot(estimate, row, marker, color=color, markerfacecolor=face, markersize=4.5)
-        axes.plot(ratios, np.full(len(ratios), row + BELOW), "|", color=color, markersize=3.5, markeredgewidth=0.7)
+        axes.plot(of_pairs, np.full(len(of_pairs), row + BELOW), "|", color=color, markersize=3.5, markeredgewidth=0.7)
+        if verdict is not None:  # beside the line at 1, not on it
+            shift, side = ((1, 0), "left") if verdict else ((-1, 0), "right")
+            look = {"ha": side, "va": "center", "fontsize": 5.5, "color": color}
+            axes.annotate(f"{estimate:.3g}", (estimate, row - ABOVE), shift, textcoords="offset points", **look)
 
 
 def _scale(panels: Sequence[Axes]) -> None:
@@ -116,16 +124,32 @@ def _scale(panels: Sequence[Axes]) -> None:
 def _rows(axes: Axes, measure: str, found: Groups[Key]) -> None:
     """Write the settings beside their rows, with the JSD of the reference."""
     labels = []
-    for arm, words in SETTINGS.items():
+    for arm, label in SETTINGS.items():
         curve = found.get((arm, REFERENCE))
         level = "" if curve is None else f"\nJSD with log Z {np.median(heights(measure, curve.x, curve.values)):.2g}"
-        labels.append(f"{words[0].upper()}{words[1:]}{level}")
+        labels.append(f"{label}{level}")
     axes.set_yticks(range(len(SETTINGS)), labels, fontsize=6.5)
     axes.set_ylim(len(SETTINGS) - 0.4, TOP - 0.3)
     axes.set_ylabel(measure)
 
 
-def _legend(page: Figure, failed: str) -> None:
+def _meaning(drawn: Sequence[np.ndarray], statistic: str) -> str:
+    """Say what is drawn, and in how many rows pairs agree by chance; drawn: the ratios of all rows that have some."""
+    sizes = [len(of_pairs) for of_pairs in drawn]
+    if not sizes:
+        return ""
+    least, n_full = min(sizes), sum(in_every_pair(of_pairs) is not None for of_pairs in drawn)
+    expected = sum(2 / 2**size for size in sizes)
+    alone = ": no row alone is a decision at 5%" if 2 / 2 ** max(sizes) >= LEVEL else ""
+    return (
+        f"Mark, number: {statistic} of the pairs; line: their range. "
+        f"Full where all pairs lie on one side of 1: {n_full} of {len(sizes)} rows.\n"
+        f"Where nothing differs, {least} {'pair does' if least == 1 else 'pairs do'} so by chance in 1 row of {2 ** (least - 1)} "
+        f"(p = {2 / 2**least:.2f}), {expected:.1f} of {len(sizes)}{alone}."
+    )
+
+
+def _legend(page: Figure, notes: Sequence[str]) -> None:
     from matplotlib.lines import Line2D
 
     handles = [
@@ -133,4 +157,5 @@ def _legend(page: Figure, failed: str) -> None:
         for label, color, face, marker in LOOKS.values()
     ]
     handles.append(Line2D([], [], color="0.4", marker="|", linestyle="", markersize=3.5, label="Pairs of one seed"))
-    page.legend(handles=handles, loc="outside upper center", ncols=4, title=failed or None, title_fontsize=7, **style.LEGEND)
+    told = "\n".join(filter(None, notes))
+    page.legend(handles=handles, loc="outside upper center", ncols=4, title=told or None, title_fontsize=7, **style.LEGEND)

@@ -1,15 +1,15 @@
 """Figure 2 of arXiv 2210.00580 (section 4.2): how log P_T follows log R on held-out molecules, by rate and exponent beta.
 
-(a) Pearson's correlation at the end of training for each rate of P_F, a panel per beta: a box over seeds (quartiles, median,
-whole range) with a point for each. Broken: the median before training, of all seeds; sizes of molecules alone make it differ from
-0. Dotted: 0.1, which the paper says off-policy forward KL and wake-sleep never exceed. (b) As it should be, and with the
-deviations of the published code that touch an arm: a box over all rates and seeds. Beside the figure: correlations.csv.
+(a) Pearson's correlation at the end of training for each rate of P_F, a panel per beta: a point per seed, a bar at their median.
+Broken: before training, a line per seed; sizes of molecules alone make it differ from 0. (b) As it should be, and on gray with
+the deviations of the published code that touch an arm: a point per rate and seed, from the lowest rate on the left. All panels
+have one axis, which starts near the data. Beside the figure: correlations.csv.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,7 +31,7 @@ from gfn_vi.experiments.paper_arms import OBJECTIVES as ALL_OBJECTIVES
 from gfn_vi.experiments.paper_arms import OFF_POLICY
 
 from gfn_vi.analysis.pictures import style
-from gfn_vi.analysis.pictures.arms import SIDES
+from gfn_vi.analysis.pictures.arms import SIDES, parts
 from gfn_vi.analysis.reading.curves import Curve
 from gfn_vi.analysis.statistics.claims import Groups
 from gfn_vi.analysis.statistics.estimates import interval
@@ -43,9 +43,11 @@ if TYPE_CHECKING:
 HEADLINES = (CORRELATION,)
 CONFIG_KEYS = tuple(name.removeprefix("config.") for name in (BETA, RATE, DEVIATION))
 COLORS = dict(zip(ALL_OBJECTIVES, style.palette(len(ALL_OBJECTIVES)), strict=True))  # as in the figures of grids
-NO_CORRELATION = 0.1
-IN_A_ROW = 2  # panels; four would make boxes too narrow to print
+MARKERS = dict(zip(OBJECTIVES, "os^D", strict=True))
+IN_A_ROW = 2  # panels; in four, points would lie on each other
 HEIGHT = 2.1  # inches of a row
+STEP = 0.05  # of correlations, at a multiple of which the axis starts and ends
+FILLED = 0.84  # share of a place on the axis that its marks take
 
 Arrays = Mapping[str, Mapping[str, np.ndarray]]
 
@@ -65,6 +67,7 @@ def figure(table: pd.DataFrame, arrays: Arrays) -> Figure:
     _by_rate(upper, found, betas, upper_rows)
     if lower is not None:
         _deviating(lower, compared, published, lower_rows)
+    _one_axis([axes for axes in page.axes if axes.axison], settings(table).values())
     return page
 
 
@@ -89,9 +92,10 @@ def _by_rate(page: SubFigure, found: Mapping[tuple[str, float, float], Curve], b
         for place, rate in enumerate(rates):
             for position, arm in zip(_places(len(ARMS), place), ARMS, strict=True):
                 if (arm, beta, rate) in found:
-                    _box(axes, position, found[arm, beta, rate].final, arm, 0.8 / len(ARMS))
-        untrained = np.concatenate([curve.values[:, 0] for (_, of, _), curve in found.items() if of == beta])
-        axes.axhline(float(np.median(untrained)), color="0.45", linewidth=0.8, linestyle="--", zorder=0)
+                    _points(axes, position, found[arm, beta, rate].final, arm, FILLED / len(ARMS))
+        _untrained(axes, [curve for (_, of, _), curve in found.items() if of == beta])
+        for edge in range(1, len(rates)):
+            axes.axvline(edge - 0.5, color="0.9", linewidth=0.6, zorder=0)
         axes.set(xticks=range(len(rates)), xlim=(-0.5, len(rates) - 0.5), xlabel="Learning rate of $P_F$")
         axes.set_xticklabels([f"{rate:g}" for rate in rates])
         axes.set_title(rf"$\beta = {beta:g}$")
@@ -102,68 +106,76 @@ def _by_rate(page: SubFigure, found: Mapping[tuple[str, float, float], Curve], b
 def _deviating(page: SubFigure, compared: Mapping[Condition, Groups[str]], betas: Sequence[float], n_rows: int) -> None:
     every = _panels(page, len(betas), n_rows)
     for axes, beta in zip(every, betas, strict=True):
+        shown = {is_as_published: compared.get(Condition(beta, is_as_published), {}) for is_as_published in (False, True)}
         for place, arm in enumerate(ARMS):
-            for position, is_as_published in zip(_places(2, place), (False, True), strict=True):
-                by_arm = compared.get(Condition(beta, is_as_published), {})
+            for position, (is_as_published, by_arm) in zip(_places(2, place), shown.items(), strict=True):
+                if is_as_published:
+                    axes.axvspan(position - FILLED / 4, position + FILLED / 4, color="0.92", linewidth=0, zorder=0)
                 if arm in by_arm:
-                    _box(axes, position, by_arm[arm].final, arm, 0.36, hatch="////" if is_as_published else None)
+                    _points(axes, position, by_arm[arm].final, arm, FILLED / 2)
+                else:
+                    around: dict[str, Any] = {"ha": "center", "va": "center", "transform": axes.get_xaxis_transform()}
+                    axes.text(position, 0.6, "not done", fontsize=6.5, color="0.35", **around)
+        _untrained(axes, [curve for by_arm in shown.values() for rates in by_arm.values() for curve in rates.values()])
         axes.set(xticks=range(len(ARMS)), xlim=(-0.5, len(ARMS) - 0.5))
-        axes.set_xticklabels([_two_lines(arm) for arm in ARMS], fontsize=7)
-        axes.set_title(rf"$\beta = {beta:g}$, all rates; hatched: as published")
+        names = [(OBJECTIVES[name], SIDES[side].lower()) for name, side in map(parts, ARMS)]
+        axes.set_xticklabels([",\n".join(name) for name in names], fontsize=7)
+        axes.set_title(rf"$\beta = {beta:g}$, all rates; gray: as published")
     every[0].set_title("(b)", loc="left")
 
 
 def _panels(page: SubFigure, number: int, n_rows: int) -> list[Axes]:
-    """Return panels of one height, those of one row with one axis of correlations."""
+    """Return panels of one height."""
     every: list[Axes] = list(page.subplots(n_rows, min(number, IN_A_ROW), sharey=True, squeeze=False).flat)
     for axes in every[number:]:
         axes.set_axis_off()
     for axes in every[:number]:
-        axes.axhline(0, color="0.75", linewidth=0.6, zorder=0)
-        axes.axhline(NO_CORRELATION, color="0.45", linewidth=0.8, linestyle=":", zorder=0)
-        if axes.get_subplotspec().is_first_col():
-            axes.set_ylabel(r"Correlation of $\log P_T$, $\log R$")
+        axes.grid(axis="x", visible=False)
     return every[:number]
 
 
+def _one_axis(every: Sequence[Axes], drawn: Iterable[Curve]) -> None:
+    """Give all panels the range of the correlations before and after training, and say where it starts if that is above 0."""
+    ends = np.concatenate([curve.values[:, [0, -1]].ravel() for curve in drawn])
+    low, high = STEP * math.floor(ends.min() / STEP - 0.2), STEP * math.ceil(ends.max() / STEP + 0.2)
+    start = f"\n(axis starts at {low:.2g})" if low > 0 else ""
+    for axes in every:
+        axes.set_ylim(low, high)
+        if axes.get_subplotspec().is_first_col():
+            axes.set_ylabel(rf"Correlation of $\log P_T$, $\log R${start}")
+
+
 def _places(number: int, around: int) -> np.ndarray:
-    """Return the centers of boxes that share the place `around` of an axis."""
-    return around + 0.84 * ((np.arange(number) + 0.5) / number - 0.5)
+    """Return the centers of groups of points that share the place `around` of an axis."""
+    return around + FILLED * ((np.arange(number) + 0.5) / number - 0.5)
 
 
-def _box(axes: Axes, position: float, values: np.ndarray, arm: str, width: float, hatch: str | None = None) -> None:
-    """Draw a box with its points; filled: off-policy."""
-    color = COLORS[arm.removesuffix(OFF_POLICY)]
-    face = (*color, 0.45) if arm.endswith(OFF_POLICY) else "white"
-    line: dict[str, Any] = {"color": color, "linewidth": 0.8}
-    axes.boxplot(
-        [values],
-        positions=[position],
-        widths=[0.8 * width],
-        whis=(0, 100),
-        patch_artist=True,
-        manage_ticks=False,
-        showcaps=False,
-        boxprops={"facecolor": face, "edgecolor": color, "linewidth": 0.8, "hatch": hatch},
-        whiskerprops=line,
-        medianprops=line | {"linewidth": 1.6},
-        label=arm,
-    )
-    axes.scatter(np.full(len(values), position), values, s=3.5, color="0.15", linewidths=0, zorder=3)
+def _points(axes: Axes, position: float, values: np.ndarray, arm: str, width: float) -> None:
+    """Draw replicas beside each other, filled off-policy, and a bar at their median."""
+    name, side = parts(arm)
+    color = COLORS[name]
+    where = position + 0.3 * width * np.linspace(-1, 1, len(values)) if len(values) > 1 else [position]
+    look: dict[str, Any] = {"linestyle": "", "marker": MARKERS[name], "markersize": 2.8, "markeredgewidth": 0.7}
+    axes.plot(where, values, color=color, markerfacecolor=color if side else "white", label=arm, **look)
+    axes.plot(position + 0.4 * width * np.array([-1, 1]), [np.median(values)] * 2, color="0.1", linewidth=1.1, zorder=4)
+
+
+def _untrained(axes: Axes, of: Iterable[Curve]) -> None:
+    """Draw the correlation before training of each seed, which all arms and rates share."""
+    for height in {seed: value for curve in of for seed, value in zip(curve.seeds, curve.values[:, 0], strict=True)}.values():
+        axes.axhline(float(height), color="0.45", linewidth=0.7, linestyle=(0, (4, 3)), zorder=1)
 
 
 def _legend(page: SubFigure) -> None:
     from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
 
-    handles = [Patch(facecolor=(*COLORS[name], 0.45), edgecolor=COLORS[name], label=OBJECTIVES[name]) for name in OBJECTIVES]
+    def mark(label: str, marker: str, color: Any, face: Any) -> Line2D:
+        return Line2D([], [], linestyle="", marker=marker, markersize=4, color=color, markerfacecolor=face, label=label)
+
+    handles = [mark(label, MARKERS[name], COLORS[name], COLORS[name]) for name, label in OBJECTIVES.items()]
+    handles += [mark(SIDES[""], "o", "0.3", "white"), mark(SIDES[OFF_POLICY], "o", "0.3", "0.3")]
     handles += [
-        Patch(facecolor="white", edgecolor="0.3", label=SIDES[""]),
-        Patch(facecolor="0.75", edgecolor="0.3", label=SIDES[OFF_POLICY]),
+        Line2D([], [], color="0.1", linewidth=1.1, label="Median"),
+        Line2D([], [], color="0.45", linewidth=0.7, linestyle=(0, (4, 3)), label="Untrained, each seed"),
     ]
-    line = Line2D([], [], color="0.45", linewidth=0.8, linestyle="--", label="Untrained")
-    page.legend(handles=[*handles, line], loc="outside upper center", ncols=len(handles) + 1, **style.LEGEND)
-
-
-def _two_lines(arm: str) -> str:
-    return f"{OBJECTIVES[arm.removesuffix(OFF_POLICY)]}\n{'off' if arm.endswith(OFF_POLICY) else 'on'}"
+    page.legend(handles=handles, loc="outside upper center", ncols=len(handles), **style.LEGEND)

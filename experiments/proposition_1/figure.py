@@ -3,7 +3,8 @@
 Five targets, (a) untrained and (b) trained, float32 (filled circles) and float64 (hollow squares). Every mark is one replica. A
 theorem that holds leaves nothing but rounding: marks lie near the machine epsilon of their precision, whatever the target, and
 by up to 3,000 times higher where training has made the gradients small that errors are relative to; sides that ask the same of
-the networks agree to the last bit. Theorem 6 is an inequality whose error is its excess.
+the networks agree to the last bit, and errors of exactly 0 stand in the gray band, a row for each precision. Theorem 6 is an
+inequality whose error is its excess.
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ MARKERS = {"float32": "o", "float64": "s"}
 FILLED = ("float32",)
 PRECISIONS = tuple(MARKERS)
 METRICS = tuple(THEOREMS)  # of the committed results
-FLOOR, TOP = 1e-18, 1e-1  # exactly 0 is drawn here, and here what is larger or not a number: a theorem that fails
+FLOOR, TOP = 1e-17, 1e-1  # errors are drawn between these; at TOP also what is not a number: a theorem that fails
+ROWS_OF_0 = {"float32": 2.5e-18, "float64": 2.5e-19}  # where exactly 0 is drawn, so that marks do not lie on each other
+LOWEST = 6e-20  # of the axis
 LOWEST_TOP = 1e-5  # of the axis, where nothing fails
 LOOK = {"s": 13, "linewidths": 0.8}
 
@@ -63,7 +66,7 @@ def figure(table: pd.DataFrame, arrays: Mapping[str, Mapping[str, np.ndarray]]) 
     for axes, (title, own) in zip(every, parts.items(), strict=True):
         _draw(axes, own, [arm for arm in TARGETS if arm in set(rows["arm"])])
         axes.set_title(title, loc="left")
-    _axes(every, highest=max([LOWEST_TOP, *_shown(rows["value"].to_numpy())]))
+    _axes(every, highest=max([LOWEST_TOP, *_shown(rows["value"].to_numpy(), FLOOR)]))
     _legend(page)
     return page
 
@@ -72,9 +75,9 @@ def _colors() -> dict[str, Any]:
     return dict(zip(TARGETS, style.palette(len(TARGETS)), strict=True))
 
 
-def _shown(values: np.ndarray) -> np.ndarray:
-    """Return where errors are drawn: within FLOOR and TOP, what is no number at TOP."""
-    return np.clip(np.where(np.isfinite(values), values, TOP), FLOOR, TOP)
+def _shown(values: np.ndarray, of_0: float) -> np.ndarray:
+    """Return where errors are drawn: within FLOOR and TOP, what is no number at TOP, exactly 0 at `of_0`."""
+    return np.where(values == 0, of_0, np.clip(np.where(np.isfinite(values), values, TOP), FLOOR, TOP))
 
 
 def _draw(axes: Axes, rows: pd.DataFrame, arms: Sequence[str]) -> None:
@@ -86,9 +89,10 @@ def _draw(axes: Axes, rows: pd.DataFrame, arms: Sequence[str]) -> None:
                 chosen = (rows["metric"] == theorem) & (rows["config.dtype"] == precision) & (rows["arm"] == arm)
                 values = rows.loc[chosen, "value"].to_numpy()
                 spread = np.linspace(-0.055, 0.055, len(values)) if len(values) > 1 else np.zeros(len(values))
-                where = place + 0.15 * (offset - (len(arms) - 1) / 2) + spread
+                where = place + 0.175 * (offset - (len(arms) - 1) / 2) + spread
                 face = colors[arm] if precision in FILLED else "none"
-                axes.scatter(where, _shown(values), marker=marker, facecolors=face, edgecolors=[colors[arm]], **LOOK)
+                heights = _shown(values, ROWS_OF_0[precision])
+                axes.scatter(where, heights, marker=marker, facecolors=face, edgecolors=[colors[arm]], **LOOK)
 
 
 def _axes(every: Sequence[Axes], highest: float) -> None:
@@ -103,8 +107,10 @@ def _axes(every: Sequence[Axes], highest: float) -> None:
             )
         axes.set_yscale("log")
         axes.set_ylabel("Relative error")
-        axes.set_ylim(FLOOR / 3, 2 * highest)
-        axes.set_yticks([FLOOR, *(10.0**k for k in powers)], ["0", *(rf"$10^{{{k}}}$" for k in powers)])
+        axes.set_ylim(LOWEST, 2 * highest)
+        axes.axhspan(LOWEST, FLOOR, color="0.93", linewidth=0, zorder=0)
+        of_0 = float(np.sqrt(np.prod(list(ROWS_OF_0.values()))))
+        axes.set_yticks([of_0, *(10.0**k for k in powers)], ["exactly 0", *(rf"$10^{{{k}}}$" for k in powers)])
         axes.minorticks_off()
         axes.set_xlim(-0.5, len(THEOREMS) - 0.5)
         axes.grid(axis="x", visible=False)

@@ -17,6 +17,7 @@ from gfn_vi.experiments.hypergrid_baselines.comparisons import SETTINGS
 from gfn_vi.experiments.hypergrid_objectives import claims as objectives
 from gfn_vi.experiments.hypergrid_small import claims as small
 
+from gfn_vi.analysis.pictures.arms import in_sentence
 from gfn_vi.analysis.statistics.claims import Claim
 
 R = 5
@@ -136,7 +137,7 @@ def test_mostly_is_more_than_half_of_the_settings(won: int, lost: int, agrees: b
     found = baselines.claims(baseline_table(final=verdicts, area=reversed_))
     at_end, along = (told(found, f"A global baseline mostly beats a local one: {what}") for what in ("JSD at the end", "area"))
     assert at_end.agrees is agrees
-    names = list(SETTINGS.values())
+    names = list(map(in_sentence, SETTINGS))
     parts = [", ".join(part) or "none" for part in (names[:won], names[won : won + lost])]
     assert at_end.measured == f"of 6 settings, {won} for it ({parts[0]}), {lost} against ({parts[1]}), the rest undecided"
     opposite = {(4, 2): False, (2, 4): True, (6, 0): False, (0, 6): True, (4, 0): False}

@@ -13,6 +13,8 @@ import pytest
 from gfn_vi.experiments.molecule_correlation import claims as molecules
 from gfn_vi.experiments.molecule_correlation.figure import figure, tables
 from gfn_vi.experiments.molecule_correlation.settings import ARMS, BETA, BOTH, DEVIATION, ILLEGAL, RATE, conditions
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from gfn_vi.analysis.pictures.arms import in_sentence
 from gfn_vi.analysis.statistics.claims import Claim
@@ -158,16 +160,52 @@ def test_numbers_of_every_setting() -> None:
     assert (failed["correlation_median"], failed["correlation_low"], failed["non_finite"]) == ("0.1", "-1", "1")
 
 
-def test_a_panel_for_each_beta_and_a_box_for_each_arm_and_rate() -> None:
-    """Points are replicas; without deviations there is no second row; arms that are not done have no box."""
+def groups(axes: Axes) -> list[Line2D]:
+    """The points of each arm and rate in a panel."""
+    return [line for line in axes.lines if line.get_marker() not in ("None", "")]
+
+
+def bars(axes: Axes) -> list[float]:
+    """The heights of the medians in a panel."""
+    return [float(line.get_ydata()[0]) for line in axes.lines if line.get_color() == "0.1"]
+
+
+def test_a_panel_for_each_beta_and_a_group_of_points_for_each_arm_and_rate() -> None:
+    """Points are replicas with a bar at their median; no second row without deviations; what is not done has no points."""
     other = pd.DataFrame(rows_of(OFF_TB, 0.8, 16.0, None, RATES))
     page = figure(pd.concat([table(published={}), other]), {})
     titles = [axes.get_title() for axes in page.axes]
-    assert titles == [r"$\beta = 8$", r"$\beta = 16$", r"$\beta = 8$, all rates; hatched: as published"]
-    boxes = [len(axes.patches) for axes in page.axes]
-    assert boxes == [len(ARMS) * len(RATES), len(RATES), 2 * len(ARMS)]
-    points = [axes.collections[-1].get_offsets()[:, 1].tolist() for axes in page.axes[1:]]
+    assert titles == [r"$\beta = 8$", r"$\beta = 16$", r"$\beta = 8$, all rates; gray: as published"]
+    assert [len(groups(axes)) for axes in page.axes] == [len(ARMS) * len(RATES), len(RATES), 2 * len(ARMS)]
+    points = [groups(axes)[-1].get_ydata() for axes in page.axes[1:]]
     np.testing.assert_allclose(points[0], [0.8005, 0.8015, 0.8025])
     np.testing.assert_allclose(points[1], [0.03, 0.04, 0.05, 0.035, 0.045, 0.055])
+    assert bars(page.axes[1]) == pytest.approx([0.801, 0.8015])
+    assert len(set(groups(page.axes[1])[0].get_xdata())) == R
     assert [label.get_text() for label in page.axes[0].get_xticklabels()] == ["0.0001", "0.001"]
+    assert page.axes[2].get_xticklabels()[2].get_text() == "TB,\noff-policy"
+    filled = [group.get_markerfacecolor() != "white" for group in groups(page.axes[0])]
+    assert filled == 2 * [arm.endswith("_off_policy") for arm in ARMS]
     assert len(figure(other, {}).axes) == 1
+
+
+def test_what_is_as_published_stands_on_gray_and_says_where_it_is_not_done() -> None:
+    of = table(published={})
+    lower = figure(of[~((of["arm"] == OFF_FKL) & (of[DEVIATION] == BOTH))], {}).axes[-1]
+    left, right = ([patch.get_x() + end * patch.get_width() for patch in lower.patches] for end in (0, 1))
+    is_on_gray = [any(a < np.mean(group.get_xdata()) < b for a, b in zip(left, right, strict=True)) for group in groups(lower)]
+    assert is_on_gray == [False, True] * 4 + [False] + [False, True]
+    (told,) = lower.texts
+    assert (told.get_text(), left[4] < told.get_position()[0] < right[4]) == ("not done", True)
+
+
+@pytest.mark.parametrize(("untrained", "low", "said"), [(0.54, 0.5, True), (0.35, 0.3, True), (0.0, -0.05, False)])
+def test_the_axis_starts_near_the_data_and_says_so(untrained: float, low: float, said: bool) -> None:
+    """It has room for untrained samplers, a line for each seed; all panels have the same."""
+    high = dict.fromkeys(AS_IN_PAPER, 0.7)
+    page = figure(table(high, published=high, untrained=untrained), {})
+    assert [axes.get_ylim() for axes in page.axes] == [pytest.approx((low, 0.75))] * 2
+    assert [f"(axis starts at {low:g})" in axes.get_ylabel() for axes in page.axes] == [said] * 2
+    for axes in page.axes:
+        levels = [float(line.get_ydata()[0]) for line in axes.lines if line.get_color() == "0.45"]
+        assert levels == pytest.approx([untrained - 0.01 * seed for seed in range(R)])
