@@ -184,11 +184,11 @@ def _comparable(rows: pd.DataFrame, roles: Mapping[str, str]) -> bool | str:
 
 def _remarks(found: Lines, statistic: str, worst: float | None) -> list[str]:
     """Return what lines and bands are, first, and where replicas failed or are missing."""
-    from gfn_vi.analysis.statistics.summary import STATISTICS
+    from gfn_vi.analysis.statistics.summary import STATISTICS, interval_in_words
 
     counts = sorted(set(found.n_replicas.values()))
     n = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    bands = "their 95% bootstrap interval" if counts[-1] > 1 else "no interval, which takes two"
+    bands = f"their {interval_in_words(counts, statistic)}" if counts[-1] > 1 else "no interval, which takes two"
     told = [f"lines are the {STATISTICS[statistic]} over {n} replica{'s' * (n != '1')}, with {bands}"]
     if len(counts) > 1:
         few = [f"{label}: {count}" for label, count in found.n_replicas.items() if count < counts[-1]]

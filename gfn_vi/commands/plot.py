@@ -7,14 +7,14 @@
     gfn-vi-plot outputs/my_sweep laptop/outputs/my_sweep hue=arm            runs of several folders, each once
 
 The words are seaborn's. y: a metric; x: trajectories, reward_calls, score_calls (of densities) or seconds for lines along
-training, else a setting; hue, style, col, row: settings (choices such as objective, keys such as trainer.batch_size, arm);
-hue_order, style_order, col_order, row_order: values to keep, in this order; col_wrap: panels in a row; statistic: median, mean or
-iqm (interquartile mean); yscale, xscale: linear, log or symlog; sharey: true, false, row or col; width: inches of the figure
-(3.25, a column, for one panel in a row, else 7), height: inches of a panel; worst: the value that stands for replicas that
-failed, where the runs do not say one; out: the files without an ending. Any other key=value keeps the runs with that value, or
-with one of several between commas. Writes a PDF, a PNG and the numbers (csv) into <folder>/plots, of several folders into
-joined/plots, named by y, x, the settings, the values that are kept and a statistic that is no median, and prints what the figure
-does not show.
+training, else a setting; hue, style, col, row: settings (choices such as objective, keys such as trainer.batch_size, arm) or
+seed, that of each replica; hue_order, style_order, col_order, row_order: values to keep, in this order; col_wrap: panels in a
+row; statistic: median, mean or iqm (interquartile mean); yscale, xscale: linear, log or symlog; sharey: true, false, row or col;
+width: inches of the figure (3.25, a column, for one panel in a row, else 7), height: inches of a panel; worst: the value that
+stands for replicas that failed, where the runs do not say one; out: the files without an ending. Any other key=value keeps the
+runs with that value, or with one of several between commas. Writes a PDF, a PNG and the numbers (csv) into <folder>/plots, of
+several folders into joined/plots, named by y, x, the settings, the values that are kept and a statistic that is no median, and
+prints what the figure does not show.
 """
 
 from __future__ import annotations

@@ -63,7 +63,11 @@ def test_a_line_is_a_statistic_over_replicas(
     assert axes.get_yscale() == "log"
     assert axes.get_ylabel() == "Exact Jensen-Shannon divergence (nats)"
     assert [text.get_text() for text in figures[0].legends[0].get_texts()] == ["Forward KL", "Reverse KL"]
-    assert "lines are the median over 5 replicas" in capsys.readouterr().out
+    told = "lines are the median over 5 replicas, with their range, which holds the true median in 94% of cases\n"
+    assert told in capsys.readouterr().out
+    plot(run.parent, "seed=0,1,2", "statistic=iqm")
+    told = "interquartile mean over 3 replicas, with their range, which holds the true interquartile mean in 75% of cases\n"
+    assert told in capsys.readouterr().out
 
 
 def test_files_are_as_wide_as_a_column(make_run: MakeRun) -> None:
@@ -88,6 +92,24 @@ def test_seeds_are_pooled_and_none_counts_twice(make_run: MakeRun, capsys: pytes
     folder = make_run("reverse_kl", n_points=2, replicas=3, seed=1).parent
     assert set(plot(folder)["replicas"]) == {4}  # seeds 0 to 3: seed 1 is there twice
     assert "seed 1" in capsys.readouterr().out
+
+
+def test_a_seed_is_the_seed_of_a_replica(make_run: MakeRun, figures: list[matplotlib.figure.Figure]) -> None:
+    """Not of a run, whose two replicas have two: in lines, panels, points, filters and messages."""
+    for seed in (0, 2):
+        run = make_run("reverse_kl", n_points=2, replicas=2, seed=seed)
+    recorded = pd.read_csv(run / "metrics.csv")
+    of_three = recorded[(recorded["metric"] == "jsd") & (recorded["replica"] == 1)]
+    numbers = plot(run.parent, "hue=seed")
+    assert set(numbers["replicas"]) == {1}
+    assert sorted(set(numbers["seed"])) == [0, 1, 2, 3]
+    np.testing.assert_allclose(numbers.loc[numbers["seed"] == 3, "estimate"], of_three["value"], rtol=1e-5)
+    assert [text.get_text() for text in figures[0].legends[0].get_texts()] == ["Seed 0", "Seed 1", "Seed 2", "Seed 3"]
+    plot(run.parent, "row=seed", "row_order=1,2")
+    assert [axes.get_title() for axes in figures[1].axes] == ["Seed 1", "Seed 2"]
+    np.testing.assert_allclose(plot(run.parent, "seed=3")["estimate"], of_three["value"], rtol=1e-5)
+    assert set(plot(run.parent, "seed=1,3")["replicas"]) == {2}
+    assert plot(run.parent, "x=seed")["seed"].tolist() == [0, 1, 2, 3]
 
 
 def test_replicas_that_failed_are_said(
@@ -255,10 +277,22 @@ def test_figures_of_other_runs_have_other_names(
         (["huee=arm"], r"huee: no run has such a choice or key; did you mean hue\?; the runs differ in arm"),
         (["colwrap=2"], r"colwrap: no run has such a choice or key; did you mean col_wrap\?"),
         (["amr=reverse_kl"], r"amr: no run has such a choice or key; did you mean arm\?"),
-        (["x=time"], "x=time: no run has such a choice or key"),
-        (["hue=arm", "hue_order=tb"], "hue_order=tb: expected of forward_kl, reverse_kl"),
+        (
+            ["x=time"],
+            "x=time: no run has such a choice or key, and it is none of trajectories, reward_calls, score_calls, seconds; ",
+        ),
+        (
+            ["x=wall_seconds"],
+            r"x=wall_seconds: no run has .* score_calls, seconds; did you mean seconds\?; the runs differ in arm",
+        ),
+        (
+            ["title=foo"],
+            "title: no run has such a choice or key, and it is none of y, x, hue, style, .*, out; the runs differ in arm",
+        ),
+        (["color=arm"], r"color: no run has such a choice or key; did you mean hue\?"),
+        (["hue=arm", "hue_order=tb"], "hue_order=tb: expected one of forward_kl, reverse_kl"),
         (["col_order=a"], r"col_order=a: there is no col; give col=COLUMN"),
-        (["arm=wake_sleep"], "arm=wake_sleep: expected of forward_kl, reverse_kl"),
+        (["arm=wake_sleep"], "arm=wake_sleep: expected one of forward_kl, reverse_kl"),
         (["hue"], "hue: expected key=value, as in y=elbo"),
         (["hue=arm", "hue=seed"], "hue=seed: hue is there twice"),
         (["statistic=max"], "statistic=max: expected one of median, mean, iqm"),
