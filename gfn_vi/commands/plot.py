@@ -13,7 +13,7 @@ row; statistic: median, mean or iqm (interquartile mean); yscale, xscale: linear
 width: inches of the figure (3.25, a column, for one panel in a row, else 7), height: inches of a panel; worst: the value that
 stands for replicas that failed, where the runs do not say one; out: the files without an ending. Any other key=value keeps the
 runs with that value, or with one of several between commas. Writes a PDF, a PNG and the numbers (csv) into <folder>/plots, of
-several folders into joined/plots, named by y, x, the settings, the values that are kept and a statistic that is no median, and
+several folders into joined/plots, named by y, x, the roles, the values that are kept and a statistic that is no median, and
 prints what the figure does not show.
 """
 
@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
 
-from gfn_vi.analysis.plot import ROLES, Wanted, plot
+from gfn_vi.analysis.plot import ROLES, USUAL, Wanted, plot
 from gfn_vi.core.command_line import command
 from gfn_vi.core.errors import is_number
 from gfn_vi.runs.folders import TableError
@@ -76,7 +76,7 @@ def wanted(given: Sequence[str]) -> Wanted:
         x=take("x", "trajectories"),
         roles={role: take(role) for role in ROLES if role in found},
         orders=orders,
-        statistic=take("statistic", "median"),
+        statistic=take("statistic", USUAL),
         worst=_number("worst", take("worst", None)),
         yscale=take("yscale", None),
         xscale=take("xscale", None),

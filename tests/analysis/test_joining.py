@@ -181,7 +181,7 @@ def test_figures_of_two_folders(two_machines: tuple[Path, Path], capsys: pytest.
     assert len(pd.read_parquet("joined/table.parquet")["run"].unique()) == 2
     assert {path.name for path in Path("joined").iterdir()} >= {"figure.png", "figure.pdf", "summary.csv"}
     assert plot_command.main([*map(str, two_machines), "y=jsd", "hue=arm"]) == 0
-    assert set(pd.read_csv("joined/plots/jsd-trajectories-arm.csv")["arm"]) == {"reverse_kl", "forward_kl"}
+    assert set(pd.read_csv("joined/plots/jsd-trajectories-hue_arm.csv")["arm"]) == {"reverse_kl", "forward_kl"}
     assert not Path("quickstart/table.parquet").exists()
     capsys.readouterr()
     assert figure_command.main(["experiment=quickstart", "output_root=.,laptop", "export=add"]) == 2

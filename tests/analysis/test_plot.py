@@ -257,12 +257,66 @@ def test_figures_of_other_runs_have_other_names(
         folder = make_run("reverse_kl", n_points=2, replicas=1, **on_another_grid(side)).parent
     (folder / "plots").mkdir()
     asked = [["target.side=8"], ["target.side=16"], ["hue=target.side", "hue_order=8"], [f"target.side=8{',8' * 200}"]]
-    asked += [["target.side=8", "statistic=mean"]]
+    asked += [["target.side=8", "statistic=mean"], ["target.side=8", "worst=1"], ["style=target.side", "style_order=8"]]
+    asked += [[f"{role}=target.side" for role in roles_] for roles_ in (["hue"], ["style"], ["hue", "col"], ["col", "row"])]
     for keys in asked:
         assert plot_command.main([str(folder), *keys]) == 0
     names = {path.name for path in (folder / "plots").glob("*.csv")}
     assert len(names) == len(asked)
     assert {"jsd-trajectories-target.side_8.csv", "jsd-trajectories-target.side_16.csv"} < names
+    assert "jsd-trajectories-hue_target.side-col_target.side.csv" in names
+
+
+def test_a_picture_names_a_statistic_that_is_not_the_median(
+    make_run: MakeRun, figures: list[matplotlib.figure.Figure], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_run("reverse_kl", n_points=2).parent
+    for keys in (["statistic=mean"], ["statistic=iqm", "x=arm"], ["x=arm"]):
+        plot(folder, *keys)
+    name = "Exact Jensen-Shannon divergence (nats)\n"
+    told = [figure.axes[0].get_ylabel() for figure in figures]
+    assert told == [f"{name}mean", f"{name}interquartile mean at the end", f"{name}at the end"]
+    edit(next(folder.glob("reverse_kl*")), lambda rows: rows.assign(value=-rows["value"]))
+    assert plot_command.main([str(folder), "y=log_Z", "x=arm", "yscale=log"]) == 2
+    assert capsys.readouterr().err.startswith("error: yscale=log: log Z (nats) at the end is not positive everywhere; ")
+
+
+def test_a_hue_that_is_x_stands_at_its_ticks(make_run: MakeRun, figures: list[matplotlib.figure.Figure]) -> None:
+    """The legend shows the markers that are drawn, and no lines; the numbers have one column of the setting."""
+    for arm in ("trajectory_balance", "reverse_kl"):
+        for side in (8, 16):
+            folder = make_run(arm, n_points=2, replicas=2, **on_another_grid(side)).parent
+    numbers = plot(folder, "x=arm", "hue=arm", "col=target.side")
+    assert list(numbers.columns) == ["arm", "target.side", "low", "estimate", "high", "replicas", "failed", "reliable"]
+
+    def drawn(axes: matplotlib.axes.Axes) -> dict[str, list[float]]:
+        return {str(line.get_marker()): list(line.get_xdata()) for line in axes.lines if line.get_marker() != "None"}
+
+    assert [drawn(axes) for axes in figures[0].axes] == [{"o": [0], "s": [1]}] * 2
+    assert [(line.get_marker(), line.get_linestyle()) for line in figures[0].legends[0].get_lines()] == [
+        ("o", "None"),
+        ("s", "None"),
+    ]
+    plot(folder, "x=arm", "hue=arm", "style=target.side")
+    at_ticks = [line.get_xdata()[0] for line in figures[1].axes[0].lines if line.get_marker() != "None"]
+    assert at_ticks == [-0.125, 0.125, 0.875, 1.125]
+    told = [(line.get_marker(), line.get_linestyle()) for line in figures[1].legends[0].get_lines()]
+    assert told == [("o", "None"), ("o", "None"), ("o", "None"), ("s", "None")]
+    plot(folder, "x=target.side", "hue=arm")
+    assert [(line.get_marker(), line.get_linestyle()) for line in figures[2].legends[0].get_lines()] == [("o", "-"), ("s", "--")]
+
+
+def test_remarks_have_the_words_of_the_legend(
+    make_run: MakeRun, figures: list[matplotlib.figure.Figure], capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run("reverse_kl", n_points=2)
+    folder = make_run("trajectory_balance", n_points=2, replicas=2).parent
+    plot(folder, "col=target.side", "hue=arm")
+    told = "Fewer than 5 replicas: TB, side 16: 2."
+    assert told in capsys.readouterr().out
+    assert told in figures[0].get_supxlabel()
+    plot(folder, "x=arm", "hue=arm")
+    assert "Fewer than 5 replicas: TB: 2." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,8 @@ def final_sections(table: pd.DataFrame, headlines: Sequence[Headline]) -> list[S
         told = f"; of fewer than {FEW} replicas they are short: that of the median is their {interval_in_words(few)}"
         text = (
             f"Over replicas of finished runs, with 95% bootstrap intervals (a single replica has none{told if few else ''}); "
-            f"{measure.better_is} is better, the best median is first. A replica that became non-finite counts as the worst value."
+            f"{measure.better_is} is better, the best median is first. "
+            "A replica that became non-finite counts as the worst value."
         )
         weak = _weak_groups(table, measure.metric)
         found.append(_estimated(groups, measure, f"Final {measure.words}", text, weak))
