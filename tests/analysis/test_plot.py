@@ -14,7 +14,9 @@ from PIL import Image
 
 from gfn_vi.analysis.pictures import panels, style, words
 from gfn_vi.analysis.reading import roles
+from gfn_vi.commands import collect as collect_command
 from gfn_vi.commands import plot as plot_command
+from gfn_vi.commands import status as status_command
 from gfn_vi.core.headline import Headline
 
 MakeRun = Callable[..., Path]
@@ -347,7 +349,10 @@ def test_remarks_have_the_words_of_the_legend(
         (["hue=arm", "hue_order=tb"], "hue_order=tb: expected one of forward_kl, reverse_kl"),
         (["col_order=a"], r"col_order=a: there is no col; give col=COLUMN"),
         (["arm=wake_sleep"], "arm=wake_sleep: expected one of forward_kl, reverse_kl"),
-        (["hue"], "hue: expected key=value, as in y=elbo"),
+        (["hue"], "hue: there is no such folder; expected key=value, as in y=elbo"),
+        (["y=jsd", "typo_folder"], "typo_folder: there is no such folder; expected key=value, as in y=elbo"),
+        (["out=nowhere/p"], "out=nowhere/p: there is no folder nowhere: make it, or choose another one"),
+        (["out=/"], "out=/: this is a folder: expected the name of a file"),
         (["hue=arm", "hue=seed"], "hue=seed: hue is there twice"),
         (["statistic=max"], "statistic=max: expected one of median, mean, iqm"),
         (["width=wide"], "width=wide: expected a number"),
@@ -357,8 +362,14 @@ def test_remarks_have_the_words_of_the_legend(
     ],
 )
 def test_wrong_words_end_with_one_line(
-    keys: list[str], message: str, tmp_path: Path, make_run: MakeRun, capsys: pytest.CaptureFixture[str]
+    keys: list[str],
+    message: str,
+    tmp_path: Path,
+    make_run: MakeRun,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     for arm in ("reverse_kl", "forward_kl"):
         folder = make_run(arm, n_points=1, replicas=1).parent
     assert plot_command.main([str(folder), *keys]) == 2
@@ -366,6 +377,26 @@ def test_wrong_words_end_with_one_line(
     assert err.count("\n") == 1
     assert re.match(f"error: ({message})", err), err
     assert not (folder / "plots").exists()
+
+
+def test_folders_may_follow_words(make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = make_run("reverse_kl", n_points=1, replicas=1).parent
+    make_run("forward_kl", n_points=1, replicas=1).rename(tmp_path / "forward_kl")
+    (tmp_path / "more").mkdir()
+    (tmp_path / "forward_kl").rename(tmp_path / "more" / "forward_kl")
+    assert plot_command.main([folder.name, "hue=arm", "more"]) == 0
+    assert set(pd.read_csv("joined/plots/jsd-trajectories-hue_arm.csv")["arm"]) == {"reverse_kl", "forward_kl"}
+
+
+@pytest.mark.parametrize("main", [plot_command.main, collect_command.main, status_command.main])
+def test_a_folder_of_experiments_names_them(
+    main: Callable[[list[str]], int], make_run: MakeRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_run("reverse_kl", n_points=1, replicas=1).parent
+    assert main([str(tmp_path)]) == 2
+    told = f"error: {tmp_path}: no runs found, but in folders inside of it: give {folder}\n"
+    assert capsys.readouterr().err == told
 
 
 def test_more_lines_than_colors_are_refused(make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
