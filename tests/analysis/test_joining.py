@@ -187,4 +187,4 @@ def test_figures_of_two_folders(two_machines: tuple[Path, Path], capsys: pytest.
     assert figure_command.main(["experiment=quickstart", "output_root=.,laptop", "export=add"]) == 2
     assert "output_root=.,laptop: one output_root at a time: export=add, then export=add for each" in capsys.readouterr().err
     assert plot_command.main([*map(str, two_machines), "y=jsd", "hue"]) == 2
-    assert "hue: expected key=value" in capsys.readouterr().err
+    assert "hue: there is no such folder; expected key=value" in capsys.readouterr().err
