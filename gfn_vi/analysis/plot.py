@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gfn_vi.runs.places import Folders
 
 ROLES = ("hue", "style", "col", "row")
+USUAL = "median"  # the statistic of a plot that says nothing of it
 PLOTS = "plots"  # below the folder of runs
 MOST_NAMED = 3  # settings in a line
 LONGEST_NAME = 150  # characters of a file without its ending
@@ -40,7 +41,7 @@ class Wanted:
     roles: Mapping[str, str] = field(default_factory=dict)
     orders: Mapping[str, str] = field(default_factory=dict)
     only: Mapping[str, str] = field(default_factory=dict)
-    statistic: str = "median"
+    statistic: str = USUAL
     worst: float | None = None
     yscale: str | None = None
     xscale: str | None = None
@@ -119,12 +120,14 @@ def draw_lines(
     known = {headline.metric: headline.worst for headline in measures(judged_by)}
     worst = known.get(y) if wanted.worst is None else wanted.worst
     found = lines(rows, y, x, roles, wanted.statistic, worst)
-    remarks = _remarks(found, wanted.statistic, worst)
-    figure = draw_panels(found.numbers, _look(rows, wanted, judged_by, y, x, roles, orders))
+    look = _look(rows, wanted, judged_by, y, x, roles, orders)
+    remarks = _remarks(found, wanted.statistic, worst, look)
+    figure = draw_panels(found.numbers, look)
     for text in remarks[1:]:
         style.note(figure, text)
     columns = {"y": y} | {role: _words(column) for role, column in {"x": x, **roles}.items()}
-    return Drawn(figure, found.numbers.rename(columns=columns), rows, remarks, columns)
+    numbers = found.numbers.rename(columns=columns)
+    return Drawn(figure, numbers.loc[:, ~numbers.columns.duplicated()], rows, remarks, columns)
 
 
 def _ordered(
@@ -154,10 +157,12 @@ def _look(
     from gfn_vi.analysis.pictures.panels import Look
     from gfn_vi.analysis.pictures.words import in_words, metric_in_words
     from gfn_vi.analysis.reading.curves import X_LABELS
+    from gfn_vi.analysis.statistics.summary import STATISTICS
 
     along = x in X_LABELS
-    label = metric_in_words(y, judged_by)
-    labels = {"x": X_LABELS[x] if along else in_words(_words(x)), "y": label if along else f"{label}\nat the end"}
+    estimate = [STATISTICS[wanted.statistic]] * (wanted.statistic != USUAL)
+    label = "\n".join(filter(None, [metric_in_words(y, judged_by), " ".join([*estimate, *(["at the end"] * (not along))])]))
+    labels = {"x": X_LABELS[x] if along else in_words(_words(x)), "y": label}
     sharey = _comparable(rows, roles) if wanted.sharey is None else wanted.sharey
     return Look(
         labels | {role: in_words(_words(column)) for role, column in roles.items()},
@@ -182,19 +187,21 @@ def _comparable(rows: pd.DataFrame, roles: Mapping[str, str]) -> bool | str:
     return next((role for role, of in texts.items() if len(texts) > 1 and labels.groupby(of).nunique().max() == 1), False)
 
 
-def _remarks(found: Lines, statistic: str, worst: float | None) -> list[str]:
-    """Return what lines and bands are, first, and where replicas failed or are missing."""
-    from gfn_vi.analysis.statistics.summary import STATISTICS
+def _remarks(found: Lines, statistic: str, worst: float | None, look: Look) -> list[str]:
+    """Return what lines and bands are, first, and where replicas failed or are missing, in the words of the legend."""
+    from gfn_vi.analysis.pictures.panels import line_in_words
+    from gfn_vi.analysis.statistics.summary import STATISTICS, interval_in_words
 
+    called = {label: line_in_words(texts, look) for label, texts in found.cells.items()}
     counts = sorted(set(found.n_replicas.values()))
     n = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    bands = "their 95% bootstrap interval" if counts[-1] > 1 else "no interval, which takes two"
+    bands = f"their {interval_in_words(counts, statistic)}" if counts[-1] > 1 else "no interval, which takes two"
     told = [f"lines are the {STATISTICS[statistic]} over {n} replica{'s' * (n != '1')}, with {bands}"]
     if len(counts) > 1:
-        few = [f"{label}: {count}" for label, count in found.n_replicas.items() if count < counts[-1]]
+        few = [f"{called[label]}: {count}" for label, count in found.n_replicas.items() if count < counts[-1]]
         told.append(f"Fewer than {counts[-1]} replicas: {listed(few, MOST_NAMED, '; ')}.")
     if found.failed:
-        which = listed([f"{label}: {count}" for label, count in found.failed.items()], MOST_NAMED, "; ")
+        which = listed([f"{called[label]}: {count}" for label, count in found.failed.items()], MOST_NAMED, "; ")
         finite = worst is not None and abs(worst) != float("inf")
         how = (
             f"drawn at the worst value, {worst:.3g}"
@@ -206,18 +213,20 @@ def _remarks(found: Lines, statistic: str, worst: float | None) -> list[str]:
 
 
 def _stem(folder: Path, columns: Mapping[str, str], wanted: Wanted) -> Path:
-    """Return where the files lie without an ending: <folder>/plots/<y>-<x>-<columns>-<what is kept>, or what was asked for.
+    """Return where the files lie without an ending: <folder>/plots/<y>-<x>-<roles>-<what is kept>, or what was asked for.
 
-    Figures of other runs, or of another statistic, have other names, so that none takes another's place; a name too long for a
-    disk ends in a digest.
+    Figures of other runs, in other roles or of other estimates have other names, so that none takes another's place; a name too
+    long for a disk ends in a digest.
     """
     if wanted.out is not None:
         path = Path(wanted.out)
         return path.with_suffix("") if path.suffix in (".png", ".pdf", ".csv") else path
     orders = {f"{role}_order": text for role, text in wanted.orders.items()}
-    estimates = {"statistic": wanted.statistic} if wanted.statistic != "median" else {}
-    kept = [f"{key}={text}" for key, text in sorted({**wanted.only, **orders, **estimates}.items())]
-    name = re.sub(r"[^\w.\-]+", "_", "-".join([*dict.fromkeys(columns.values()), *kept]))
+    estimates = {"statistic": wanted.statistic} if wanted.statistic != USUAL else {}
+    worst = {} if wanted.worst is None else {"worst": f"{wanted.worst:g}"}
+    kept = [f"{key}={text}" for key, text in sorted({**wanted.only, **orders, **estimates, **worst}.items())]
+    roles = [f"{role}={columns[role]}" for role in ROLES if role in columns]
+    name = re.sub(r"[^\w.\-]+", "_", "-".join([columns["y"], columns["x"], *roles, *kept]))
     if len(name) > LONGEST_NAME:
         name = f"{name[:LONGEST_NAME]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
     return folder / PLOTS / name

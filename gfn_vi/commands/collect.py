@@ -36,8 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from gfn_vi.runs.folders import TableError
 
     to = given.to or (folders[0] if len(folders) == 1 else JOINED)
-    if to.exists() and not to.is_dir():
-        raise TableError(f"--to {to}: expected a folder, and it is a file")
+    if to not in folders and to.exists() and not to.is_dir():
+        raise TableError(f"{'--to ' if given.to else ''}{to}: expected a folder, and it is a file")
     table = collect(folders)
     to.mkdir(parents=True, exist_ok=True)
     paths = write_table(table, to)

@@ -7,24 +7,23 @@
     gfn-vi-plot outputs/my_sweep laptop/outputs/my_sweep hue=arm            runs of several folders, each once
 
 The words are seaborn's. y: a metric; x: trajectories, reward_calls, score_calls (of densities) or seconds for lines along
-training, else a setting; hue, style, col, row: settings (choices such as objective, keys such as trainer.batch_size, arm);
-hue_order, style_order, col_order, row_order: values to keep, in this order; col_wrap: panels in a row; statistic: median, mean or
-iqm (interquartile mean); yscale, xscale: linear, log or symlog; sharey: true, false, row or col; width: inches of the figure
-(3.25, a column, for one panel in a row, else 7), height: inches of a panel; worst: the value that stands for replicas that
-failed, where the runs do not say one; out: the files without an ending. Any other key=value keeps the runs with that value, or
-with one of several between commas. Writes a PDF, a PNG and the numbers (csv) into <folder>/plots, of several folders into
-joined/plots, named by y, x, the settings, the values that are kept and a statistic that is no median, and prints what the figure
-does not show.
+training, else a setting; hue, style, col, row: settings (choices such as objective, keys such as trainer.batch_size, arm) or
+seed, that of each replica; hue_order, style_order, col_order, row_order: values to keep, in this order; col_wrap: panels in a
+row; statistic: median, mean or iqm (interquartile mean); yscale, xscale: linear, log or symlog; sharey: true, false, row or col;
+width: inches of the figure (3.25, a column, for one panel in a row, else 7), height: inches of a panel; worst: the value that
+stands for replicas that failed, where the runs do not say one; out: the files without an ending. Any other key=value keeps the
+runs with that value, or with one of several between commas. Writes a PDF, a PNG and the numbers (csv) into <folder>/plots, of
+several folders into joined/plots, named by y, x, the roles, the values that are kept and a statistic that is no median, and
+prints what the figure does not show.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import takewhile
 from pathlib import Path
 
-from gfn_vi.analysis.plot import ROLES, Wanted, plot
+from gfn_vi.analysis.plot import ROLES, USUAL, Wanted, plot
 from gfn_vi.core.command_line import command
 from gfn_vi.core.errors import is_number
 from gfn_vi.runs.folders import TableError
@@ -45,11 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = parser_of("plot", __doc__)
     parser.add_argument("folder", type=Path, help="outputs/<experiment>, the folder that holds the runs")
     more = "more folders, then y=..., x=..., hue=..., style=..., col=..., row=..., ..."
-    parser.add_argument("words", nargs="*", metavar="folder|key=value", help=more)
+    parser.add_argument("words", nargs="*", default=(), metavar="folder|key=value", help=more)
     given = parser.parse_args(arguments)
-    folders = [given.folder, *map(Path, takewhile(_is_folder, given.words))]
+    folders = [given.folder, *(Path(word) for word in given.words if _is_folder(word))]
+    keys = [word for word in given.words if not _is_folder(word)]
     drawn_by = " ".join([command("plot"), str(given.folder), *given.words])
-    print(*plot(folders, wanted(given.words[len(folders) - 1 :]), drawn_by, print), sep="\n")
+    print(*plot(folders, wanted(keys), drawn_by, print), sep="\n")
     return 0
 
 
@@ -63,7 +63,8 @@ def wanted(given: Sequence[str]) -> Wanted:
     for word in given:
         key, equals, value = word.partition("=")
         if not equals or not key or not value:
-            raise TableError(f"{word}: expected key=value, as in y=elbo, hue=objective or target=hypergrid")
+            missing = "" if equals else "there is no such folder; "
+            raise TableError(f"{word}: {missing}expected key=value, as in y=elbo, hue=objective or target=hypergrid")
         if key in found:
             raise TableError(f"{word}: {key} is there twice")
         if value not in CHOICES.get(key, (value,)):
@@ -76,7 +77,7 @@ def wanted(given: Sequence[str]) -> Wanted:
         x=take("x", "trajectories"),
         roles={role: take(role) for role in ROLES if role in found},
         orders=orders,
-        statistic=take("statistic", "median"),
+        statistic=take("statistic", USUAL),
         worst=_number("worst", take("worst", None)),
         yscale=take("yscale", None),
         xscale=take("xscale", None),
@@ -84,9 +85,17 @@ def wanted(given: Sequence[str]) -> Wanted:
         width=_size("width", take("width", None)),
         height=_size("height", take("height", None)),
         col_wrap=None if (wrap := _size("col_wrap", take("col_wrap", None))) is None else int(wrap),
-        out=take("out", None),
+        out=_stem("out", take("out", None)),
         only=found,
     )
+
+
+def _stem(key: str, text: str | None) -> str | None:
+    if text is not None and Path(text).is_dir():
+        raise TableError(f"{key}={text}: this is a folder: expected the name of a file")
+    if text is not None and not (parent := Path(text).parent).is_dir():
+        raise TableError(f"{key}={text}: there is no folder {parent}: make it, or choose another one")
+    return text
 
 
 def _number(key: str, text: str | None) -> float | None:

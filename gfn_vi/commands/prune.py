@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from itertools import pairwise
+from pathlib import Path
 
 from gfn_vi.core.command_line import command
 from gfn_vi.terminal.arguments import parser_of
@@ -31,6 +33,11 @@ def main() -> None:
         return
     deletes = DELETE in words
     words = [word for word in words if word not in (DELETE, "-m", "--multirun")]
+    folder = next((word for before, word in pairwise(["", *words]) if not before.startswith("-") and _is_folder(word)), None)
+    if folder is not None:
+        stays = f"expected the words of the sweep whose runs stay, experiment_name={Path(folder).name} among them"
+        print(f"error: {folder}: {stays}", file=sys.stderr)
+        sys.exit(EXIT_BAD_INPUT)
     if not any("=" in word and not word.startswith("-") for word in words):
         stays = f"say which sweep's runs stay: {command('prune')} experiment=NAME, or the words of the sweep"
         print(f"error: {stays}", file=sys.stderr)
@@ -50,6 +57,10 @@ def main() -> None:
     _register()
     sys.argv[1:] = ["-m", *words, f"hydra.sweeper._target_={SWEEPER}", f"+hydra.sweeper.delete={str(deletes).lower()}"]
     guarded(task)
+
+
+def _is_folder(word: str) -> bool:
+    return "=" not in word and not word.startswith(("-", "~")) and ("/" in word or Path(word).is_dir())
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -32,7 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Reproduce the experiment that the arguments name and return the exit status."""
     parser = parser_of("reproduce", __doc__)
     parser.add_argument("experiment", help="one of the package, or a folder of experiments/")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="preset=..., hydra/launcher=..., any other override")
+    told = "preset=..., hydra/launcher=..., any other override"
+    parser.add_argument("overrides", nargs="*", default=(), metavar="key=value", help=told)
     parser.add_argument("--config-dir", metavar="FOLDER", help="configurations of yours, as for training")
     given = parser.parse_args(arguments)
     own = [] if given.config_dir is None else ["--config-dir", given.config_dir]

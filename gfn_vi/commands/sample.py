@@ -47,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Draw and write, say what was written, and return the exit status (2: a clear one-line error on stderr)."""
     parser = parser_of("sample", __doc__)
     parser.add_argument("run", help="the directory of one run, as printed at its end")
-    parser.add_argument("keys", nargs="*", metavar="key=value", help="n=1000 out=samples.csv seed=0 replica=0 weights=false ...")
+    told = "n=1000 out=samples.csv seed=0 replica=0 weights=false ..."
+    parser.add_argument("keys", nargs="*", default=(), metavar="key=value", help=told)
     given = parser.parse_args(arguments)
     if given.run.partition("=")[0] in DEFAULTS and "=" in given.run:
         parser.error(f"{given.run}: the directory of a run comes first")

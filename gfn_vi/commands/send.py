@@ -20,6 +20,7 @@ from gfn_vi.core.errors import ConfigError, RunError
 from gfn_vi.runs.files import RUN_FILES
 from gfn_vi.runs.folders import TableError, find_runs
 from gfn_vi.runs.state import look_tolerantly
+from gfn_vi.signatures import nearest
 from gfn_vi.terminal.arguments import answers_in_one_line, parser_of
 from gfn_vi.terminal.exit_status import EXIT_FAILED
 
@@ -32,9 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Send the runs that the arguments name and return the exit status (2: a clear one-line error on stderr)."""
     parser = parser_of("send", __doc__)
     parser.add_argument("folder", type=Path, help="the directory of a run, or the folder that holds runs")
-    parser.add_argument(
-        "keys", nargs="*", metavar="key=value", help="to=wandb or to=tensorboard (needed), project=..., again=true"
-    )
+    about = "to=wandb or to=tensorboard (needed), project=..., again=true"
+    parser.add_argument("keys", nargs="*", default=(), metavar="key=value", help=about)
     given = parser.parse_args(arguments)
     options = parse(given.keys)
     kind, again = options.pop("to"), options.pop("again", "false") == "true"
@@ -55,7 +55,9 @@ def parse(given: Sequence[str]) -> dict[str, str]:
     for word in given:
         key, equals, value = word.partition("=")
         known = OF_ALL | OF_WANDB
-        if not equals or key not in known or not value:
+        if equals and key not in known:
+            raise TableError(f"{word}: nothing reads this key{nearest(key, known)}")
+        if not equals or not value:
             raise TableError(f"{word}: expected key=value with a key of {', '.join(known)}")
         if known[key] and value not in known[key]:
             raise TableError(f"{word}: expected one of {', '.join(known[key])}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from gfn_vi.core.errors import listed
 from gfn_vi.runs.files import RUN_FILES
 
 
@@ -19,7 +20,7 @@ class NoRunsError(TableError):
 def require_folder(folder: Path) -> None:
     """Raise NoRunsError if there is no such folder, and TableError if it is a run itself."""
     if not folder.is_dir():
-        raise NoRunsError(f"{folder}: no runs found, there is no such folder")
+        raise NoRunsError(f"{folder}: no runs found, {'this is a file' if folder.exists() else 'there is no such folder'}")
     if any((folder / name).exists() for name in RUN_FILES):
         raise TableError(f"{folder} is itself a run; expected the folder that holds it, {folder.parent}")
 
@@ -32,8 +33,15 @@ def find_runs(folder: Path) -> list[Path]:
     require_folder(folder)
     found = runs_in(folder)
     if not found:
-        raise NoRunsError(f"{folder}: no runs found (folders that hold {', '.join(RUN_FILES)})")
+        raise no_runs(folder)
     return found
+
+
+def no_runs(folder: Path) -> NoRunsError:
+    """Return the error for a folder that holds no run, which names the folders inside of it that do."""
+    inside = [folder / name for name in _folders_in(folder) if runs_in(folder / name)]
+    meant = f", but in folders inside of it: give {listed(inside)}" if inside else f" (folders that hold {', '.join(RUN_FILES)})"
+    return NoRunsError(f"{folder}: no runs found{meant}")
 
 
 def runs_in(folder: Path) -> list[Path]:

@@ -27,6 +27,7 @@ from gfn_vi.runs.state import look_tolerantly
 from gfn_vi.runs.stored_config import flatten, parsed_config
 
 DRAWABLE = "states that can be listed, graphs, molecules or samples of a density"
+SHOWN_CHARACTERS = 120  # of what is wrong with a file
 _TYPES = (pa.int64(), pa.int64(), pa.int64(), pa.float64(), pa.int32(), pa.dictionary(pa.int32(), pa.string()), pa.float64())
 METRIC_TYPES = dict(zip(COLUMNS, _TYPES, strict=True))
 
@@ -42,20 +43,23 @@ class Run:
     config: dict[str, Any] = field(default_factory=dict)  # flat, dotted keys
     metrics: pa.Table | None = None  # columns of METRIC_TYPES
     sources: Mapping[str, str] = field(default_factory=dict)  # file of the user's that it was trained with -> digest
+    damage: str | None = None  # which of its files is damaged, and how
 
 
 def read_run(path: Path) -> Run:
     """Return what can be read of a run directory, whatever its state."""
     parts: dict[str, Any] = {}
     problems: dict[str, str] = {}
+    damage: dict[str, str] = {}
     found = look_tolerantly(path)  # first: a run that is done has written all
     for name, read in ((CONFIG, _config), (METRICS, _metrics_of_a_done_run if found.is_finished else _metrics)):
         try:
             parts[name] = read((path / name).read_bytes())
         except FileNotFoundError:
             problems[name] = "missing"
-        except (OSError, ValueError, yaml.YAMLError, pa.ArrowException):  # Unicode: a ValueError
+        except (OSError, ValueError, yaml.YAMLError, pa.ArrowException) as error:  # Unicode: a ValueError
             problems[name] = "damaged"
+            damage[name] = f"{name}: {' '.join(str(error).split())[:SHOWN_CHARACTERS]}"
     metrics, config = parts.get(METRICS), parts.get(CONFIG, {})
     if metrics is None:
         problems.setdefault(METRICS, "missing")
@@ -67,6 +71,7 @@ def read_run(path: Path) -> Run:
         config,
         metrics if CONFIG in parts else None,
         found.sources,
+        next(iter(damage.values()), None),
     )
 
 
@@ -94,11 +99,15 @@ def _metrics_of_a_done_run(data: bytes) -> pa.Table | None:
 def _metrics(data: bytes) -> pa.Table | None:
     """Return the rows; None without one. A line that is still being written has no newline yet: it is left out.
 
-    Raises ValueError where a replica has a metric twice at one step, as where two files were put together.
+    Raises ValueError where a column is missing, and where a replica has a metric twice at one step, as where two files were put
+    together.
     """
     whole = data[: data.rfind(b"\n") + 1]
     if whole.count(b"\n") < 2:
         return None
+    missing = set(METRIC_TYPES) - set(whole.split(b"\n", 1)[0].decode().strip().split(","))
+    if missing:
+        raise ValueError(f"no column {', '.join(name for name in METRIC_TYPES if name in missing)}")
     table = pyarrow.csv.read_csv(
         pa.BufferReader(whole),
         read_options=pyarrow.csv.ReadOptions(use_threads=False),

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from gfn_vi.core.headline import Headline
-from gfn_vi.runs.files import CONFIG, METRICS, RUN_FILES
-from gfn_vi.runs.folders import NoRunsError, require_folder, runs_below
+from gfn_vi.runs.files import CONFIG, METRICS
+from gfn_vi.runs.folders import no_runs, require_folder, runs_below
 from gfn_vi.runs.manifest import Plan, read_manifest
 from gfn_vi.runs.metrics_tail import MetricsTail
 from gfn_vi.runs.replicas import TUNING, Repeat, Replica, in_their_right, repeats, replicas_of
@@ -62,7 +62,7 @@ class SweepStates:
         names = sorted(present | set(planned))
         runs = [run for name in names if (run := self._state(name, planned)) is not None]
         if not runs:
-            raise NoRunsError(f"{self.folder}: no runs found (folders that hold {', '.join(RUN_FILES)})")
+            raise no_runs(self.folder)
         repeated = self._repeats(runs)
         self.left_out = [*(found.line for found in repeated), *self._below]
         copies = {found.run for found in repeated if found.is_copy}

@@ -74,7 +74,8 @@ def make_sampler(name: str, seed: int, arguments: Mapping[str, Any]) -> BaseSamp
     """A sampler of Optuna by its name. Raises ConfigError."""
     from optuna import samplers
 
-    known = [n for n, kind in vars(samplers).items() if inspect.isclass(kind) and issubclass(kind, samplers.BaseSampler)]
+    kinds = {n: kind for n, kind in vars(samplers).items() if inspect.isclass(kind) and issubclass(kind, samplers.BaseSampler)}
+    known = [n for n, kind in kinds.items() if not inspect.isabstract(kind)]
     require(name in known, "hydra.sweeper.sampler", name, f"expected one of {', '.join(sorted(known))}")
     kind = getattr(samplers, name)
     seeded = {"seed": seed} if "seed" in inspect.signature(kind).parameters else {}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from gfn_vi.commands import plot, reproduce, sample, send
 from gfn_vi.core import command_line
 from gfn_vi.core.command_line import command
 
@@ -39,3 +41,15 @@ def test_an_installed_package_has_no_scripts(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("sys.argv", [str(tmp_path / "scripts/mine.py")])
     monkeypatch.chdir(tmp_path)
     assert command("train") == "gfn-vi-train"
+
+
+@pytest.mark.parametrize(
+    ("main", "required"),
+    [(plot.main, "folder"), (send.main, "folder"), (sample.main, "run"), (reproduce.main, "experiment")],
+)
+def test_only_what_is_required_is_called_so(
+    main: Callable[[list[str]], int], required: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([])
+    assert capsys.readouterr().err.endswith(f"required: {required}\n")

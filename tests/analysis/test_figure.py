@@ -307,6 +307,11 @@ def test_collect_command(make_run: MakeRun, tmp_path: Path, capsys: pytest.Captu
     assert counted == "1 run: 1 done"
     assert size.startswith("9 rows, 11 columns, table ")
     assert paths == [str(folder / "table.parquet"), str(folder / "table.csv")]
+    (tmp_path / "a.py").touch()
+    assert collect_command.main([str(tmp_path / "a.py")]) == 2
+    assert capsys.readouterr().err == f"error: {tmp_path / 'a.py'}: no runs found, this is a file\n"
+    assert collect_command.main([str(folder), "--to", str(tmp_path / "a.py")]) == 2
+    assert capsys.readouterr().err == f"error: --to {tmp_path / 'a.py'}: expected a folder, and it is a file\n"
     assert collect_command.main([str(tmp_path / "nowhere")]) == 2
     assert capsys.readouterr().err.endswith("nowhere: no runs found, there is no such folder\n")
 

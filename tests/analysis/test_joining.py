@@ -181,10 +181,10 @@ def test_figures_of_two_folders(two_machines: tuple[Path, Path], capsys: pytest.
     assert len(pd.read_parquet("joined/table.parquet")["run"].unique()) == 2
     assert {path.name for path in Path("joined").iterdir()} >= {"figure.png", "figure.pdf", "summary.csv"}
     assert plot_command.main([*map(str, two_machines), "y=jsd", "hue=arm"]) == 0
-    assert set(pd.read_csv("joined/plots/jsd-trajectories-arm.csv")["arm"]) == {"reverse_kl", "forward_kl"}
+    assert set(pd.read_csv("joined/plots/jsd-trajectories-hue_arm.csv")["arm"]) == {"reverse_kl", "forward_kl"}
     assert not Path("quickstart/table.parquet").exists()
     capsys.readouterr()
     assert figure_command.main(["experiment=quickstart", "output_root=.,laptop", "export=add"]) == 2
     assert "output_root=.,laptop: one output_root at a time: export=add, then export=add for each" in capsys.readouterr().err
     assert plot_command.main([*map(str, two_machines), "y=jsd", "hue"]) == 2
-    assert "hue: expected key=value" in capsys.readouterr().err
+    assert "hue: there is no such folder; expected key=value" in capsys.readouterr().err

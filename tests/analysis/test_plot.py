@@ -14,7 +14,9 @@ from PIL import Image
 
 from gfn_vi.analysis.pictures import panels, style, words
 from gfn_vi.analysis.reading import roles
+from gfn_vi.commands import collect as collect_command
 from gfn_vi.commands import plot as plot_command
+from gfn_vi.commands import status as status_command
 from gfn_vi.core.headline import Headline
 
 MakeRun = Callable[..., Path]
@@ -63,7 +65,11 @@ def test_a_line_is_a_statistic_over_replicas(
     assert axes.get_yscale() == "log"
     assert axes.get_ylabel() == "Exact Jensen-Shannon divergence (nats)"
     assert [text.get_text() for text in figures[0].legends[0].get_texts()] == ["Forward KL", "Reverse KL"]
-    assert "lines are the median over 5 replicas" in capsys.readouterr().out
+    told = "lines are the median over 5 replicas, with their range, which holds the true median in 94% of cases\n"
+    assert told in capsys.readouterr().out
+    plot(run.parent, "seed=0,1,2", "statistic=iqm")
+    told = "interquartile mean over 3 replicas, with their range, which holds the true interquartile mean in 75% of cases\n"
+    assert told in capsys.readouterr().out
 
 
 def test_files_are_as_wide_as_a_column(make_run: MakeRun) -> None:
@@ -88,6 +94,24 @@ def test_seeds_are_pooled_and_none_counts_twice(make_run: MakeRun, capsys: pytes
     folder = make_run("reverse_kl", n_points=2, replicas=3, seed=1).parent
     assert set(plot(folder)["replicas"]) == {4}  # seeds 0 to 3: seed 1 is there twice
     assert "seed 1" in capsys.readouterr().out
+
+
+def test_a_seed_is_the_seed_of_a_replica(make_run: MakeRun, figures: list[matplotlib.figure.Figure]) -> None:
+    """Not of a run, whose two replicas have two: in lines, panels, points, filters and messages."""
+    for seed in (0, 2):
+        run = make_run("reverse_kl", n_points=2, replicas=2, seed=seed)
+    recorded = pd.read_csv(run / "metrics.csv")
+    of_three = recorded[(recorded["metric"] == "jsd") & (recorded["replica"] == 1)]
+    numbers = plot(run.parent, "hue=seed")
+    assert set(numbers["replicas"]) == {1}
+    assert sorted(set(numbers["seed"])) == [0, 1, 2, 3]
+    np.testing.assert_allclose(numbers.loc[numbers["seed"] == 3, "estimate"], of_three["value"], rtol=1e-5)
+    assert [text.get_text() for text in figures[0].legends[0].get_texts()] == ["Seed 0", "Seed 1", "Seed 2", "Seed 3"]
+    plot(run.parent, "row=seed", "row_order=1,2")
+    assert [axes.get_title() for axes in figures[1].axes] == ["Seed 1", "Seed 2"]
+    np.testing.assert_allclose(plot(run.parent, "seed=3")["estimate"], of_three["value"], rtol=1e-5)
+    assert set(plot(run.parent, "seed=1,3")["replicas"]) == {2}
+    assert plot(run.parent, "x=seed")["seed"].tolist() == [0, 1, 2, 3]
 
 
 def test_replicas_that_failed_are_said(
@@ -235,12 +259,66 @@ def test_figures_of_other_runs_have_other_names(
         folder = make_run("reverse_kl", n_points=2, replicas=1, **on_another_grid(side)).parent
     (folder / "plots").mkdir()
     asked = [["target.side=8"], ["target.side=16"], ["hue=target.side", "hue_order=8"], [f"target.side=8{',8' * 200}"]]
-    asked += [["target.side=8", "statistic=mean"]]
+    asked += [["target.side=8", "statistic=mean"], ["target.side=8", "worst=1"], ["style=target.side", "style_order=8"]]
+    asked += [[f"{role}=target.side" for role in roles_] for roles_ in (["hue"], ["style"], ["hue", "col"], ["col", "row"])]
     for keys in asked:
         assert plot_command.main([str(folder), *keys]) == 0
     names = {path.name for path in (folder / "plots").glob("*.csv")}
     assert len(names) == len(asked)
     assert {"jsd-trajectories-target.side_8.csv", "jsd-trajectories-target.side_16.csv"} < names
+    assert "jsd-trajectories-hue_target.side-col_target.side.csv" in names
+
+
+def test_a_picture_names_a_statistic_that_is_not_the_median(
+    make_run: MakeRun, figures: list[matplotlib.figure.Figure], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_run("reverse_kl", n_points=2).parent
+    for keys in (["statistic=mean"], ["statistic=iqm", "x=arm"], ["x=arm"]):
+        plot(folder, *keys)
+    name = "Exact Jensen-Shannon divergence (nats)\n"
+    told = [figure.axes[0].get_ylabel() for figure in figures]
+    assert told == [f"{name}mean", f"{name}interquartile mean at the end", f"{name}at the end"]
+    edit(next(folder.glob("reverse_kl*")), lambda rows: rows.assign(value=-rows["value"]))
+    assert plot_command.main([str(folder), "y=log_Z", "x=arm", "yscale=log"]) == 2
+    assert capsys.readouterr().err.startswith("error: yscale=log: log Z (nats) at the end is not positive everywhere; ")
+
+
+def test_a_hue_that_is_x_stands_at_its_ticks(make_run: MakeRun, figures: list[matplotlib.figure.Figure]) -> None:
+    """The legend shows the markers that are drawn, and no lines; the numbers have one column of the setting."""
+    for arm in ("trajectory_balance", "reverse_kl"):
+        for side in (8, 16):
+            folder = make_run(arm, n_points=2, replicas=2, **on_another_grid(side)).parent
+    numbers = plot(folder, "x=arm", "hue=arm", "col=target.side")
+    assert list(numbers.columns) == ["arm", "target.side", "low", "estimate", "high", "replicas", "failed", "reliable"]
+
+    def drawn(axes: matplotlib.axes.Axes) -> dict[str, list[float]]:
+        return {str(line.get_marker()): list(line.get_xdata()) for line in axes.lines if line.get_marker() != "None"}
+
+    assert [drawn(axes) for axes in figures[0].axes] == [{"o": [0], "s": [1]}] * 2
+    assert [(line.get_marker(), line.get_linestyle()) for line in figures[0].legends[0].get_lines()] == [
+        ("o", "None"),
+        ("s", "None"),
+    ]
+    plot(folder, "x=arm", "hue=arm", "style=target.side")
+    at_ticks = [line.get_xdata()[0] for line in figures[1].axes[0].lines if line.get_marker() != "None"]
+    assert at_ticks == [-0.125, 0.125, 0.875, 1.125]
+    told = [(line.get_marker(), line.get_linestyle()) for line in figures[1].legends[0].get_lines()]
+    assert told == [("o", "None"), ("o", "None"), ("o", "None"), ("s", "None")]
+    plot(folder, "x=target.side", "hue=arm")
+    assert [(line.get_marker(), line.get_linestyle()) for line in figures[2].legends[0].get_lines()] == [("o", "-"), ("s", "--")]
+
+
+def test_remarks_have_the_words_of_the_legend(
+    make_run: MakeRun, figures: list[matplotlib.figure.Figure], capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run("reverse_kl", n_points=2)
+    folder = make_run("trajectory_balance", n_points=2, replicas=2).parent
+    plot(folder, "col=target.side", "hue=arm")
+    told = "Fewer than 5 replicas: TB, side 16: 2."
+    assert told in capsys.readouterr().out
+    assert told in figures[0].get_supxlabel()
+    plot(folder, "x=arm", "hue=arm")
+    assert "Fewer than 5 replicas: TB: 2." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -255,11 +333,26 @@ def test_figures_of_other_runs_have_other_names(
         (["huee=arm"], r"huee: no run has such a choice or key; did you mean hue\?; the runs differ in arm"),
         (["colwrap=2"], r"colwrap: no run has such a choice or key; did you mean col_wrap\?"),
         (["amr=reverse_kl"], r"amr: no run has such a choice or key; did you mean arm\?"),
-        (["x=time"], "x=time: no run has such a choice or key"),
-        (["hue=arm", "hue_order=tb"], "hue_order=tb: expected of forward_kl, reverse_kl"),
+        (
+            ["x=time"],
+            "x=time: no run has such a choice or key, and it is none of trajectories, reward_calls, score_calls, seconds; ",
+        ),
+        (
+            ["x=wall_seconds"],
+            r"x=wall_seconds: no run has .* score_calls, seconds; did you mean seconds\?; the runs differ in arm",
+        ),
+        (
+            ["title=foo"],
+            "title: no run has such a choice or key, and it is none of y, x, hue, style, .*, out; the runs differ in arm",
+        ),
+        (["color=arm"], r"color: no run has such a choice or key; did you mean hue\?"),
+        (["hue=arm", "hue_order=tb"], "hue_order=tb: expected one of forward_kl, reverse_kl"),
         (["col_order=a"], r"col_order=a: there is no col; give col=COLUMN"),
-        (["arm=wake_sleep"], "arm=wake_sleep: expected of forward_kl, reverse_kl"),
-        (["hue"], "hue: expected key=value, as in y=elbo"),
+        (["arm=wake_sleep"], "arm=wake_sleep: expected one of forward_kl, reverse_kl"),
+        (["hue"], "hue: there is no such folder; expected key=value, as in y=elbo"),
+        (["y=jsd", "typo_folder"], "typo_folder: there is no such folder; expected key=value, as in y=elbo"),
+        (["out=nowhere/p"], "out=nowhere/p: there is no folder nowhere: make it, or choose another one"),
+        (["out=/"], "out=/: this is a folder: expected the name of a file"),
         (["hue=arm", "hue=seed"], "hue=seed: hue is there twice"),
         (["statistic=max"], "statistic=max: expected one of median, mean, iqm"),
         (["width=wide"], "width=wide: expected a number"),
@@ -269,8 +362,14 @@ def test_figures_of_other_runs_have_other_names(
     ],
 )
 def test_wrong_words_end_with_one_line(
-    keys: list[str], message: str, tmp_path: Path, make_run: MakeRun, capsys: pytest.CaptureFixture[str]
+    keys: list[str],
+    message: str,
+    tmp_path: Path,
+    make_run: MakeRun,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     for arm in ("reverse_kl", "forward_kl"):
         folder = make_run(arm, n_points=1, replicas=1).parent
     assert plot_command.main([str(folder), *keys]) == 2
@@ -278,6 +377,26 @@ def test_wrong_words_end_with_one_line(
     assert err.count("\n") == 1
     assert re.match(f"error: ({message})", err), err
     assert not (folder / "plots").exists()
+
+
+def test_folders_may_follow_words(make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = make_run("reverse_kl", n_points=1, replicas=1).parent
+    make_run("forward_kl", n_points=1, replicas=1).rename(tmp_path / "forward_kl")
+    (tmp_path / "more").mkdir()
+    (tmp_path / "forward_kl").rename(tmp_path / "more" / "forward_kl")
+    assert plot_command.main([folder.name, "hue=arm", "more"]) == 0
+    assert set(pd.read_csv("joined/plots/jsd-trajectories-hue_arm.csv")["arm"]) == {"reverse_kl", "forward_kl"}
+
+
+@pytest.mark.parametrize("main", [plot_command.main, collect_command.main, status_command.main])
+def test_a_folder_of_experiments_names_them(
+    main: Callable[[list[str]], int], make_run: MakeRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_run("reverse_kl", n_points=1, replicas=1).parent
+    assert main([str(tmp_path)]) == 2
+    told = f"error: {tmp_path}: no runs found, but in folders inside of it: give {folder}\n"
+    assert capsys.readouterr().err == told
 
 
 def test_more_lines_than_colors_are_refused(make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:

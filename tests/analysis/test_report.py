@@ -166,6 +166,17 @@ def test_probability_of_improvement_of_every_pair(make_run: MakeRun) -> None:
     ]
 
 
+def test_intervals_of_few_replicas_are_not_called_95_percent(make_run: MakeRun) -> None:
+    make_run("reverse_kl", replicas=3)
+    folder = make_run("forward_kl").parent
+    told = (
+        "(a single replica has none; of fewer than 5 replicas they are short: that of the median is their range, which holds the "
+    )
+    assert f"{told}true median in 75% of cases)" in final_sections(collect(folder, say=lambda _: None), [JSD])[0].text
+    shutil.rmtree(next(folder.glob("reverse_kl*")))
+    assert "(a single replica has none);" in final_sections(collect(folder, say=lambda _: None), [JSD])[0].text
+
+
 def test_a_figure_of_another_table_is_said_to_be(make_run: MakeRun) -> None:
     folder = make_run("reverse_kl").parent
     experiments.draw(CLONE / "experiments/quickstart", folder, "python scripts/figure.py")

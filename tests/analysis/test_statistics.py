@@ -10,6 +10,7 @@ import pytest
 import scipy.stats
 
 from gfn_vi.analysis.statistics.estimates import area_under_curve, interval, probability_of_improvement, with_worst
+from gfn_vi.analysis.statistics.summary import STATISTICS, interval_in_words
 
 
 @pytest.mark.parametrize(
@@ -32,6 +33,26 @@ def test_median_of_five_spans_the_range() -> None:
     """P(median of a draw is the minimum) = 5.8% > 2.5%, so the 95% interval reaches both ends."""
     low, estimate, high = interval(np.array([3.0, 1.0, 9.0, 4.0, 5.0]))
     assert (low, estimate, high) == (1.0, 4.0, 9.0)
+
+
+@pytest.mark.parametrize("statistic", STATISTICS)
+@pytest.mark.parametrize("n_replicas", range(2, 8))
+def test_an_interval_that_is_a_range_is_called_so(statistic: str, n_replicas: int) -> None:
+    """Where both ends of the interval are those of the values, and nowhere else, the words are the share of ranges that hold."""
+    values = np.random.default_rng(n_replicas).standard_normal((n_replicas, 40))
+    low, _, high = interval(values, statistic)
+    is_range = np.allclose(low, values.min(0)) and np.allclose(high, values.max(0))
+    share = {2: "50%", 3: "75%", 4: "88%", 5: "94%"}.get(n_replicas)
+    expected = (
+        f"range, which holds the true {STATISTICS[statistic]} in {share} of cases" if is_range else "95% bootstrap interval"
+    )
+    assert interval_in_words([n_replicas], statistic) == expected
+
+
+def test_intervals_of_few_and_many_replicas_in_words() -> None:
+    told = "of 2 to 3 replicas their range, which holds the true median in 50% to 75% of cases"
+    assert interval_in_words([10, 3, 1, 2]) == f"95% bootstrap interval ({told})"
+    assert interval_in_words([3, 2, 2]) == "range, which holds the true median in 50% to 75% of cases"
 
 
 def test_agrees_with_scipy() -> None:

@@ -111,6 +111,9 @@ def test_broken_runs_are_counted_and_do_no_harm(make_run: MakeRun) -> None:
     with (running / "run.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         table = collect(folder, say=said.append)
+    damage = said.pop()
+    assert damage.startswith("damaged: ")
+    assert damage.endswith(" and 1 more")
     assert said == [
         "14 runs: 2 done, 2 killed, 2 with damaged config.yaml, 2 with damaged metrics.csv, 1 damaged, 1 diverged, 1 failed, "
         "1 running, 1 without config, 1 without metrics"
@@ -141,9 +144,21 @@ def test_rows_that_are_lost_or_there_twice_are_damage(make_run: MakeRun) -> None
         labels[name] = read_run(done).label
     assert labels.pop("whole") == "done"
     assert set(labels.values()) == {"with damaged metrics.csv"}
+    assert read_run(done).damage == "metrics.csv: rows are there twice"
     killed = make_run("reverse_kl", seed=2, state="running", n_points=2, replicas=2)
     (killed / "metrics.csv").write_text(text[:-9])
     assert read_run(killed).label == "killed"
+
+
+def test_which_run_lacks_which_column_is_said(make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a file without one of its columns no number can be read; the run and the column are in a line of their own."""
+    lacking, torn = (make_run("reverse_kl", n_points=2, seed=seed, replicas=1) for seed in (1, 2))
+    pd.read_csv(lacking / "metrics.csv").drop(columns=["wall_seconds", "value"]).to_csv(lacking / "metrics.csv", index=False)
+    (torn / "config.yaml").write_text("target: [1")
+    collect(make_run("reverse_kl", n_points=2, replicas=1).parent)
+    counted, damage = capsys.readouterr().out.splitlines()
+    assert counted == "3 runs: 1 done, 1 with damaged config.yaml, 1 with damaged metrics.csv"
+    assert damage.startswith(f"damaged: {lacking.name} (metrics.csv: no column wall_seconds, value); {torn.name} (config.yaml: ")
 
 
 def test_a_run_whose_lock_cannot_be_looked_at_is_counted(make_run: MakeRun) -> None:

@@ -116,6 +116,8 @@ def test_a_folder_that_is_a_link(folder: Path) -> None:
 BAD = {
     "": "error: say which sweep's runs stay: ",
     "--delete": "error: say which sweep's runs stay: ",
+    "outputs/mine": "error: outputs/mine: expected the words of the sweep whose runs stay, experiment_name=mine among them",
+    "seed=0 outputs/mine --delete": "error: outputs/mine: expected the words of the sweep whose runs stay, experiment_name=mine",
     "sweep=reverse_kl_rates": "error: sweep=reverse_kl_rates: a search chooses its runs as it goes",
     "trainer.n_trajectoris=3": "n_trajectories",
     "experiment_name=mine seed=5 --delete": "error: outputs/mine has none of the 1 run that this command asks for",

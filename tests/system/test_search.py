@@ -291,5 +291,6 @@ def test_what_cannot_be_searched_is_refused_in_one_line(arguments: str, tmp_path
     assert "Traceback" not in done.err
     for words in REFUSED[arguments]:
         assert words in done.err
+    assert "BaseSampler" not in done.err  # which cannot be built
     if any(word in arguments for word in ("metric", "evaluation", "direction", "_overrides")):  # before any trial
         assert not (tmp_path / "outputs").exists()

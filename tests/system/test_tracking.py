@@ -115,7 +115,8 @@ def test_a_finished_run_is_sent_once_with_its_pictures_and_tables(
     [
         (["."], "to: say where to send them, "),
         ([".", "to=mlflow"], "to=mlflow: expected one of wandb, tensorboard"),
-        ([".", "to=wandb", "tag=a"], "tag=a: expected key=value with a key of to, again, project"),
+        ([".", "to=wandb", "tag=a"], "tag=a: nothing reads this key; did you mean tags?"),
+        ([".", "to=wandb", "tags="], "tags=: expected key=value with a key of to, again, project"),
         ([".", "to=tensorboard", "project=a"], "project=a: a key for to=wandb; leave it out"),
         (["nowhere", "to=wandb"], "nowhere: no runs found, there is no such folder"),
     ],

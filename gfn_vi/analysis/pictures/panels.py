@@ -16,6 +16,7 @@ import pandas as pd
 from gfn_vi.analysis.pictures import style
 from gfn_vi.analysis.pictures.arms import label_of, uncapitalized
 from gfn_vi.analysis.pictures.words import in_words
+from gfn_vi.analysis.reading.groups import ALL_RUNS
 from gfn_vi.analysis.reading.targets import by_number
 from gfn_vi.core.errors import is_number
 from gfn_vi.runs.folders import TableError
@@ -28,6 +29,7 @@ COLUMN_WIDTH = 3.25  # inches; a column of a two-column page
 MOST_IN_A_ROW = 4  # panels that are still legible on one page
 DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (7, 2)), (0, (3, 1, 1, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P")
+MARKER_SIZE = 4
 FAR_APART = (0, 3, 2, 5, 4, 1, 6, 8, 9)  # of style.palette, without its yellow, which is too pale for a line
 MOST_COLORS = len(FAR_APART)
 MOST_TICKS = 8  # of the values of a setting
@@ -98,7 +100,7 @@ def draw_panels(numbers: pd.DataFrame, look: Look) -> Figure:
         _panel(axes, rows, look, colors, dashes, places, x_scale)
     _dress(grid, numbers, look, places, x_scale)
     page.set_layout_engine("constrained")
-    _legend(page, look, colors, dashes, width)
+    _legend(page, look, colors, dashes, width, is_line=not places, has_markers=not look.along_training)
     heights = page.get_figheight()
     page.set_size_inches(width, heights + 0.16 * _legend_rows(look, width))
     return page
@@ -154,8 +156,9 @@ def _panel(
 ) -> None:
     cells = [(hue, dash) for hue in colors for dash in dashes]
     by_line = rows.assign(**{role: rows.get(role, "") for role in ("hue", "style")})
-    present = [cell for cell in cells if ((by_line["hue"] == cell[0]) & (by_line["style"] == cell[1])).any()]
-    for number, (hue, dash) in enumerate(present):
+    at = {cell: set(by_line.loc[(by_line["hue"] == cell[0]) & (by_line["style"] == cell[1]), "x"]) for cell in cells}
+    at = {cell: taken for cell, taken in at.items() if taken}
+    for hue, dash in at:
         line = by_line[(by_line["hue"] == hue) & (by_line["style"] == dash)]
         color, weak = colors[hue], ~line["reliable"].to_numpy(dtype=bool)
         low, estimate, high = (line[name].to_numpy(dtype=np.float64) for name in ("low", "estimate", "high"))
@@ -164,19 +167,20 @@ def _panel(
             axes.plot(x, estimate, color=color, linestyle=dashes[dash], marker="o" if len(x) == 1 else "")
             axes.fill_between(x, low, high, where=~weak, color=color, alpha=style.BAND_ALPHA, linewidth=0)
         else:
-            shift = (number - (len(present) - 1) / 2) / len(present)
+            beside = [other for other, taken in at.items() if taken & at[hue, dash]]
+            shift = (beside.index((hue, dash)) - (len(beside) - 1) / 2) / len(beside)
             x = _beside(line["x"], shift, places, x_scale)
             order = np.argsort(x)
             x, low, estimate, high, weak = (values[order] for values in (x, low, estimate, high, weak))
             ends = np.where(weak, np.nan, np.stack([estimate - low, high - estimate]))
             marker = MARKERS[list(dashes).index(dash)]
-            axes.plot(x, estimate, color=color, linestyle="" if places else dashes[dash], marker=marker, markersize=4)
+            axes.plot(x, estimate, color=color, linestyle="" if places else dashes[dash], marker=marker, markersize=MARKER_SIZE)
             axes.errorbar(x, estimate, yerr=ends, fmt="none", ecolor=color, elinewidth=1)
         style.mark_weak(axes, x[weak], estimate[weak], color)
 
 
 def _beside(values: pd.Series, shift: float, places: Mapping[Any, float], scale: str) -> np.ndarray:
-    """Return where points of one line stand, a little beside those of others; shift: between -1/2 and 1/2."""
+    """Return where points of one line stand, a little beside those of others; shift: between -1/2 and 1/2, 0 without others."""
     if places:
         return np.array([places[value] + DODGE * shift for value in values])
     found = values.to_numpy(dtype=np.float64)
@@ -205,9 +209,8 @@ def _dress(grid: Any, numbers: pd.DataFrame, look: Look, places: Mapping[Any, fl
         axes, shown = grid.facet_axis(row, column, modify_state=False), rows if look.sharey is False else numbers
         scale = look.yscale or scale_of(shown)
         if scale == "log" and not (shown["estimate"].dropna() > 0).all():
-            raise TableError(
-                f"yscale=log: {look.labels['y']} is not positive everywhere; yscale=symlog or linear shows all of it"
-            )
+            name = look.labels["y"].replace("\n", " ")
+            raise TableError(f"yscale=log: {name} is not positive everywhere; yscale=symlog or linear shows all of it")
         axes.set_yscale(scale)
         if look.sharey in (True, "row") and not axes.get_subplotspec().is_first_col():
             axes.tick_params(which="both", labelleft=False)  # of a short logarithmic axis minor ticks have labels, too
@@ -284,6 +287,12 @@ def _label(role: str, text: str, look: Look) -> str:
     return _value(look.labels.get(role, ""), text)
 
 
+def line_in_words(texts: Mapping[str, str], look: Look) -> str:
+    """Return what is told of a line, role -> value as text, in the words of legend, titles and ticks."""
+    told = list(dict.fromkeys(_label(role, text, look) for role, text in texts.items()))
+    return ", ".join([*told[:1], *map(uncapitalized, told[1:])]) or ALL_RUNS
+
+
 def _value(name: str, text: str) -> str:
     says_little = is_number(text) or len(text) < 3 or text.startswith("[") or text in ("true", "false")
     return f"{name} {text}" if says_little else _choice(name, text)
@@ -309,7 +318,16 @@ def _legend_rows(look: Look, width: float) -> int:
     return math.ceil(len(_entries(look)) / columns) if columns else 0
 
 
-def _legend(page: Figure, look: Look, colors: Mapping[str, Any], dashes: Mapping[str, Any], width: float) -> None:
+def _legend(
+    page: Figure,
+    look: Look,
+    colors: Mapping[str, Any],
+    dashes: Mapping[str, Any],
+    width: float,
+    is_line: bool,
+    has_markers: bool,
+) -> None:
+    """Draw the legend of what the panels show: dashes where points are joined to lines, markers where they are drawn."""
     from matplotlib.lines import Line2D
 
     entries = _entries(look)
@@ -319,8 +337,10 @@ def _legend(page: Figure, look: Look, colors: Mapping[str, Any], dashes: Mapping
     handles = []
     for role, text, label in entries:
         color = colors[text] if role == "hue" else "0.35"
-        dash: Any = dashes[text] if role == "style" or (same and text in dashes) else "-"
-        handles.append(Line2D([], [], color=color, linestyle=dash, label=label))
-    shape = style.LEGEND | {"handlelength": 2.2 if len(dashes) > 1 else style.LEGEND["handlelength"]}
+        place = list(dashes).index(text) if role == "style" or (same and text in dashes) else 0
+        dash: Any = DASHES[place] if is_line else ""
+        marker = MARKERS[place] if has_markers else ""
+        handles.append(Line2D([], [], color=color, linestyle=dash, marker=marker, markersize=MARKER_SIZE, label=label))
+    shape = style.LEGEND | {"handlelength": 2.2 if len(dashes) > 1 and is_line else style.LEGEND["handlelength"]}
     columns = _legend_columns(look, width)
     page.legend(handles=handles, loc="outside upper center", ncols=columns, fontsize=LEGEND_SIZE, **shape)

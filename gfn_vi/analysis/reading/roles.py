@@ -32,6 +32,10 @@ WORDS = (
     *("y", "x", *ROLES, *(f"{role}_order" for role in ROLES), "statistic", "worst", "yscale", "xscale", "sharey"),
     *("width", "height", "col_wrap", "out"),
 )
+CALLED = {"color": "hue", "colour": "hue"}  # by others
+LIKE = 0.65  # how near a word is that is suggested; those of WORDS are short, and near to anything below it
+SEED = "seed"  # of each replica
+SEED_OF_RUN = f"{PREFIX}{SEED}"  # of its first replica, or a list: no plot is told by it
 SETTING = "setting"  # a column of the labels of reports, where no single column tells the runs apart
 MOST_NAMED = 6  # in an error
 
@@ -41,16 +45,19 @@ def column_of(table: pd.DataFrame, name: str, key: str | None = None) -> str:
 
     key: where it was given, as in hue=NAME; None: it is a key itself, as in NAME=value, which may be a misspelled word of WORDS.
     """
-    known = ["arm", *config_columns(table)]
+    known = ["arm", *(column for column in config_columns(table) if column != SEED_OF_RUN), SEED]
     for column in (name, f"{PREFIX}{name}", f"{PREFIX}{name}._target_"):
         if column in known and table[column].notna().any():
             return column
-    words = [key_in_words(column) for column in known if table[column].notna().any()]
-    near = difflib.get_close_matches(name, [*words, *WORDS] if key is None else words, n=1, cutoff=0.5)
+    columns = [key_in_words(column) for column in known if table[column].notna().any()]
+    words = WORDS if key is None else tuple(X_LABELS) if key == "x" else ()
+    near = difflib.get_close_matches(CALLED.get(name, name), [*columns, *words], n=1, cutoff=LIKE)
+    other = f", and it is none of {', '.join(words)}" if words and (key == "x" or not near) else ""
+    meant = f"; did you mean {near[0]}?" if near else ""
     differ = [key_in_words(column) for column in known if table[column].nunique(dropna=False) > 1]
     told = f"the runs differ in {listed(differ, MOST_NAMED)}" if differ else "all runs are of one setting"
     given = name if key is None else f"{key}={name}"
-    raise TableError(f"{given}: no run has such a choice or key{f'; did you mean {near[0]}?' if near else ''}; {told}")
+    raise TableError(f"{given}: no run has such a choice or key{other}{meant}; {told}")
 
 
 def kept(table: pd.DataFrame, wanted: Mapping[str, str]) -> pd.DataFrame:
@@ -71,9 +78,9 @@ def chosen(values: pd.Series, text: str, key: str) -> pd.Series:
     for word in words:
         if word not in present:
             near = difflib.get_close_matches(word, present, n=1, cutoff=0.5)
-            raise TableError(
-                f"{key}={word}: expected of {listed(present, MOST_NAMED)}{f'; did you mean {near[0]}?' if near else ''}"
-            )
+            meant = f"; did you mean {near[0]}?" if near else ""
+            expected = f"{'one of ' * (len(present) > 1)}{listed(present, MOST_NAMED)}"
+            raise TableError(f"{key}={word}: expected {expected}{meant}")
     return values.isin(words)
 
 

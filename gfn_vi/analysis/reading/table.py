@@ -32,6 +32,7 @@ from gfn_vi.analysis.reading.joining import read_folders
 from gfn_vi.analysis.reading.seeds import without_repeats
 from gfn_vi.analysis.reading.sources import differing_sources
 from gfn_vi.core.command_line import command
+from gfn_vi.core.errors import listed
 from gfn_vi.runs.folders import TableError, find_runs, runs_below
 from gfn_vi.runs.manifest import read_manifest
 from gfn_vi.runs.places import Folders, each_of
@@ -39,6 +40,7 @@ from gfn_vi.runs.reading import Run, read_run
 from gfn_vi.runs.replicas import TUNING
 from gfn_vi.runs.stored_config import items_of
 
+MOST_NAMED = 3  # damaged runs in a line
 RATES = "optimizer.lr_"
 WALL_CLOCK_COLUMNS = frozenset({"wall_seconds"})
 
@@ -55,7 +57,7 @@ def collect(folders: str | Folders, keys: Iterable[str] = (), say: Callable[[str
     summary = summarize(runs)
     say(summary)
     usable, remarks = without_repeats([run for run in runs if run.metrics is not None])
-    for line in (*joined, *remarks, *(line for each in every for line in _not_there(each, runs))):
+    for line in (*_damaged(runs), *joined, *remarks, *(line for each in every for line in _not_there(each, runs))):
         say(line)
     if not usable:
         raise TableError(f"{', '.join(map(str, every))}: no run has metrics yet ({summary})")
@@ -115,6 +117,12 @@ def summarize(runs: Sequence[Run]) -> str:
     counts = Counter(run.label for run in runs)
     parts = sorted(counts.items(), key=lambda item: (item[0] != "done", -item[1], item[0]))
     return f"{len(runs)} run{'s' * (len(runs) != 1)}: " + ", ".join(f"{count} {label}" for label, count in parts)
+
+
+def _damaged(runs: Sequence[Run]) -> list[str]:
+    """Return a line that names runs of which a file is damaged, and how; none without any."""
+    found = [f"{run.name} ({run.damage})" for run in runs if run.damage is not None]
+    return [f"damaged: {listed(found, MOST_NAMED, '; ')}"] if found else []
 
 
 def _not_there(folder: Path, runs: Sequence[Run]) -> list[str]:

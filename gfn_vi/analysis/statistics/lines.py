@@ -29,12 +29,14 @@ LINE = "line"  # a column of labels, for errors
 class Lines:
     """numbers: a row per point: a column per role with its value as text, x, low, estimate, high, replicas, failed, reliable.
 
-    n_replicas: label of a setting -> its replicas; failed: label -> those that became non-finite or were frozen.
+    n_replicas: label of a setting -> its replicas; failed: label -> those that became non-finite or were frozen; cells: label ->
+    role (x among them, where it is a setting) -> its value as text.
     """
 
     numbers: pd.DataFrame
     n_replicas: dict[str, int]
     failed: dict[str, int]
+    cells: dict[str, dict[str, str]]
 
 
 def in_text(column: pd.Series) -> pd.Series:
@@ -71,7 +73,9 @@ def lines(table: pd.DataFrame, y: str, x: str, roles: Mapping[str, str], statist
     numbers = pd.concat(parts, ignore_index=True)
     names = [*roles, CLOCK, "low", "estimate", "high", "replicas", "failed", "reliable"]
     failed = {str(label): curve.n_failed for label, curve in found.items() if curve.n_failed}
-    return Lines(numbers[names], {str(label): len(curve.seeds) for label, curve in found.items()}, failed)
+    n_replicas = {str(label): len(curve.seeds) for label, curve in found.items()}
+    called = {str(label): {role: str(cells.at[label, role]) for role in by} for label in found}
+    return Lines(numbers[names], n_replicas, failed, called)
 
 
 def finite_interval(values: np.ndarray, statistic: str) -> Interval:

@@ -22,6 +22,7 @@ from gfn_vi.runs.reading import read_run
 
 MODES = Headline("modes_covered", "maximize", 0.0, "modes covered")  # beside the headline, where a run has recorded them
 STATISTICS = {"median": "median", "iqm": "interquartile mean", "mean": "mean"}
+WHOLE_RANGE = {"median": 5, "iqm": 4, "mean": 3}  # replicas of which the 95% interval is the range: no more than these
 DIGITS = "%.4g"
 
 
@@ -71,6 +72,20 @@ def headline_area(path: Path, headline: Headline) -> float:
 def estimates(values: np.ndarray) -> dict[str, Interval]:
     """Return each of STATISTICS over the replicas of a group, with its 95% bootstrap interval; NaN bounds for a single one."""
     return {name: interval(values, name) for name in STATISTICS}
+
+
+def interval_in_words(counts: Collection[int], statistic: str = "median") -> str:
+    """Return what the intervals of groups of so many replicas are: the bootstrap's at 95%, or of few replicas their range.
+
+    The range of n replicas holds the true median, and the center of any symmetric distribution, with probability 1 - 2 / 2^n.
+    """
+    most = WHOLE_RANGE[statistic]
+    few = sorted(n for n in counts if 1 < n <= most)
+    if not few:
+        return "95% bootstrap interval"
+    ends = dict.fromkeys((few[0], few[-1]))
+    told = f"range, which holds the true {STATISTICS[statistic]} in {' to '.join(f'{1 - 2 / 2**n:.0%}' for n in ends)} of cases"
+    return told if max(counts) <= most else f"95% bootstrap interval (of {' to '.join(map(str, ends))} replicas their {told})"
 
 
 def improvements(groups: Mapping[str, np.ndarray], lower_is_better: bool) -> dict[tuple[str, str], Interval]:
