@@ -58,6 +58,8 @@ LOOKS: dict[str | None, tuple[str, Any]] = {  # exploration -> marker, color
 }
 PITCH = 0.21  # of a row, between marks of one objective
 EDGE = 2.0  # replicas that failed lie so many times as far to the right as what is largest
+LEAST = 2.0  # factor that every logarithmic axis shows
+FEWEST_ROWS = 4  # that a panel has the height of
 SMALL = 7  # points
 NOT_RECORDED = "What the importance weights behind the reweighted log Z error are worth was not recorded: it may be far off."
 
@@ -74,7 +76,7 @@ def figure(table: pd.DataFrame, arrays: Arrays, statistic: str = "median") -> Fi
     rows = [name for name in OBJECTIVES if any(objective == name for objective, _ in used)]
     rows += list(dict.fromkeys(arm for arm, _ in found if parts(arm)[1] is None))
     n_rows = math.ceil(len(every) / COLUMNS)
-    page = Figure(figsize=(style.WIDTH, 0.7 + n_rows * (0.65 + 0.21 * len(rows))), layout="constrained")
+    page = Figure(figsize=(style.WIDTH, 0.7 + n_rows * (0.65 + 0.21 * max(len(rows), FEWEST_ROWS))), layout="constrained")
     grid = page.subplots(n_rows, min(COLUMNS, len(every)), squeeze=False, sharey=True).ravel()
     for axes, panel in zip(grid, every, strict=False):
         _draw(axes, panel, rows, statistic)
@@ -135,6 +137,8 @@ def _scale(axes: Axes, scale: str) -> None:
     else:
         axes.set_xscale(scale)
         low, high = axes.get_xlim()
+        wider = max(1.0, math.sqrt(LEAST * low / high))
+        low, high = axes.set_xlim(low / wider, high * wider)
         subs = (1.0,) if high > 50 * low else (1.0, 2.0, 5.0) if high > 6 * low else (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
         axes.xaxis.set_major_locator(LogLocator(subs=subs))
         if len(subs) > 1:

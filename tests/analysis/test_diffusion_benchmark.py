@@ -224,6 +224,15 @@ def test_replicas_that_failed_are_at_the_right_edge() -> None:
     assert axes.get_xlim()[1] < 100
 
 
+def test_numbers_that_hardly_differ_look_so() -> None:
+    """A logarithmic axis shows a factor of two at least, so that its ticks have room, and has a tick."""
+    axes = figure(table({(TB, "gmm25"): {}}), {}).axes[0]
+    low, high = axes.get_xlim()
+    assert high / low == pytest.approx(2)
+    assert low < 8.0 < 8.32 < high
+    assert 1 <= sum(low <= tick <= high for tick in axes.get_xticks()) <= 2
+
+
 def test_numbers_that_weights_do_not_carry_are_hollow() -> None:
     """Without an interval, in the panel of the reweighted error alone; where weights were not recorded, that is said."""
     of = table({(TB, "gmm25"): {}, (TB + "_local_search", "gmm25"): {}})
