@@ -1,19 +1,24 @@
-"""Objectives and explorations of diffusion samplers on densities: a row of panels per density, a column per exploration.
+"""Objectives and explorations of diffusion samplers on densities: where each ends, a panel per density and measure.
 
-Lines are the gap EUBO - ELBO, a statistic over replicas (median by default); of a density without exact samples (Cox process) the
-ELBO. Colors are objectives; the dashed line is on-policy TB in every panel of its row. The bands of eight objectives would hide
-each other: intervals are in benchmark.csv. Arms that are no objective with an exploration stand in a last column. Beside the
-figure: benchmark.csv, the numbers at the end beside published ones, and the same as LaTeX (benchmark.tex).
+A row is an objective, or an arm that is no objective with an exploration. Marks are a statistic over replicas (median by default)
+at the end of training, lines its 95% bootstrap interval, which for the median of five replicas is their range; explorations have
+a marker and a height within the row. Less is better in every panel. Measures are EUBO - ELBO, |log Z - ELBO|, the error of the
+reweighted estimate of log Z, W2, and errors of the masses of modes or wells; of a density without exact samples (Cox process) it
+is how far the ELBO is below the highest of all replicas. A mark is hollow where importance weights do not carry its number.
+Replicas that failed lie at the right edge. The dotted line is the median before training, the gray band W2 between two sets of
+exact samples. Beside the figure: benchmark.csv, these numbers beside published ones, and the same as LaTeX (benchmark.tex).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from gfn_vi.experiments.diffusion_benchmark.latex import table_text
+from gfn_vi.experiments.diffusion_benchmark.latex import OTHERS, table_text
+from gfn_vi.experiments.diffusion_benchmark.panels import Panel, panels
 from gfn_vi.experiments.diffusion_benchmark.rows import benchmark_rows, csv_text
 from gfn_vi.experiments.diffusion_benchmark.settings import (
     DENSITIES,
@@ -23,15 +28,15 @@ from gfn_vi.experiments.diffusion_benchmark.settings import (
     GAP,
     OBJECTIVES,
     OPTIONAL,
-    Setting,
     Settings,
     label_of,
     parts,
     settings,
+    spread,
 )
 
 from gfn_vi.analysis.pictures import style
-from gfn_vi.analysis.reading.curves import SCORE_CALLS, X_LABELS, Curve, draw_curve
+from gfn_vi.analysis.reading.curves import SCORE_CALLS
 from gfn_vi.analysis.reading.table import table_hash
 
 if TYPE_CHECKING:
@@ -41,45 +46,45 @@ if TYPE_CHECKING:
 HEADLINES = (GAP, ELBO)
 CONFIG_KEYS = (FUNNEL_S.removeprefix("config."),)
 METRICS = (ELBO.metric, "sampled_log_Z", *OPTIONAL, SCORE_CALLS)  # of the committed results
-OTHERS = "Other arms"
-REFERENCE = "trajectory_balance"
-REFERENCE_LINE = (0, (3, 1.2))
-# A gap that is infinite or larger than this is drawn here: in a panel it is as good as not trained at all.
-LARGEST_GAP = 1e5
+COLUMNS = 5  # panels side by side
+STATISTICS = {"median": "Median", "mean": "Mean", "iqm": "Interquartile mean"}
+COLORS = style.palette(5)
+LOOKS: dict[str | None, tuple[str, Any]] = {  # exploration -> marker, color
+    "": ("o", "0.15"),
+    "_widened": ("s", COLORS[0]),
+    "_replay": ("^", COLORS[3]),
+    "_local_search": ("D", COLORS[2]),
+    None: ("X", COLORS[4]),
+}
+PITCH = 0.21  # of a row, between marks of one objective
+EDGE = 2.0  # replicas that failed lie so many times as far to the right as what is largest
+LEAST = 2.0  # factor that every logarithmic axis shows
+FEWEST_ROWS = 4  # that a panel has the height of
+SMALL = 7  # points
+NOT_RECORDED = "What the importance weights behind the reweighted log Z error are worth was not recorded: it may be far off."
 
 Arrays = Mapping[str, Mapping[str, np.ndarray]]
 
 
-def figure(table: pd.DataFrame, arrays: Arrays, x: str = "trajectories", statistic: str = "median") -> Figure:
+def figure(table: pd.DataFrame, arrays: Arrays, statistic: str = "median") -> Figure:
     """Draw the finished runs of the table; nothing is drawn of arrays."""
     from matplotlib.figure import Figure
 
-    found = settings(table, x)
-    densities = list(dict.fromkeys(density for _, density in found))
-    columns = [exploration for exploration in EXPLORATIONS if any(parts(arm)[1] == exploration for arm, _ in found)]
-    others = [arm for arm in dict.fromkeys(arm for arm, _ in found) if parts(arm)[1] is None]
-    objectives = [name for name in OBJECTIVES if any(parts(arm)[0] == name for arm, _ in found)] + others
-    colors = dict(zip([*OBJECTIVES, *others], style.palette(len(OBJECTIVES) + len(others)), strict=True))
-    page = Figure(figsize=(style.WIDTH, 0.75 + 1.3 * len(densities)), layout="constrained")
-    shown: list[str | None] = [*columns, *([None] if others else [])]
-    every = page.subplots(len(densities), len(shown), squeeze=False, sharex=True, sharey="row")
-    for row, density in zip(every, densities, strict=True):
-        for axes, exploration in zip(row, shown, strict=True):
-            _panel(axes, found, density, exploration, colors, statistic)
-        has_gap = any(GAP.metric in of.measured for (_, name), of in found.items() if name == density)
-        if has_gap:
-            _logarithmic(row)
-        failed = sum(of.n_failed for (_, name), of in found.items() if name == density)
-        label = f"{DENSITIES.get(density, density)}\n{'EUBO - ELBO' if has_gap else 'ELBO'} (nats)"
-        row[0].set_ylabel(label + (f"\n(replicas that failed: {failed})" if failed else ""))
-    page.align_ylabels(every[:, 0])
-    for axes, exploration in zip(every[0], shown, strict=True):
-        axes.set_title(OTHERS if exploration is None else EXPLORATIONS[exploration])
-    _axis_of_x(every[0, 0], x)
-    for axes in every[-1]:
-        axes.set_xlabel(X_LABELS[x] + (" (of arms that ask)" if x == SCORE_CALLS else ""))
-    has_reference = len(shown) > 1 and any(arm == REFERENCE for arm, _ in found)
-    _legend(page, objectives, colors, has_reference)
+    found = settings(table)
+    every = panels(found)
+    used = {parts(arm) for arm, _ in found}
+    rows = [name for name in OBJECTIVES if any(objective == name for objective, _ in used)]
+    rows += list(dict.fromkeys(arm for arm, _ in found if parts(arm)[1] is None))
+    n_rows = math.ceil(len(every) / COLUMNS)
+    page = Figure(figsize=(style.WIDTH, 0.7 + n_rows * (0.65 + 0.21 * max(len(rows), FEWEST_ROWS))), layout="constrained")
+    grid = page.subplots(n_rows, min(COLUMNS, len(every)), squeeze=False, sharey=True).ravel()
+    for axes, panel in zip(grid, every, strict=False):
+        _draw(axes, panel, rows, statistic)
+    for axes in grid[len(every) :]:
+        axes.set_visible(False)
+    _legend(page, found, every, statistic)
+    if any(setting.n_weak is None and not np.isnan(setting.reweighted_error).all() for setting in found.values()):
+        style.note(page, NOT_RECORDED)
     return page
 
 
@@ -89,53 +94,74 @@ def tables(table: pd.DataFrame, arrays: Arrays) -> dict[str, str]:
     return {"benchmark.csv": csv_text(benchmark_rows(found)), "benchmark.tex": table_text(found, table_hash(table))}
 
 
-def _panel(axes: Axes, found: Settings, density: str, exploration: str | None, colors: Mapping[str, Any], statistic: str) -> None:
-    """Draw the arms of one exploration on one density, and on-policy TB behind those of another."""
-    reference = found.get((REFERENCE, density))
-    if reference is not None and exploration != "":
-        draw_curve(axes, _shown(reference), statistic, colors[REFERENCE], "_reference", REFERENCE_LINE, band=False)
-    for (arm, name), setting in found.items():
-        if name == density and parts(arm)[1] == exploration:
-            draw_curve(axes, _shown(setting), statistic, colors[parts(arm)[0]], arm, band=False)
+def _draw(axes: Axes, panel: Panel, rows: Sequence[str], statistic: str) -> None:
+    """Draw a mark with its interval for every arm, in the row of its objective."""
+    bounds = {arm: spread(values, statistic) for arm, values in panel.replicas.items()}
+    finite = [bound for of_arm in bounds.values() for bound in of_arm if math.isfinite(bound)]
+    edge = EDGE * max(finite, default=1.0)
+    for row in range(0, len(rows), 2):
+        axes.axhspan(row - 0.5, row + 0.5, color="0.96", linewidth=0, zorder=0)
+    if not math.isnan(panel.floor[0]):
+        axes.axvspan(*panel.floor, color="0.8", linewidth=0, zorder=1)
+    if math.isfinite(panel.untrained):
+        axes.axvline(panel.untrained, color="0.4", linewidth=0.9, linestyle=":", zorder=1)
+    for arm, of_arm in bounds.items():
+        objective, exploration = parts(arm)
+        marker, color = LOOKS[exploration]
+        place = 0.0 if exploration is None else PITCH * (list(EXPLORATIONS).index(exploration) - (len(EXPLORATIONS) - 1) / 2)
+        y = rows.index(objective) + place
+        low, estimate, high = (edge if bound == math.inf else bound for bound in of_arm)
+        if arm in panel.weak:
+            style.mark_weak(axes, [estimate], [y], color, marker)
+            continue
+        axes.plot([low, high], [y, y], color=color, linewidth=1)
+        axes.plot(estimate, y, marker, color=color, markersize=3.4, markeredgewidth=0, label=arm, zorder=3)
+    _scale(axes, panel.scale)
+    axes.set_yticks(range(len(rows)), [label_of(name) for name in rows], fontsize=SMALL)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="y", visible=False)
+    axes.set_title(DENSITIES.get(panel.density, panel.density) + (f"\nfailed: {panel.n_failed}" if panel.n_failed else ""))
+    axes.set_xlabel(panel.label, fontsize=SMALL)
 
 
-def _shown(setting: Setting) -> Curve:
-    """Return the curve that a panel has: finite, so that it has an interval."""
-    gap = setting.measured.get(GAP.metric)
-    if gap is not None:
-        return Curve(gap.x, np.minimum(gap.values, LARGEST_GAP), gap.seeds, gap.n_failed)
-    elbo = setting.elbo
-    lowest = elbo.values[np.isfinite(elbo.values)].min()  # before training, as a rule: failing is no better
-    return Curve(elbo.x, np.maximum(elbo.values, lowest), elbo.seeds, elbo.n_failed)
+def _scale(axes: Axes, scale: str) -> None:
+    """Scale the axis of numbers; one that spans less than two decades has ticks within them. symlog: linear below 1."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-
-def _logarithmic(row: Sequence[Axes]) -> None:
-    from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
-
-    row[0].set_yscale("log")  # all panels of a row share the axis
-    row[0].yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7), numticks=6))
-    row[0].yaxis.set_major_formatter(EngFormatter(sep=""))
-    row[0].yaxis.set_minor_locator(NullLocator())
-
-
-def _axis_of_x(axes: Axes, x: str) -> None:
-    """Set the axis that all panels share; one of calls is logarithmic: arms spend up to a hundred times as much as others."""
-    from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter
-
-    if x in ("reward_calls", SCORE_CALLS):
-        axes.set_xscale("log", nonpositive="mask")  # before training there are no calls
-        axes.xaxis.set_minor_formatter(NullFormatter())
+    if scale == "linear":
+        return
+    if scale == "symlog":
+        axes.set_xscale(scale, linthresh=1)
+        axes.set_xlim(left=-0.3)
     else:
-        axes.set_xlim(left=0)
-        axes.xaxis.set_major_locator(MaxNLocator(3))
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.set_xscale(scale)
+        low, high = axes.get_xlim()
+        wider = max(1.0, math.sqrt(LEAST * low / high))
+        low, high = axes.set_xlim(low / wider, high * wider)
+        subs = (1.0,) if high > 50 * low else (1.0, 2.0, 5.0) if high > 6 * low else (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
+        axes.xaxis.set_major_locator(LogLocator(subs=subs))
+        if len(subs) > 1:
+            axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 1000:g}k" if value >= 1000 else f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _legend(page: Figure, objectives: Sequence[str], colors: Mapping[str, Any], has_reference: bool) -> None:
+def _legend(page: Figure, found: Settings, every: Sequence[Panel], statistic: str) -> None:
     from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
 
-    handles = [Line2D([], [], color=colors[name], label=label_of(name)) for name in objectives]
-    if has_reference:
-        handles.append(Line2D([], [], color=colors[REFERENCE], linestyle=REFERENCE_LINE, label="TB, on-policy, in every panel"))
-    columns = -(-len(handles) // 2) if len(handles) > 5 else len(handles)
-    page.legend(handles=handles, loc="outside upper center", ncols=columns, **(style.LEGEND | {"fontsize": 7}))
+    used = {parts(arm)[1] for arm, _ in found}
+    titles = {**EXPLORATIONS, None: OTHERS}
+    handles: list[Any] = [
+        Line2D([], [], color=color, marker=marker, markersize=4, linewidth=1, label=titles[exploration])
+        for exploration, (marker, color) in LOOKS.items()
+        if exploration in used
+    ]
+    handles.append(Line2D([], [], color="0.4", linewidth=0.9, linestyle=":", label="Before training"))
+    if not all(math.isnan(panel.floor[0]) for panel in every):
+        handles.append(Patch(color="0.8", label="Two exact samples"))
+    replicas = "/".join(map(str, sorted({len(setting.elbo.final) for setting in found.values()})))
+    spent = " or ".join(f"{n:,}" for n in sorted({int(setting.elbo.x[-1]) for setting in found.values()}))
+    told = f"{STATISTICS[statistic]} of {replicas} replicas and its 95% interval after {spent} trajectories; less is better"
+    page.legend(handles=handles, loc="outside upper center", ncols=len(handles), title=told, title_fontsize=8, **style.LEGEND)

@@ -16,6 +16,7 @@ from gfn_vi.core.reliability import LARGEST_K, LEAST_EFFECTIVE
 ERRORS, ESTIMATES = ("bound", "rew.", "gap"), ("ELBO", r"$\log \hat Z$")
 THEIRS = ("bound", "rew.")
 WEAK = "$^?$"
+OTHERS = "Other arms"  # that are no objective with an exploration
 
 
 def table_text(found: Settings, digest: str) -> str:
@@ -65,7 +66,7 @@ def _columns(has_error: bool, has_theirs: bool) -> list[tuple[str, Sequence[str]
 def _blocks(found: Settings) -> Iterable[tuple[list[str], str]]:
     """Yield the arms of each exploration that there is, and its title; arms that were added come last."""
     arms = list(dict.fromkeys(arm for arm, _ in found))
-    for exploration, title in [*EXPLORATIONS.items(), (None, "Other arms")]:
+    for exploration, title in [*EXPLORATIONS.items(), (None, OTHERS)]:
         chosen = [arm for arm in arms if parts(arm)[1] == exploration]
         if chosen:
             yield chosen, title

@@ -7,6 +7,7 @@ name, as of an arm that was added, is an objective of its own that no panel of e
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -15,9 +16,8 @@ import pandas as pd
 from gfn_vi.analysis.pictures import arms
 from gfn_vi.analysis.reading.curves import REPLICA, SCORE_CALLS, Curve, curves
 from gfn_vi.analysis.reading.table import require_columns
-from gfn_vi.analysis.statistics.estimates import interval
+from gfn_vi.analysis.statistics.estimates import STATISTICS, interval
 from gfn_vi.core.headline import Headline
-from gfn_vi.runs.folders import TableError
 
 TARGET, FUNNEL_S = "target", "config.target.s"
 DENSITIES = {
@@ -88,6 +88,12 @@ class Setting(NamedTuple):
         """Return of how many replicas weights do not carry the reweighted estimate; None: that was not recorded."""
         return None if self.log_Z.is_carried is None else int((~self.log_Z.is_carried[:, -1]).sum())
 
+    @property
+    def untrained(self) -> Setting:
+        """Return the same replicas as they were before training, at the first evaluation."""
+        measured = {metric: _first(curve) for metric, curve in self.measured.items()}
+        return self._replace(measured=measured, elbo=_first(self.elbo), log_Z=_first(self.log_Z))
+
     def final(self, metric: str) -> np.ndarray:
         """Return the last values of a metric, [R]; NaN where the density does not have it."""
         return self.measured[metric].final if metric in self.measured else np.full(len(self.elbo.final), np.nan)
@@ -96,20 +102,13 @@ class Setting(NamedTuple):
 Settings = dict[tuple[str, str], Setting]
 
 
-def settings(table: pd.DataFrame, x: str = "trajectories") -> Settings:
-    """(arm, density) -> what its finished runs have measured, in the order of DENSITIES and ARMS, others after them.
-
-    With x=score_calls an arm that asks for no score is left out: it has no such axis.
-    """
+def settings(table: pd.DataFrame) -> Settings:
+    """(arm, density) -> what its finished runs have measured, in the order of DENSITIES and ARMS, others after them."""
     named = with_density(table)
-    if x == SCORE_CALLS:
-        named = named[named["run"].isin(_runs_with_scores(named))]
-        if not (named["state"] == "done").any():
-            raise TableError(f"x={x}: no finished run asks for gradients of log R; use x=reward_calls")
     by = ["arm", "density"]
-    elbo = curves(named, ELBO.metric, by, x, ELBO.worst)
-    log_Z = curves(named, "sampled_log_Z", by, x, -np.inf)
-    optional = {metric: _curves_where_recorded(named, metric, by, x, worst) for metric, worst in OPTIONAL.items()}
+    elbo = curves(named, ELBO.metric, by, worst=ELBO.worst)
+    log_Z = curves(named, "sampled_log_Z", by, worst=-np.inf)
+    optional = {metric: _curves_where_recorded(named, metric, by, worst) for metric, worst in OPTIONAL.items()}
     found = {}
     for key in sorted(elbo, key=_position):
         arm, density = map(str, key)
@@ -142,12 +141,16 @@ def label_of(objective: str) -> str:
     return OBJECTIVES.get(objective) or arms.label_of(objective)
 
 
-def spread(values: np.ndarray) -> tuple[float, float, float]:
-    """Return low, median and high of replicas [R]: the 95% interval, or the range where a replica failed (it is infinite)."""
+def spread(values: np.ndarray, statistic: str = "median") -> tuple[float, float, float]:
+    """Return low, statistic and high of replicas [R]: the 95% interval, or the range where a replica failed (it is infinite)."""
     if np.isfinite(values).all():
-        low, median, high = map(float, interval(values, "median"))
-        return low, median, high
-    return float(values.min()), float(np.median(values)), float(values.max())
+        low, estimate, high = map(float, interval(values, statistic))
+        return low, estimate, high
+    return float(values.min()), float(STATISTICS[statistic](values, axis=0)), float(values.max())
+
+
+def _first(curve: Curve) -> Curve:
+    return replace(curve, x=curve.x[:1], values=curve.values[:, :1], is_carried=None)
 
 
 def _position(key: tuple[object, object]) -> tuple[int, int, str]:
@@ -158,13 +161,9 @@ def _position(key: tuple[object, object]) -> tuple[int, int, str]:
 
 
 def _curves_where_recorded(
-    table: pd.DataFrame, metric: str, by: list[str], x: str, worst: float | None
+    table: pd.DataFrame, metric: str, by: list[str], worst: float | None
 ) -> Mapping[tuple[object, object], Curve]:
     """Return the curves of the finished runs that have recorded a metric; {} where none has."""
     done = table[table["state"] == "done"]
     recorded = done[done["run"].isin(set(done.loc[done["metric"] == metric, "run"]))]
-    return {} if recorded.empty else curves(recorded, metric, by, x, worst)
-
-
-def _runs_with_scores(table: pd.DataFrame) -> set[str]:
-    return set(table.loc[(table["metric"] == SCORE_CALLS) & (table["value"] > 0), "run"])
+    return {} if recorded.empty else curves(recorded, metric, by, worst=worst)

@@ -11,11 +11,12 @@ import pandas as pd
 import pytest
 from gfn_vi.experiments.diffusion_benchmark import claims as benchmark
 from gfn_vi.experiments.diffusion_benchmark import many_well_column
-from gfn_vi.experiments.diffusion_benchmark.figure import figure, tables
+from gfn_vi.experiments.diffusion_benchmark.figure import NOT_RECORDED, figure, tables
 from gfn_vi.experiments.diffusion_benchmark.published import BY_SETTING, PUBLISHED
-from gfn_vi.experiments.diffusion_benchmark.settings import ARMS, EXPLORATIONS, OBJECTIVES, parts, settings
+from gfn_vi.experiments.diffusion_benchmark.settings import ARMS, EXPLORATIONS, OBJECTIVES, parts
+from matplotlib.axes import Axes
 
-from gfn_vi.runs.folders import TableError
+from gfn_vi.analysis.pictures import style
 
 R = 5
 LOG_Z = 3.0
@@ -159,31 +160,105 @@ def test_numbers_beside_published_ones() -> None:
     assert r"\textit{Other arms}} \\" in written["benchmark.tex"]
 
 
-def test_a_panel_for_each_density_and_exploration() -> None:
-    """In the order of the text, an arm that was added in a column of its own, on-policy TB behind the others."""
+def test_a_panel_for_each_density_and_measure() -> None:
+    """In the order of the text, with the measures that are recorded; names of objectives and of arms that were added are rows."""
     page = figure(table(SOME), {})
-    titles = [axes.get_title() for axes in page.axes[:3]]
-    assert titles == ["On-policy", "Local search", "Other arms"]
-    rows = [axes.get_ylabel().splitlines() for axes in page.axes[::3]]
-    densities = ["25 Gaussians", "Funnel, $s = 3$", "Funnel, $s = 1$", "Cox process"]
-    assert rows == [[name, "EUBO - ELBO (nats)" if name != "Cox process" else "ELBO (nats)"] for name in densities]
-    lines = [[line.get_label() for line in axes.lines] for axes in page.axes[:3]]
-    assert lines == [[TB, "pathwise"], ["_reference", TB + "_local_search"], ["_reference", "whole_machinery"]]
-    np.testing.assert_allclose(page.axes[0].lines[0].get_ydata(), [8.16, 8.16])
-    assert page.axes[0].get_yscale() == "log"
-    assert page.axes[9].get_yscale() == "linear"
+    titled = [(axes.get_title(), axes.get_xlabel().replace("\n", " ")) for axes in page.axes if axes.get_visible()]
+    gap, rest = "EUBO - ELBO (nats)", ["|log Z - ELBO| (nats)", "Reweighted |log Z error| (nats)"]
+    assert titled == [
+        *(("25 Gaussians", label) for label in [gap, *rest, "W2"]),
+        *(("Funnel, $s = 3$", label) for label in [gap, *rest]),
+        ("Funnel, $s = 1$", gap),
+        ("Cox process", "1.0 - ELBO (nats)"),
+    ]
+    rows = [label.get_text() for label in page.axes[0].get_yticklabels()]
+    assert rows == ["TB", "Reverse KL, pathwise", "Whole machinery"]
+    (legend,) = page.legends
+    words = [text.get_text() for text in legend.get_texts()]
+    assert words == ["On-policy", "Local search", "Other arms", "Before training", "Two exact samples"]
+    assert legend.get_title().get_text() == "Median of 5 replicas and its 95% interval after 100 trajectories; less is better"
 
 
-def test_score_calls_as_the_axis() -> None:
-    """Only arms that ask for scores have it; where none does, that is said."""
-    found = settings(table(SOME), "score_calls")
-    assert list(found) == [("pathwise", "gmm25"), (TB + "_local_search", "gmm25")]
-    np.testing.assert_allclose(found["pathwise", "gmm25"].elbo.x, [0, 2500])
-    page = figure(table(SOME), {}, x="score_calls")
-    assert page.axes[0].get_xscale() == "log"
-    assert [line.get_label() for axes in page.axes for line in axes.lines] == ["pathwise", TB + "_local_search"]
-    with pytest.raises(TableError, match="x=score_calls: no finished run asks for gradients of log R"):
-        figure(table({(TB, "gmm25"): {}}), {}, x="score_calls")
+def marks(axes: Axes) -> dict[str, tuple[float, float, str]]:
+    """Arm -> place and marker of its full mark."""
+    every = {str(line.get_label()): line for line in axes.lines if not str(line.get_label()).startswith("_")}
+    return {arm: (line.get_xdata()[0], line.get_ydata()[0], line.get_marker()) for arm, line in every.items()}
+
+
+def test_marks_are_where_the_numbers_are() -> None:
+    """The statistic in the row of the objective, with the range of five replicas; markers and heights tell explorations apart."""
+    shown = {**SOME, ("pathwise", "gmm25"): {"gap": 20.0}}
+    page = figure(table(shown), {})
+    found = marks(page.axes[0])
+    assert found == {
+        TB: (pytest.approx(8.16), pytest.approx(-0.315), "o"),
+        "pathwise": (pytest.approx(20.4), pytest.approx(1 - 0.315), "o"),
+        TB + "_local_search": (pytest.approx(8.16), pytest.approx(0.315), "D"),
+        "whole_machinery": (pytest.approx(8.16), 2.0, "X"),
+    }
+    spans = [line.get_xdata() for line in page.axes[0].lines if np.allclose(line.get_ydata(), [1 - 0.315] * 2)]
+    np.testing.assert_allclose(spans[0], [20.0, 20.8])
+    of = table(shown)
+    of.loc[(of["arm"] == "pathwise") & (of["metric"] == "bound_gap") & (of["replica"] == 4), "value"] = 30.0
+    assert marks(figure(of, {}, statistic="mean").axes[0])["pathwise"][0] == pytest.approx((20 + 20.2 + 20.4 + 20.6 + 30) / 5)
+    elbo = next(axes for axes in page.axes if axes.get_title() == "Cox process")
+    assert marks(elbo)[TB][0] == pytest.approx(1.0 - 0.96)
+
+
+def test_what_there_was_before_training_is_a_line() -> None:
+    """The median of the first evaluation; of the reweighted error, whose weights are worth nothing then, it is not shown."""
+    of = table({(TB, "gmm25"): {"gap": 8.0, "w2": 4.0}})
+    of.loc[(of["trajectories"] == 0) & (of["metric"] == "bound_gap"), "value"] = 15.0
+    lines = [[line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == ":"] for axes in figure(of, {}).axes]
+    assert lines == [[15.0], [pytest.approx(2.04)], [], [pytest.approx(4.08)]]
+
+
+def test_replicas_that_failed_are_at_the_right_edge() -> None:
+    """Also where most of them did; the title counts them, and a gap of 1e30 is no better."""
+    of = table({(TB, "gmm25"): {}, ("pathwise", "gmm25"): {}, ("forward_kl", "gmm25"): {"gap": 1e30}}, {("pathwise", "gmm25"): 3})
+    axes = figure(of, {}).axes[0]
+    assert axes.get_title() == "25 Gaussians\nfailed: 3"
+    found = marks(axes)
+    edge = 2 * 8.0 * 1.04
+    assert (found["pathwise"][0], found["forward_kl"][0]) == (pytest.approx(edge), pytest.approx(edge))
+    assert axes.get_xlim()[1] < 100
+
+
+def test_numbers_that_hardly_differ_look_so() -> None:
+    """A logarithmic axis shows a factor of two at least, so that its ticks have room, and has a tick."""
+    axes = figure(table({(TB, "gmm25"): {}}), {}).axes[0]
+    low, high = axes.get_xlim()
+    assert high / low == pytest.approx(2)
+    assert low < 8.0
+    assert high > 8.32
+    assert 1 <= sum(low <= tick <= high for tick in axes.get_xticks()) <= 2
+
+
+def test_numbers_that_weights_do_not_carry_are_hollow() -> None:
+    """Without an interval, in the panel of the reweighted error alone; where weights were not recorded, that is said."""
+    of = table({(TB, "gmm25"): {}, (TB + "_local_search", "gmm25"): {}})
+    page = figure(of, {})
+    assert not style.has_weak(page)
+    assert page.get_supxlabel().replace("\n", " ") == NOT_RECORDED
+    errors = of[of["metric"] == "sampled_log_Z_error"]
+    effective = np.where(errors["arm"] == TB + "_local_search", 1.5, 900.0)
+    weights = [errors.assign(metric="sampled_n_effective", value=effective), errors.assign(metric="sampled_pareto_k", value=0.3)]
+    page = figure(pd.concat([of, *weights]), {})
+    assert page.get_supxlabel() == ""
+    hollow = [[line for line in axes.lines if line.get_gid() == style.WEAK] for axes in page.axes]
+    assert [len(lines) for lines in hollow] == [0, 0, 1, 0]
+    assert (hollow[2][0].get_marker(), hollow[2][0].get_xdata()[0]) == ("D", pytest.approx(1.02))
+    assert list(marks(page.axes[2])) == [TB]
+    assert not any(
+        np.allclose(line.get_ydata(), hollow[2][0].get_ydata()[0]) for line in page.axes[2].lines if len(line.get_xdata()) > 1
+    )
+
+
+def test_a_density_without_a_gap_has_its_elbo() -> None:
+    """Also one that the experiment does not name, under its own name."""
+    of = table({(TB, "log_gaussian_cox"): {}}).replace({"target": {"log_gaussian_cox": "mine"}})
+    page = figure(of, {})
+    assert [(axes.get_title(), axes.get_xlabel()) for axes in page.axes] == [("mine", "1.0 - ELBO (nats)")]
 
 
 # -- the disputed column of many_well ------------------------------------------------------------------------------------

@@ -73,10 +73,10 @@ def contrast() -> list[tuple[float, float, float]]:
     return palette(4)[::3]
 
 
-def mark_weak(axes: Axes, x: Any, y: Any, color: Any) -> None:
+def mark_weak(axes: Axes, x: Any, y: Any, color: Any, marker: str = "o") -> None:
     """Draw hollow points where a number rests on importance weights that do not carry it; `has_weak` finds them."""
     if len(x):
-        look: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 4, "markerfacecolor": "white", "zorder": 3}
+        look: dict[str, Any] = {"linestyle": "", "marker": marker, "markersize": 4, "markerfacecolor": "white", "zorder": 3}
         axes.plot(x, y, color=color, label="_weak", gid=WEAK, **look)
 
 
