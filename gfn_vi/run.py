@@ -23,6 +23,7 @@ from gfn_vi.core.command_line import command
 from gfn_vi.core.errors import RunError, require
 from gfn_vi.runs.directory import RunDirectory, identity_of, run_directory
 from gfn_vi.runs.files import CHECKPOINT, METRICS
+from gfn_vi.runs.folders import TableError
 from gfn_vi.runs.last_values import headline_value
 from gfn_vi.runs.log import log_lines
 from gfn_vi.runs.sources import doubt_about_table, require_unchanged, settle_changes, sources_of
@@ -334,7 +335,9 @@ def _reports(config: DictConfig, path: Path) -> str:
             log.debug(traceback.format_exc())
             again = f"once that is mended: {command('pictures')} {shlex.quote(str(path))}"
             cause = f"{type(error).__name__}: {error}"
-            log.warning("the run is done, but its %s could not be shown (%s); %s", name, cause, again)
+            has_none = node is ANY_PICTURE and isinstance(error, TableError)
+            failed = f"the run is done, but its {name} could not be shown ({cause}); {again}"
+            log.warning("%s", f"pictures=true: {error}" if has_none else failed)
             continue
         told.append(f"{lines}\n" if config.pictures else "")
     return "".join(told)

@@ -38,6 +38,7 @@ from gfn_vi.experiments.diffusion_benchmark.settings import (
 from gfn_vi.analysis.pictures import style
 from gfn_vi.analysis.reading.curves import SCORE_CALLS
 from gfn_vi.analysis.reading.table import table_hash
+from gfn_vi.analysis.statistics.summary import interval_in_words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -163,5 +164,6 @@ def _legend(page: Figure, found: Settings, every: Sequence[Panel], statistic: st
         handles.append(Patch(color="0.8", label="Two exact samples"))
     replicas = "/".join(map(str, sorted({len(setting.elbo.final) for setting in found.values()})))
     spent = " or ".join(f"{n:,}" for n in sorted({int(setting.elbo.x[-1]) for setting in found.values()}))
-    told = f"{STATISTICS[statistic]} of {replicas} replicas and its 95% interval after {spent} trajectories; less is better"
+    interval = interval_in_words([len(setting.elbo.final) for setting in found.values()], statistic)
+    told = f"{STATISTICS[statistic]} of {replicas} replicas and their {interval}, after {spent} trajectories; less is better"
     page.legend(handles=handles, loc="outside upper center", ncols=len(handles), title=told, title_fontsize=8, **style.LEGEND)

@@ -33,6 +33,7 @@ from gfn_vi.runs.label import labelled
 from gfn_vi.signatures import check_arguments
 from gfn_vi.terminal.choices import has_known_arguments
 from gfn_vi.terminal.hydra_errors import in_one_line
+from gfn_vi.terminal.list_entries import list_of_choices
 from gfn_vi.terminal.unread import check_keys
 
 
@@ -101,6 +102,8 @@ def _values(override: Override) -> list[str]:
 
 def identify(loader: ConfigLoader, config: DictConfig, overrides: Sequence[str], label: str = "") -> Job:
     """Compose one run and name its directory. Raises RunError in one line that names the label or the overrides."""
+    if (mistake := list_of_choices(overrides)) is not None:
+        raise RunError(mistake)
     before = HydraConfig.instance().cfg
     try:
         composed = loader.load_sweep_config(config, list(overrides))

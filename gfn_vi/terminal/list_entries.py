@@ -27,14 +27,17 @@ def into_a_list(word: str) -> str | None:
 
 def mistaken_list(words: Sequence[str]) -> str | None:
     """Return the message for a word on which Hydra would break down or be silent: see below; None where there is none."""
-    return _deleted_entry(words) or _list_of_choices(words)
+    return _deleted_entry(words) or list_of_choices(words)
 
 
-def _list_of_choices(words: Sequence[str]) -> str | None:
-    """Return the message for objective=[a,b]: Hydra merges their keys into one choice, of which the last decides."""
+def list_of_choices(words: Sequence[str]) -> str | None:
+    """Return the message for objective=[a,b]: Hydra merges their keys into one choice, of which the last decides.
+
+    Functions such as glob([a,b]) and mappings, which change keys of a choice, are something else.
+    """
     for word in words:
-        found = re.fullmatch(r"\+*(?P<key>(?P<group>[\w/]+)(?:@[\w.]+)?)=(?P<value>.*)", word)
-        if found is None or "[" not in found["value"] or not (shipped_folder() / found["group"]).is_dir():
+        found = re.fullmatch(r"\+*(?P<key>(?P<group>[\w/]+)(?:@[\w.]+)?)=(?P<value>[^(){}]*\[[^(){}]*)", word)
+        if found is None or word.count("[") != word.count("]") or not (shipped_folder() / found["group"]).is_dir():
             continue
         if found["group"] == "logger":
             return f"{word}: a list merges their keys into one logger; both at once are logger=both"

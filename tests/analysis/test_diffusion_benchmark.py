@@ -176,7 +176,8 @@ def test_a_panel_for_each_density_and_measure() -> None:
     (legend,) = page.legends
     words = [text.get_text() for text in legend.get_texts()]
     assert words == ["On-policy", "Local search", "Other arms", "Before training", "Two exact samples"]
-    assert legend.get_title().get_text() == "Median of 5 replicas and its 95% interval after 100 trajectories; less is better"
+    told = "Median of 5 replicas and their range, which holds the true median in 94% of cases, after 100 trajectories"
+    assert legend.get_title().get_text() == f"{told}; less is better"
 
 
 def marks(axes: Axes) -> dict[str, tuple[float, float, str]]:

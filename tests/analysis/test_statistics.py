@@ -43,9 +43,9 @@ def test_an_interval_that_is_a_range_is_called_so(statistic: str, n_replicas: in
     low, _, high = interval(values, statistic)
     is_range = np.allclose(low, values.min(0)) and np.allclose(high, values.max(0))
     share = {2: "50%", 3: "75%", 4: "88%", 5: "94%"}.get(n_replicas)
-    expected = (
-        f"range, which holds the true {STATISTICS[statistic]} in {share} of cases" if is_range else "95% bootstrap interval"
-    )
+    told = f"range, which holds the true {STATISTICS[statistic]} in {share} of cases"
+    told += "" if statistic == "median" else " if values scatter evenly to both sides"
+    expected = told if is_range else "95% bootstrap interval"
     assert interval_in_words([n_replicas], statistic) == expected
 
 

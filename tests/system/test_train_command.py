@@ -89,10 +89,13 @@ def test_the_result_line_of_a_run_without_metrics_says_what_was_trained(tmp_path
 
 
 def test_too_large_to_enumerate_is_said_in_one_line(tmp_path: Path) -> None:
-    outcome = train([*TINY, "target.max_enumerated_states=10", "evaluation.n_samples=32"], tmp_path)
+    """And in another one that nothing can be drawn of it, where a picture was asked for."""
+    outcome = train([*TINY, "target.max_enumerated_states=10", "evaluation.n_samples=32", "pictures=true"], tmp_path)
     assert outcome.code == 0
-    assert len(outcome.err.splitlines()) == 1
-    assert "evaluation.metrics.exact is off: the target is not enumerable" in outcome.err
+    lines = outcome.err.splitlines()
+    assert len(lines) == 2
+    assert "evaluation.metrics.exact is off: the target is not enumerable" in lines[0]
+    assert re.search(r"WARNING pictures=true: .* has no arrays\.npz: .* of states that can be listed", lines[1])
     assert "sampled_elbo" in outcome.out
     assert "evaluation.metrics.exact is off" in (tmp_path / outcome.directory / "run.log").read_text()
 

@@ -99,6 +99,10 @@ REFUSED = {
         "-m objective=reverse_kl,forward_kl",
     ],
     "-m seed=0,1 exploration=[on_policy]": ["exploration=[on_policy]: expected one choice", "; type exploration=on_policy"],
+    "-m 'hydra.sweeper.grids=[{arm:[paper/reverse_kl,paper/forward_kl]}]'": [
+        "arm=[paper/reverse_kl,paper/forward_kl]: expected one"
+    ],
+    "'objective=[reverse_kl,' 'forward_kl]'": ["the spaces took it apart"],
     "-m exploration=[on_policy,replay],stop_bias": ["several runs are -m exploration=on_policy,replay,stop_bias"],
     "arm=[paper/reverse_kl,paper/forward_kl]": ["-m arm=paper/reverse_kl,paper/forward_kl"],
     "rate_schedule@optimizer.schedule=[cosine]": ["; type rate_schedule@optimizer.schedule=cosine"],

@@ -16,6 +16,7 @@ from gfn_vi.analysis.reading.weights import carried_at_the_end
 from gfn_vi.analysis.statistics.estimates import Interval
 from gfn_vi.analysis.statistics.summary import (
     STATISTICS,
+    WHOLE_RANGE,
     areas,
     estimates,
     final_values,
@@ -29,7 +30,6 @@ from gfn_vi.core.reliability import LEGEND, with_error
 from gfn_vi.runs.folders import TableError
 
 ERROR = "_se"  # what the standard error of a metric is called, after the metric's name
-FEW = 5  # replicas: of fewer the median's interval at 95% holds the truth in 50% to 88% of cases
 MOST_GROUPS, MOST_COMPARED, MOST_TARGETS = 60, 16, 12
 SPACE = "\N{NO-BREAK SPACE}"  # in an interval, so that a line breaks before it
 # Extremes and counts of molecules, which have no standard error (docs/metrics.md).
@@ -86,8 +86,8 @@ def final_sections(table: pd.DataFrame, headlines: Sequence[Headline]) -> list[S
         groups = final_values(table, measure.metric, measure.worst)
         if not groups:
             continue
-        few = [len(values) for values in groups.values() if 1 < len(values) < FEW]
-        told = f"; of fewer than {FEW} replicas they are short: that of the median is their {interval_in_words(few)}"
+        few = [len(values) for values in groups.values() if 1 < len(values) <= WHOLE_RANGE["median"]]
+        told = f"; of few replicas that of the median is their {interval_in_words(few)}"
         text = (
             f"Over replicas of finished runs, with 95% bootstrap intervals (a single replica has none{told if few else ''}); "
             f"{measure.better_is} is better, the best median is first. "

@@ -32,7 +32,7 @@ WORDS = (
     *("y", "x", *ROLES, *(f"{role}_order" for role in ROLES), "statistic", "worst", "yscale", "xscale", "sharey"),
     *("width", "height", "col_wrap", "out"),
 )
-CALLED = {"color": "hue", "colour": "hue"}  # by others
+CALLED = {"color": "hue", "colour": "hue", "config.seed": "seed"}  # by others, and that of a run
 LIKE = 0.65  # how near a word is that is suggested; those of WORDS are short, and near to anything below it
 SEED = "seed"  # of each replica
 SEED_OF_RUN = f"{PREFIX}{SEED}"  # of its first replica, or a list: no plot is told by it

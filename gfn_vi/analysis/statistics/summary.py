@@ -85,6 +85,7 @@ def interval_in_words(counts: Collection[int], statistic: str = "median") -> str
         return "95% bootstrap interval"
     ends = dict.fromkeys((few[0], few[-1]))
     told = f"range, which holds the true {STATISTICS[statistic]} in {' to '.join(f'{1 - 2 / 2**n:.0%}' for n in ends)} of cases"
+    told += "" if statistic == "median" else " if values scatter evenly to both sides"
     return told if max(counts) <= most else f"95% bootstrap interval (of {' to '.join(map(str, ends))} replicas their {told})"
 
 
