@@ -35,7 +35,7 @@ def list_of_choices(words: Sequence[str]) -> str | None:
 
     Functions such as glob([a,b]) and mappings, which change keys of a choice, are something else.
     """
-    for word in words:
+    for word in (re.sub(r"['\"]|(?<=,) ", "", word) for word in words):  # grids write lists as Python does
         found = re.fullmatch(r"\+*(?P<key>(?P<group>[\w/]+)(?:@[\w.]+)?)=(?P<value>[^(){}]*\[[^(){}]*)", word)
         if found is None or word.count("[") != word.count("]") or not (shipped_folder() / found["group"]).is_dir():
             continue

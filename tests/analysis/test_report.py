@@ -168,7 +168,7 @@ def test_probability_of_improvement_of_every_pair(make_run: MakeRun) -> None:
 
 def test_intervals_of_few_replicas_are_not_called_95_percent(make_run: MakeRun) -> None:
     make_run("reverse_kl", replicas=3)
-    folder = make_run("forward_kl").parent
+    folder = make_run("forward_kl", replicas=6).parent
     told = "(a single replica has none; of few replicas that of the median is their range, which holds the true median in 75% of "
     assert f"{told}cases)" in final_sections(collect(folder, say=lambda _: None), [JSD])[0].text
     shutil.rmtree(next(folder.glob("reverse_kl*")))
