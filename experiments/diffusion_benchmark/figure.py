@@ -38,7 +38,7 @@ from gfn_vi.experiments.diffusion_benchmark.settings import (
 from gfn_vi.analysis.pictures import style
 from gfn_vi.analysis.reading.curves import SCORE_CALLS
 from gfn_vi.analysis.reading.table import table_hash
-from gfn_vi.analysis.statistics.summary import interval_in_words
+from gfn_vi.analysis.statistics.summary import STATISTICS, interval_in_words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,7 +48,6 @@ HEADLINES = (GAP, ELBO)
 CONFIG_KEYS = (FUNNEL_S.removeprefix("config."),)
 METRICS = (ELBO.metric, "sampled_log_Z", *OPTIONAL, SCORE_CALLS)  # of the committed results
 COLUMNS = 5  # panels side by side
-STATISTICS = {"median": "Median", "mean": "Mean", "iqm": "Interquartile mean"}
 COLORS = style.palette(5)
 LOOKS: dict[str | None, tuple[str, Any]] = {  # exploration -> marker, color
     "": ("o", "0.15"),
@@ -165,5 +164,6 @@ def _legend(page: Figure, found: Settings, every: Sequence[Panel], statistic: st
     replicas = "/".join(map(str, sorted({len(setting.elbo.final) for setting in found.values()})))
     spent = " or ".join(f"{n:,}" for n in sorted({int(setting.elbo.x[-1]) for setting in found.values()}))
     interval = interval_in_words([len(setting.elbo.final) for setting in found.values()], statistic)
-    told = f"{STATISTICS[statistic]} of {replicas} replicas and their {interval}, after {spent} trajectories; less is better"
+    estimate = STATISTICS[statistic].capitalize()
+    told = f"{estimate} of {replicas} replicas and their {interval}, after {spent} trajectories; less is better"
     page.legend(handles=handles, loc="outside upper center", ncols=len(handles), title=told, title_fontsize=8, **style.LEGEND)

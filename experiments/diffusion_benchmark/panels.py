@@ -18,7 +18,7 @@ UNIT = "(nats)"
 
 
 class Measure(NamedTuple):
-    """What an axis says, the replicas of a setting at the end [R] (NaN: not measured), and the scale of the axis."""
+    """A number of each replica of a setting at the end, [R] (NaN: not measured), with the words and the scale of its axis."""
 
     label: str
     values: Callable[[Setting], np.ndarray]

@@ -27,7 +27,7 @@ from gfn_vi.analysis.plot import ROLES, USUAL, Wanted, plot
 from gfn_vi.core.command_line import command
 from gfn_vi.core.errors import is_number
 from gfn_vi.runs.folders import TableError
-from gfn_vi.terminal.arguments import answers_in_one_line, parser_of
+from gfn_vi.terminal.arguments import answers_in_one_line, is_folder, parser_of
 
 CHOICES = {
     "statistic": ("median", "mean", "iqm"),
@@ -46,15 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     more = "more folders, then y=..., x=..., hue=..., style=..., col=..., row=..., ..."
     parser.add_argument("words", nargs="*", default=(), metavar="folder|key=value", help=more)
     given = parser.parse_args(arguments)
-    folders = [given.folder, *(Path(word) for word in given.words if _is_folder(word))]
-    keys = [word for word in given.words if not _is_folder(word)]
+    folders = [given.folder, *(Path(word) for word in given.words if is_folder(word))]
+    keys = [word for word in given.words if not is_folder(word)]
     drawn_by = " ".join([command("plot"), str(given.folder), *given.words])
     print(*plot(folders, wanted(keys), drawn_by, print), sep="\n")
     return 0
-
-
-def _is_folder(word: str) -> bool:
-    return "=" not in word and ("/" in word or Path(word).is_dir())
 
 
 def wanted(given: Sequence[str]) -> Wanted:

@@ -17,7 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from gfn_vi.core.command_line import command
-from gfn_vi.terminal.arguments import parser_of
+from gfn_vi.terminal.arguments import is_folder, parser_of
 from gfn_vi.terminal.exit_status import EXIT_BAD_INPUT
 from gfn_vi.terminal.guarded import guarded
 
@@ -33,7 +33,7 @@ def main() -> None:
         return
     deletes = DELETE in words
     words = [word for word in words if word not in (DELETE, "-m", "--multirun")]
-    folder = next((word for before, word in pairwise(["", *words]) if not before.startswith("-") and _is_folder(word)), None)
+    folder = next((word for before, word in pairwise(["", *words]) if not before.startswith("-") and is_folder(word)), None)
     if folder is not None:
         stays = f"expected the words of the sweep whose runs stay, experiment_name={Path(folder).name} among them"
         print(f"error: {folder}: {stays}", file=sys.stderr)
@@ -57,10 +57,6 @@ def main() -> None:
     _register()
     sys.argv[1:] = ["-m", *words, f"hydra.sweeper._target_={SWEEPER}", f"+hydra.sweeper.delete={str(deletes).lower()}"]
     guarded(task)
-
-
-def _is_folder(word: str) -> bool:
-    return "=" not in word and not word.startswith(("-", "~")) and ("/" in word or Path(word).is_dir())
 
 
 def _parser() -> argparse.ArgumentParser:

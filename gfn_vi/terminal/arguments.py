@@ -24,6 +24,11 @@ def parser_of(name: str, text: str | None) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(description=described, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
+def is_folder(word: str) -> bool:
+    """Return whether a word of a command line is meant as a folder, there or not, and neither as key=value nor as an option."""
+    return "=" not in word and not word.startswith(("-", "~")) and ("/" in word or os.path.isdir(word))
+
+
 def answers_in_one_line(main: Callable[P, int]) -> Callable[P, int]:
     """Return `main` with errors of files as one line on stderr and exit status 2, and with 130 where nobody waits for more."""
 

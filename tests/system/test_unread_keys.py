@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from gfn_vi.terminal.list_entries import list_of_choices
 from system.command import ROOT, SMALL, _context, train
 
 # command line -> what its line must say
@@ -201,6 +202,19 @@ def test_one_line_with_the_form_to_type(line: str, answers: dict[str, tuple[int,
     assert "To append" not in err
     for part in REFUSED[line]:
         assert part in err
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        *("objective=glob([reverse_kl,forward_kl])", "objective=glob(*_balance,exclude=[sub*,mod*])", "sampler={hidden:[8]}"),
+        *("target.means=[[0,0]]", "seed=[5,6]", "hydra.sweeper.grids=[{objective:a}]", "objective=a,b", "mine=[a,b]"),
+    ],
+)
+def test_lists_that_are_no_choices_pass(word: str) -> None:
+    """Functions of Hydra's grammar, keys of a choice, values of other keys, and groups of a user's own."""
+    assert list_of_choices([word]) is None
+    assert list_of_choices([word, "objective=[a,b]"]) is not None
 
 
 USERS = {
