@@ -71,8 +71,11 @@ class BaseSampler(nn.Module):
     def remember(self) -> None:
         """Take note that the last rollout was one of training. What a sampler makes of it may change its speed, and no number."""
 
-    def forget(self) -> None:
-        """Take note that an update begins: rollouts until now were not of training."""
+    def forget(self, shares: bool = False) -> None:
+        """Take note that an update begins: rollouts until now were not of training.
+
+        shares: whether the batch that is drawn next is evaluated at the same parameters, so that log P_F can be kept for that.
+        """
 
     def memory(self) -> dict[str, Any] | None:
         """Return what is remembered of earlier updates; None for nothing."""

@@ -102,11 +102,12 @@ class Trainer:
 
     def collect(self) -> Trajectories:
         """Draw the next batch as the exploration does: trajectories [R, batch_size]."""
-        return self._collect(self.training_sampler())
+        return self._collect(self.training_sampler(), shares=False)
 
-    def _collect(self, sampler: Sampler) -> Trajectories:
+    def _collect(self, sampler: Sampler, shares: bool) -> Trajectories:
+        """Draw the next batch; shares: it is evaluated before anything else can change the parameters."""
         if hasattr(sampler, "forget"):
-            sampler.forget()
+            sampler.forget(shares)
         return self.parts.exploration.collect(sampler, self.budget.batch_size, self.rng, self.seen)
 
     def evaluate(self, trajectories: Trajectories) -> Evaluation:
@@ -135,7 +136,7 @@ class Trainer:
         sampler = self.training_sampler()
         before = self._calls_before if trajectories is not None else self._calls_now()
         if trajectories is None:
-            trajectories = self._collect(sampler)
+            trajectories = self._collect(sampler, shares=True)
         if evaluation is None:
             evaluation = sampler.evaluate(trajectories, p.objective.needs)
         loss = p.objective(evaluation) if loss is None else loss

@@ -61,7 +61,7 @@ class Both:
 
     def rehearsed(self, rehearsal: Rehearsal, dispatch: float = 0.0) -> Path:
         rehearsal.begin("")
-        return rehearsal.rollout(self.graph, self.policy, self.noise, dispatch)
+        return rehearsal.rollout(self.graph, self.policy, self.noise, dispatch)[0]
 
     def check_equal(self, walked: Path) -> None:
         for name in ("states", "actions", "mask"):
@@ -190,7 +190,7 @@ def test_states_are_evaluated_in_parts_and_few_ones_with_others(monkeypatch: pyt
     sampler, asked = trainer.parts.sampler, []
     plain = sampler.forward_log_probs
 
-    def counted(states: Tensor, tilt: object, *, counts: list[int] | None = None) -> Tensor:
+    def counted(states: Tensor, tilt: object = None, *, counts: list[int] | None = None) -> Tensor:
         asked.append(states.shape[1])
         return plain(states, tilt, counts=counts)
 

@@ -155,7 +155,7 @@ def rehearsed(sampler: DiscreteSampler, n: int, rng: ReplicaGenerators) -> Path:
     graph = sampler.target.state_graph()
     share = (torch.arange(graph.n_actions - 1) + 1.0).double() / graph.n_actions
     guess = Rehearsal(share.repeat(sampler.n_replicas * (graph.n_states + 1), 1), "")
-    return guess.rollout(graph, lambda states, _: sampler.forward_log_probs(states), noise_of(sampler, n, rng), 0.0)
+    return guess.rollout(graph, lambda states, _: sampler.forward_log_probs(states), noise_of(sampler, n, rng), 0.0)[0]
 
 
 ROLLOUTS: dict[str, Callable[[DiscreteSampler, int, ReplicaGenerators], Path]] = {

@@ -20,6 +20,7 @@ from torch import Tensor
 from gfn_vi.core.state_graph import StateGraph
 from gfn_vi.samplers.discrete.rollout import Path, finished, table_rollout
 from gfn_vi.samplers.discrete.table_walk import TableWalk, drawing_table, whole_table
+from gfn_vi.samplers.discrete.visited import take_entries
 
 # Below so many states a table of all of them costs less than a guess.
 FEWEST_STATES = 1_000
@@ -89,26 +90,30 @@ class Rehearsal:
         self._latest = {"table": table, "rows": 0.0, "rounds": 0, "debt": 0.0}
         return table_rollout(graph, log_probs, noise, table)
 
-    def rollout(self, graph: StateGraph, policy: Policy, noise: Tensor, dispatch: float) -> Path:
-        """Return a rollout on a graph, as table_rollout does for the whole table; noise: noise_block's, [T, R, B]."""
+    def rollout(self, graph: StateGraph, policy: Policy, noise: Tensor, dispatch: float) -> tuple[Path, Tensor]:
+        """Return a rollout on a graph, as table_rollout does for the whole table; noise: noise_block's, [T, R, B].
+
+        With it, where what the policy returned for a state is, if all of it is joined along its states: [R, S] long; -1: nowhere.
+        """
         assert self.table is not None
         _, n_replicas, batch = noise.shape
-        table, n_actions, width = self.table, graph.n_actions, graph.n_states + 1
+        table, width = self.table, graph.n_states + 1
         walk = TableWalk(graph, table, noise)
         slot = np.full(n_replicas * width, -1, dtype=np.int64)
         slot[graph.n_states :: width] = 0  # the end of each replica: nothing is asked there
         found: list[Tensor] = []
-        n_found, columns, start = 0, np.arange(n_replicas * batch), 0
+        n_found, n_rows, columns, start = 0, 0, np.arange(n_replicas * batch), 0
         while True:
             places = walk.places(columns, start)
             slot[places[slot[places] == -1]] = -2
             wanted = np.flatnonzero(slot == -2)
             if len(wanted) > 0:
                 self._before.append((wanted, table[wanted]))
-                found.append(_evaluated(graph, policy, wanted, n_replicas))
-                table[wanted] = drawing_table(found[-1])
-                slot[wanted] = np.arange(n_found, n_found + len(wanted))
-                n_found += len(wanted)
+                log_probs, replica, rank = _evaluated(graph, policy, wanted, n_replicas)
+                table[wanted] = drawing_table(log_probs[replica, rank])
+                slot[wanted] = n_rows + rank.numpy()
+                found.append(log_probs)
+                n_found, n_rows = n_found + len(wanted), n_rows + log_probs.shape[1]
             wrong = walk.wrong(places, columns, start)
             moved = wrong.any(0)
             if not moved.any():
@@ -118,11 +123,11 @@ class Rehearsal:
         debt = self.debt + max(len(found) - FEW_ROUNDS, 0) * dispatch
         self._latest = {"rows": n_found / n_replicas, "rounds": len(found), "batch": batch, "debt": debt}
         rows, actions = walk.tensors(n_replicas)
-        offset = (torch.arange(n_replicas) * width)[:, None, None]
         done = finished(rows, actions, graph.n_states)
-        entry = torch.from_numpy(slot)[done.rows[..., :-1] + offset] * n_actions + done.actions
-        chosen = torch.cat(found).view(-1).index_select(0, entry.reshape(-1)).view(entry.shape)
-        return Path(graph.states[done.rows], done.actions, done.mask, (chosen * done.mask).sum(2))
+        slots = torch.from_numpy(slot).view(n_replicas, width)
+        starts = slots.gather(1, done.rows[..., :-1].flatten(1)).view(done.mask.shape)
+        chosen = take_entries(torch.cat(found, 1), starts, done.actions)
+        return Path(graph.states[done.rows], done.actions, done.mask, (chosen * done.mask).sum(2)), slots[:, :-1]
 
     def adopt(self) -> None:
         """Keep what the last rollout evaluated, which was one of training; without any rollout there is nothing to keep."""
@@ -143,8 +148,11 @@ class Rehearsal:
         return {name: value for name, value in vars(self).items() if not name.startswith("_")} | {"table": table}
 
 
-def _evaluated(graph: StateGraph, policy: Policy, places: NDArray[np.intp], n_replicas: int) -> Tensor:
-    """Return the log-probabilities [n, A] at rows of the replicas' tables [n], sorted; replica r has those from r (S + 1) on."""
+def _evaluated(graph: StateGraph, policy: Policy, places: NDArray[np.intp], n_replicas: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the log-probabilities [R, m, A] at rows of the replicas' tables [n], and where each row's are: replica and rank [n].
+
+    The rows are sorted; replica r has those from r (S + 1) on.
+    """
     width = graph.n_states + 1
     rows = torch.from_numpy(places)
     replica = rows.div(width, rounding_mode="floor")
@@ -152,4 +160,4 @@ def _evaluated(graph: StateGraph, policy: Policy, places: NDArray[np.intp], n_re
     rank = torch.arange(len(rows)) - (counts.cumsum(0) - counts)[replica]
     padded = torch.zeros(n_replicas, max(int(counts.max()), FEWEST_ROWS), dtype=torch.long)
     padded[replica, rank] = rows - replica * width
-    return policy(graph.states[padded], counts.tolist())[replica, rank]
+    return policy(graph.states[padded], counts.tolist()), replica, rank

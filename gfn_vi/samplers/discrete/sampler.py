@@ -21,6 +21,7 @@ from gfn_vi.core.types import Evaluation, Need, Role, Trajectories
 from gfn_vi.samplers.base import BaseSampler
 from gfn_vi.samplers.discrete.rehearsal import FEWEST_STATES, LARGEST_TABLE, Rehearsal
 from gfn_vi.samplers.discrete.rollout import Path, backward_path, graph_rollout, noise_block, stepwise_rollout, table_rollout
+from gfn_vi.samplers.discrete.shared import SharedLogProbs
 from gfn_vi.samplers.discrete.visited import Visited, as_enumerable, take_entries, take_rows, visited_states
 from gfn_vi.samplers.score_norms import trajectory_score_norms
 
@@ -45,6 +46,8 @@ class DiscreteSampler(BaseSampler):
         self.enumerable = as_enumerable(target)
         self.backward_kind, self.has_flow = backward, flow
         self._rehearsal = Rehearsal()
+        self._shares = False  # whether the next batch is evaluated at the parameters that draw it
+        self._shared: SharedLogProbs | None = None
 
     @property
     def offers(self) -> frozenset[Need]:
@@ -119,9 +122,12 @@ class DiscreteSampler(BaseSampler):
             if graph.n_states >= FEWEST_STATES and self.n_replicas * graph.n_states * graph.n_actions <= LARGEST_TABLE:
                 self._rehearsal.adopt()
 
-    def forget(self) -> None:
-        """Drop what rollouts outside of training evaluated."""
+    def forget(self, shares: bool = False) -> None:
+        """Drop what rollouts outside of training evaluated; shares: the loss of the next batch may use what draws it."""
         self._rehearsal.begin()
+        # A tied P_B evaluates the trunk of P_F in any case; a P_F that a subclass draws by may be another one than the loss has.
+        shares = shares and self.backward_kind != "tied" and _definer(type(self), "forward_log_probs") is DiscreteSampler
+        self._shares, self._shared = shares, None
 
     def memory(self) -> dict[str, Any] | None:
         """Return what is remembered (the arguments of Rehearsal); None before the first update."""
@@ -147,9 +153,16 @@ class DiscreteSampler(BaseSampler):
         graph = None if self.enumerable is None else self.enumerable.state_graph()
         horizon, dispatch = self.target.horizon, STEP_OVERHEAD // self.n_replicas
         self._rehearsal.begin(getattr(tilt, "__qualname__", type(tilt).__name__))
+        self._shared, kept = None, []
 
         def policy(states: Tensor, counts: list[int] | None = None) -> Tensor:
             return self.forward_log_probs(states, tilt, counts=counts)
+
+        def keeping(states: Tensor, counts: list[int] | None = None) -> Tensor:
+            with torch.enable_grad():
+                kept.append(self.forward_log_probs(states, counts=counts))
+            found = kept[-1].detach()
+            return found if tilt is None else tilt(found, self.target.forward_mask(states))
 
         if graph is None:
             path = stepwise_rollout(self.target, policy, self.n_replicas, batch, self.dtype, rng)
@@ -160,17 +173,25 @@ class DiscreteSampler(BaseSampler):
         if self._rehearsal.is_due(graph.n_states):
             path = self._rehearsal.whole(graph, self._at_all_states(graph, policy), noise)
         elif self._rehearsal.pays(batch, otherwise, dispatch):
-            path = self._rehearsal.rollout(graph, policy, noise, dispatch)
+            path, rows = self._rehearsal.rollout(graph, keeping if self._shares else policy, noise, dispatch)
         elif graph.n_states == otherwise:
-            path = table_rollout(graph, self._at_all_states(graph, policy), noise)
+            keeps = self._shares and graph.n_states <= min(horizon * batch, self._states_at_once(graph))
+            path = table_rollout(graph, self._at_all_states(graph, keeping if keeps else policy), noise)
+            rows = torch.arange(graph.n_states, device=noise.device).expand(self.n_replicas, -1)
         else:
             path = graph_rollout(graph, policy, noise)
+        if kept:
+            self._shared = SharedLogProbs(kept, rows)
         return self._trajectories(path, path.log_prob)
+
+    def _states_at_once(self, graph: StateGraph) -> int:
+        """Return how many states of each replica are evaluated in one batch: on an accelerator all."""
+        return max(STATES_AT_ONCE // self.n_replicas, 1) if graph.states.device.type == "cpu" else graph.n_states
 
     def _at_all_states(self, graph: StateGraph, policy: Callable[[Tensor], Tensor]) -> Tensor:
         """Return a policy [R, S, A] at all states."""
-        at_once = max(STATES_AT_ONCE // self.n_replicas, 1) if graph.states.device.type == "cpu" else graph.n_states
-        some = [policy(states.expand(self.n_replicas, *states.shape)) for states in graph.states.split(at_once)]
+        parts = graph.states.split(self._states_at_once(graph))
+        some = [policy(states.expand(self.n_replicas, *states.shape)) for states in parts]
         return some[0] if len(some) == 1 else torch.cat(some, 1)
 
     @torch.no_grad()
@@ -195,8 +216,13 @@ class DiscreteSampler(BaseSampler):
     def evaluate(self, trajectories: Trajectories, needs: frozenset[Need] = frozenset()) -> Evaluation:
         """Return log P_F and log P_B [R, B, T] and what `needs` names, differentiable; each visited state is evaluated once."""
         visited = visited_states(trajectories, self.enumerable)
-        roles = [Role.FORWARD, Role.BACKWARD] + [Role.FLOW] * (Need.FLOW in needs)
-        log_probs = self._log_probs(visited.states, roles, self._possible_in_evaluation(visited.states), visited.counts)
+        possible = self._possible_in_evaluation(visited.states)
+        known = None if self._shared is None or possible is not None else self._shared.at(visited)
+        self._shares, self._shared = False, None
+        roles = [Role.FORWARD] * (known is None) + [Role.BACKWARD] + [Role.FLOW] * (Need.FLOW in needs)
+        log_probs = self._log_probs(visited.states, roles, possible, visited.counts)
+        if known is not None:
+            log_probs[Role.FORWARD] = known
         log_pf, log_pb = self._step_log_probs(trajectories, visited, log_probs[Role.FORWARD], log_probs[Role.BACKWARD])
         log_flow = log_inflow = norm_pf = norm_pb = None
         if Need.FLOW in needs:

@@ -25,11 +25,13 @@ class Visited:
 
     slot [R, B, T] long: row of the state that step t starts from (any row at padding).
     counts: how many of the N states each replica visits; None: all may be.
+    listed [R, N] long: their places in the list of all states; None where they were not looked up there.
     """
 
     states: Tensor
     slot: Tensor
     counts: list[int] | None = None
+    listed: Tensor | None = None
 
 
 def as_enumerable(target: DiscreteTarget) -> EnumerableTarget | None:
@@ -48,7 +50,8 @@ def visited_states(trajectories: Trajectories, enumerable: EnumerableTarget | No
     if mask.device.type != "cpu":
         if enumerable is not None and enumerable.state_graph().n_states <= batch * steps:
             states = enumerable.state_graph().states
-            return Visited(states.expand(n_replicas, *states.shape), enumerable.state_index(starts))
+            listed = torch.arange(len(states), device=states.device).expand(n_replicas, -1)
+            return Visited(states.expand(n_replicas, *states.shape), enumerable.state_index(starts), listed=listed)
         slot = torch.arange(batch * steps, device=mask.device).view(1, batch, steps).expand(n_replicas, -1, -1)
         return Visited(starts.reshape(n_replicas, batch * steps, *starts.shape[3:]), slot)
     merged = enumerable if enumerable and enumerable.state_graph().n_states <= LARGEST_MERGED_SPACE else None
@@ -70,7 +73,7 @@ def visited_states(trajectories: Trajectories, enumerable: EnumerableTarget | No
     chosen[replica, rank[replica, element]] = element
     slot = rank.gather(1, key.reshape(n_replicas, -1)).clamp_(min=0).view(n_replicas, batch, steps)
     if merged:
-        return Visited(merged.state_graph().states[chosen], slot, counts)
+        return Visited(merged.state_graph().states[chosen], slot, counts, chosen)
     flat = starts.reshape(n_replicas, universe, *starts.shape[3:])
     return Visited(flat[torch.arange(n_replicas)[:, None], chosen], slot, counts)
 

@@ -1,0 +1,127 @@
+"""The loss of an update uses log P_F as sampling evaluated it: numbers are those of evaluating it again, up to rounding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from building import choices, make_trainer, small_target
+from torch import Tensor, nn
+
+from gfn_vi.core.types import Trajectories
+from gfn_vi.samplers.discrete.mlp import MlpSampler
+from gfn_vi.samplers.discrete.shared import SharedLogProbs
+from gfn_vi.samplers.discrete.visited import Visited
+from gfn_vi.training.trainer import Trainer
+
+REHEARSED = ("target.side=40", "sampler.hidden=[16]", "trainer.batch_size=128", "exploration=epsilon_uniform")
+TABLED = ("target.side=8", "sampler.hidden=[16]", "trainer.batch_size=256")
+
+
+def by_hand(trainer: Trainer) -> tuple[Tensor, Trajectories]:
+    """One update whose three steps are asked for one by one: nothing is shared."""
+    trajectories = trainer.collect()
+    evaluation = trainer.evaluate(trajectories)
+    loss = trainer.parts.objective(evaluation)
+    return trainer.update(trajectories, evaluation, loss)[:2]
+
+
+class Evaluations:
+    """How many times the network of P_F is called, from now on."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.n = 0
+        network: nn.Module = trainer.parts.sampler.forward_net  # type: ignore[attr-defined]
+        network.register_forward_hook(self.count)
+
+    def count(self, *_: Any) -> None:
+        self.n += 1
+
+
+def check_same(shared: Trainer, apart: Trainer, updates: int = 5) -> int:
+    """Check that updates are the same, and return how many evaluations of P_F the last of them saves."""
+    ours, theirs = Evaluations(shared), Evaluations(apart)
+    for _ in range(updates):
+        before = theirs.n - ours.n
+        (loss, drawn), (loss_apart, drawn_apart) = shared.update()[:2], by_hand(apart)
+        torch.testing.assert_close(loss, loss_apart, rtol=1e-9, atol=1e-12)
+        assert torch.equal(drawn.states, drawn_apart.states)
+        assert torch.equal(shared.reward_calls, apart.reward_calls)
+    pairs = zip(shared.parts.sampler.named_parameters(), apart.parts.sampler.parameters(), strict=True)
+    for (name, parameter), other in pairs:
+        torch.testing.assert_close(parameter, other, rtol=1e-8, atol=1e-11, msg=name)
+    return theirs.n - ours.n - before
+
+
+@pytest.mark.parametrize("objective", choices("objective"))
+def test_updates_are_those_of_evaluating_again(objective: str) -> None:
+    assert check_same(*(make_trainer(*REHEARSED, f"objective={objective}", replicas=2) for _ in range(2))) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "saved"),
+    {
+        "score norms": ((*REHEARSED[:3], "objective=reverse_kl", "baseline@objective.baseline=optimal"), 1),
+        "a whole table": (TABLED, 1),
+        "a whole table, tilted": ((*TABLED, "exploration=stop_bias"), 1),
+        "a graph": ((*small_target("dag"), "trainer.batch_size=64"), 1),
+        "P_B is not learned": ((*REHEARSED, "sampler.backward=uniform"), 1),
+        "P_B evaluates the trunk in any case": ((*REHEARSED, "sampler.backward=tied"), 0),
+        "old trajectories": ((*REHEARSED[:3], "exploration=replay"), 0),
+        "a part of the batch is drawn in another way": ((*REHEARSED[:3], "exploration=mixture"), 0),
+        "few states are visited": ((*TABLED[:2], "trainer.batch_size=4"), 0),
+    }.values(),
+)
+def test_what_is_shared(words: tuple[str, ...], saved: int) -> None:
+    """Where the batch is not what was drawn, or little of what was evaluated is visited, P_F is evaluated again."""
+    assert check_same(*(make_trainer(*words, replicas=2) for _ in range(2))) == saved
+
+
+def fresh(trainer: Trainer, trajectories: Trajectories) -> Tensor:
+    """log P_F of a trainer that has never drawn anything, at the same parameters."""
+    twin = make_trainer(*REHEARSED, replicas=2)
+    twin.parts.sampler.load_state_dict(trainer.parts.sampler.state_dict())
+    return twin.evaluate(trajectories).log_pf
+
+
+def test_nothing_is_shared_between_steps_that_are_asked_for_one_by_one() -> None:
+    """Parameters may have changed in between, which no version counter shows if they are set by .data."""
+    trainer = make_trainer(*REHEARSED, replicas=2)
+    for _ in range(4):
+        drawn = trainer.update()[1]
+    torch.testing.assert_close(trainer.evaluate(drawn).log_pf, fresh(trainer, drawn), rtol=1e-10, atol=1e-12)
+    drawn = trainer.collect()
+    for parameter in trainer.parts.sampler.parameters():
+        parameter.data.mul_(1.1)
+    torch.testing.assert_close(trainer.evaluate(drawn).log_pf, fresh(trainer, drawn), rtol=1e-10, atol=1e-12)
+
+
+class Own(MlpSampler):
+    """A sampler of somebody who draws by another P_F than the loss has."""
+
+    def forward_log_probs(self, states: Tensor, tilt: Any = None, *, counts: list[int] | None = None) -> Tensor:
+        return (2.0 * super().forward_log_probs(states, tilt, counts=counts)).log_softmax(-1)
+
+
+def test_a_policy_that_a_subclass_draws_by_does_not_come_into_the_loss() -> None:
+    pair = [make_trainer(*REHEARSED, replicas=2) for _ in range(2)]
+    for trainer in pair:
+        trainer.parts.sampler.__class__ = Own
+    assert check_same(*pair) == 0
+
+
+def shared_at(rows: list[int], listed: list[int]) -> Tensor | None:
+    """Of one replica with states 0, 1, ... in the list: log P_F is that of the row."""
+    parts = [torch.arange(2.0).view(1, 2, 1), torch.arange(2.0, 3.0).view(1, 1, 1)]
+    visited = Visited(torch.zeros(1, len(listed), 1), torch.zeros(1, 1, 1, dtype=torch.long), listed=torch.tensor([listed]))
+    return SharedLogProbs(parts, torch.tensor([rows])).at(visited)
+
+
+def test_rows_are_found_in_the_parts_that_hold_them() -> None:
+    found = shared_at([2, -1, 0, 1], [0, 2, 3])
+    assert found is not None
+    assert found.flatten().tolist() == [2.0, 0.0, 1.0]
+    assert shared_at([2, -1, 0, 1], [0, 1]) is None  # state 1 was not evaluated
+    assert shared_at([2, -1, 0, 1], [0, 2]) is not None  # three evaluated for two visited: the same cost
+    assert shared_at([2, -1, 0, 1], [0]) is None
