@@ -111,17 +111,17 @@ def test_a_policy_that_a_subclass_draws_by_does_not_come_into_the_loss() -> None
     assert check_same(*pair) == 0
 
 
-def shared_at(rows: list[int], listed: list[int]) -> Tensor | None:
-    """Of one replica with states 0, 1, ... in the list: log P_F is that of the row."""
-    parts = [torch.arange(2.0).view(1, 2, 1), torch.arange(2.0, 3.0).view(1, 1, 1)]
+def shared_at(listed: list[int]) -> list[float] | None:
+    """Of one replica whose states 19 to 0 and 20 were evaluated in this order, in two parts; log P_F is the number of the place."""
+    places = torch.arange(21.0).view(1, -1, 1)
+    rows = torch.cat([torch.arange(19, -1, -1), torch.tensor([20, -1])])
     visited = Visited(torch.zeros(1, len(listed), 1), torch.zeros(1, 1, 1, dtype=torch.long), listed=torch.tensor([listed]))
-    return SharedLogProbs(parts, torch.tensor([rows])).at(visited)
+    found = SharedLogProbs([places[:, :15], places[:, 15:]], rows[None]).at(visited)
+    return None if found is None else found.flatten().tolist()
 
 
 def test_rows_are_found_in_the_parts_that_hold_them() -> None:
-    found = shared_at([2, -1, 0, 1], [0, 2, 3])
-    assert found is not None
-    assert found.flatten().tolist() == [2.0, 0.0, 1.0]
-    assert shared_at([2, -1, 0, 1], [0, 1]) is None  # state 1 was not evaluated
-    assert shared_at([2, -1, 0, 1], [0, 2]) is not None  # three evaluated for two visited: the same cost
-    assert shared_at([2, -1, 0, 1], [0]) is None
+    assert shared_at(list(range(20))) == list(range(19, -1, -1))
+    assert shared_at([20, *range(19)]) == [20, *range(19, 0, -1)]
+    assert shared_at([21, *range(19)]) is None  # state 21 was not evaluated
+    assert shared_at(list(range(18))) is None  # 21 are more than 1.1 times 18; evaluating 18 again costs less

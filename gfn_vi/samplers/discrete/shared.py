@@ -13,6 +13,10 @@ from torch import Tensor
 
 from gfn_vi.samplers.discrete.visited import Visited, take_rows
 
+# Evaluated states per visited one up to which this saves time. The gradient goes through all that were evaluated, in the parts in
+# which they were, and costs two evaluations of each.
+MOST_EVALUATED = 1.1
+
 
 @dataclass(frozen=True)
 class SharedLogProbs:
@@ -26,11 +30,10 @@ class SharedLogProbs:
     rows: Tensor
 
     def at(self, visited: Visited) -> Tensor | None:
-        """Return log P_F at visited states, [R, N, A]; None where some were not evaluated, or evaluating them again costs less.
-
-        A gradient costs two evaluations, and here it also goes through the states that the rollout evaluated in vain.
-        """
-        if visited.listed is None or 2 * sum(part.shape[1] for part in self.parts) > 3 * visited.listed.shape[1]:
+        """Return log P_F at visited states, [R, N, A]; None where some were not evaluated, or evaluating them again costs less."""
+        if visited.listed is None:
+            return None
+        if sum(part.shape[1] for part in self.parts) > MOST_EVALUATED * visited.listed.shape[1]:
             return None
         rows = self.rows.gather(1, visited.listed)
         # On an accelerator, where asking would stall the queue, a rollout keeps all states or nothing.
