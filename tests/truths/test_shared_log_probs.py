@@ -112,7 +112,7 @@ def test_a_policy_that_a_subclass_draws_by_does_not_come_into_the_loss() -> None
 
 
 def shared_at(listed: list[int]) -> list[float] | None:
-    """Of one replica whose states 19 to 0 and 20 were evaluated in this order, in two parts; log P_F is the number of the place."""
+    """Of one replica whose states 19 to 0 and 20 were evaluated in this order, in two parts; log P_F is the place there."""
     places = torch.arange(21.0).view(1, -1, 1)
     rows = torch.cat([torch.arange(19, -1, -1), torch.tensor([20, -1])])
     visited = Visited(torch.zeros(1, len(listed), 1), torch.zeros(1, 1, 1, dtype=torch.long), listed=torch.tensor([listed]))

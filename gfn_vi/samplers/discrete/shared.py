@@ -30,7 +30,7 @@ class SharedLogProbs:
     rows: Tensor
 
     def at(self, visited: Visited) -> Tensor | None:
-        """Return log P_F at visited states, [R, N, A]; None where some were not evaluated, or evaluating them again costs less."""
+        """Return log P_F at visited states, [R, N, A]; None where some were not evaluated, or evaluating again costs less."""
         if visited.listed is None:
             return None
         if sum(part.shape[1] for part in self.parts) > MOST_EVALUATED * visited.listed.shape[1]:
