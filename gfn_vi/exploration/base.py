@@ -29,6 +29,11 @@ class BaseExploration(ABC):
     needs_score: bool = False
     needs_moves: int = 0
 
+    @property
+    def only_rolls_out(self) -> bool:
+        """Return whether `collect` is one rollout of the sampler and nothing else: the loss may share what it computes."""
+        return False
+
     @abstractmethod
     def collect(self, sampler: Sampler, batch: int, rng: ReplicaGenerators, seen: int) -> Trajectories:
         """Return `batch` trajectories per replica, drawn after `seen` of them: [R, batch]."""

@@ -26,6 +26,11 @@ class OnPolicy(BaseExploration):
 
     is_on_policy = True
 
+    @property
+    def only_rolls_out(self) -> bool:
+        """Return True, but for a subclass that collects in a way of its own."""
+        return type(self).collect is OnPolicy.collect
+
     def tilt(self, n_trajectories: int) -> Tilt | None:
         """Return how the policy is changed after `n_trajectories` trajectories per replica; None where it is not changed."""
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, Self
 
 import torch
@@ -69,13 +70,17 @@ class BaseSampler(nn.Module):
         return self
 
     def remember(self) -> None:
-        """Take note that the last rollout was one of training. What a sampler makes of it may change its speed, and no number."""
+        """Take note that the last rollout was one of training. What a sampler makes of it may change its speed.
 
-    def forget(self, shares: bool = False) -> None:
-        """Take note that an update begins: rollouts until now were not of training.
-
-        shares: whether the batch that is drawn next is evaluated at the same parameters, so that log P_F can be kept for that.
+        Numbers stay what they are, up to the order in which sums are rounded.
         """
+
+    def forget(self) -> None:
+        """Take note that an update begins: rollouts until now were not of training."""
+
+    def sharing(self) -> AbstractContextManager[None]:
+        """Return a context in which parameters do not change, so that `evaluate` may use what a rollout in it has computed."""
+        return nullcontext()
 
     def memory(self) -> dict[str, Any] | None:
         """Return what is remembered of earlier updates; None for nothing."""

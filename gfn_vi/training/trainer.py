@@ -10,6 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,12 +103,11 @@ class Trainer:
 
     def collect(self) -> Trajectories:
         """Draw the next batch as the exploration does: trajectories [R, batch_size]."""
-        return self._collect(self.training_sampler(), shares=False)
+        return self._collect(self.training_sampler())
 
-    def _collect(self, sampler: Sampler, shares: bool) -> Trajectories:
-        """Draw the next batch; shares: it is evaluated before anything else can change the parameters."""
+    def _collect(self, sampler: Sampler) -> Trajectories:
         if hasattr(sampler, "forget"):
-            sampler.forget(shares)
+            sampler.forget()
         return self.parts.exploration.collect(sampler, self.budget.batch_size, self.rng, self.seen)
 
     def evaluate(self, trajectories: Trajectories) -> Evaluation:
@@ -127,8 +127,9 @@ class Trainer:
             loss = trainer.parts.objective(evaluation)        # or any other differentiable loss: [R]
             trainer.update(trajectories, evaluation, loss)
 
-        Each replica descends its own entry of the loss. With a batch that is given, rewards that were asked for since the last
-        update or measurement count as those of this update. Raises ConfigError for a batch of another size, since clocks count
+        They are the same up to rounding: in one update sampling and evaluation may share what both need. Each replica descends
+        its own entry of the loss. With a batch that is given, rewards that were asked for since the last update or measurement
+        count as those of this update. Raises ConfigError for a batch of another size, since clocks count
         trajectories, for a loss that is not [R] or has no gradient, and for an evaluation or a loss without its trajectories.
         """
         p = self.parts
@@ -136,8 +137,10 @@ class Trainer:
         sampler = self.training_sampler()
         before = self._calls_before if trajectories is not None else self._calls_now()
         if trajectories is None:
-            trajectories = self._collect(sampler, shares=True)
-        if evaluation is None:
+            with self._sharing(sampler):
+                trajectories = self._collect(sampler)
+                evaluation = sampler.evaluate(trajectories, p.objective.needs)
+        elif evaluation is None:
             evaluation = sampler.evaluate(trajectories, p.objective.needs)
         loss = p.objective(evaluation) if loss is None else loss
         p.optimizer.step(loss, self.seen)
@@ -152,6 +155,12 @@ class Trainer:
             sampler.remember()
         self.step += 1
         return loss.detach(), trajectories, evaluation
+
+    def _sharing(self, sampler: Sampler) -> AbstractContextManager[None]:
+        """Return a context for a batch and its evaluation; where an exploration might change parameters, nothing is shared."""
+        if hasattr(sampler, "sharing") and getattr(self.parts.exploration, "only_rolls_out", False):
+            return sampler.sharing()
+        return nullcontext()
 
     def _check_given(self, trajectories: Trajectories | None, evaluation: Evaluation | None, loss: Tensor | None) -> None:
         """Refuse what is no result of the steps of an update."""

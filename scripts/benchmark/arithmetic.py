@@ -1,7 +1,8 @@
 """The arithmetic that an update cannot do without, and how fast the machine does such arithmetic: together a bound of its time.
 
 What is counted: P_F and P_B on the distinct visited states, once, with their gradients, and P_F once more to sample. What is not:
-activations, normalizations, rewards, the optimizer, and padding, which no update needs. So a bound is never reached.
+activations, normalizations, rewards, the optimizer, and padding, which no update needs. An update whose loss shares P_F with
+sampling does without the last of these evaluations, which is counted all the same: bounds stay comparable.
 """
 
 from __future__ import annotations

@@ -81,7 +81,8 @@ def try_graphs(setting: str, options: Options) -> Iterator[Finding]:
     The update is only timed: the replayed learning rates are those of the captured one, and no replica would be frozen.
     """
     trainer = trainer_of(setting, options)
-    parts, batch, sampler = trainer.parts, trainer.budget.batch_size, trainer.parts.sampler
+    parts, batch = trainer.parts, trainer.budget.batch_size
+    sampler: Any = parts.sampler
     frozen = torch.zeros_like(parts.optimizer.frozen)
 
     def rollout() -> torch.Tensor:
@@ -89,8 +90,10 @@ def try_graphs(setting: str, options: Options) -> Iterator[Finding]:
 
     def update() -> torch.Tensor:
         parts.optimizer.frozen = frozen  # a graph reads it where it was, and the optimizer keeps a new one
-        trajectories = parts.exploration.collect(sampler, batch, trainer.rng, trainer.seen)
-        loss = parts.objective(sampler.evaluate(trajectories, parts.objective.needs))
+        with sampler.sharing():
+            trajectories = parts.exploration.collect(sampler, batch, trainer.rng, trainer.seen)
+            evaluation = sampler.evaluate(trajectories, parts.objective.needs)
+        loss = parts.objective(evaluation)
         parts.optimizer.step(loss, trainer.seen)
         return trajectories.actions
 

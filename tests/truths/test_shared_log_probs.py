@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,9 @@ import torch
 from building import choices, make_trainer, small_target
 from torch import Tensor, nn
 
+from gfn_vi.core.replicas import ReplicaGenerators
 from gfn_vi.core.types import Trajectories
+from gfn_vi.exploration.tilted import EpsilonUniform, OnPolicy
 from gfn_vi.samplers.discrete.mlp import MlpSampler
 from gfn_vi.samplers.discrete.shared import SharedLogProbs
 from gfn_vi.samplers.discrete.visited import Visited
@@ -78,23 +81,77 @@ def test_what_is_shared(words: tuple[str, ...], saved: int) -> None:
     assert check_same(*(make_trainer(*words, replicas=2) for _ in range(2))) == saved
 
 
-def fresh(trainer: Trainer, trajectories: Trajectories) -> Tensor:
+def log_pf_anew(trainer: Trainer, trajectories: Trajectories) -> Tensor:
     """log P_F of a trainer that has never drawn anything, at the same parameters."""
     twin = make_trainer(*REHEARSED, replicas=2)
     twin.parts.sampler.load_state_dict(trainer.parts.sampler.state_dict())
     return twin.evaluate(trajectories).log_pf
 
 
-def test_nothing_is_shared_between_steps_that_are_asked_for_one_by_one() -> None:
-    """Parameters may have changed in between, which no version counter shows if they are set by .data."""
+def trained() -> tuple[Trainer, Trajectories]:
+    """A trainer after some updates, with the batch of the last one."""
     trainer = make_trainer(*REHEARSED, replicas=2)
     for _ in range(4):
         drawn = trainer.update()[1]
-    torch.testing.assert_close(trainer.evaluate(drawn).log_pf, fresh(trainer, drawn), rtol=1e-10, atol=1e-12)
+    return trainer, drawn
+
+
+def test_nothing_is_shared_between_steps_that_are_asked_for_one_by_one() -> None:
+    """Parameters may have changed in between, which no version counter shows if they are set by .data."""
+    trainer, drawn = trained()
+    torch.testing.assert_close(trainer.evaluate(drawn).log_pf, log_pf_anew(trainer, drawn), rtol=1e-10, atol=1e-12)
     drawn = trainer.collect()
     for parameter in trainer.parts.sampler.parameters():
         parameter.data.mul_(1.1)
-    torch.testing.assert_close(trainer.evaluate(drawn).log_pf, fresh(trainer, drawn), rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(trainer.evaluate(drawn).log_pf, log_pf_anew(trainer, drawn), rtol=1e-10, atol=1e-12)
+
+
+def test_an_update_that_fails_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also the copies that statistics of gradients need can be made, which no tensor with a history allows."""
+    trainer, drawn = trained()
+
+    def broken(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trainer.parts.sampler, "evaluate", broken)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.update()
+    monkeypatch.undo()
+    for parameter in trainer.parts.sampler.parameters():
+        parameter.data.mul_(1.1)
+    torch.testing.assert_close(trainer.evaluate(drawn).log_pf, log_pf_anew(trainer, drawn), rtol=1e-10, atol=1e-12)
+    assert trainer.parts.sampler.repeated(2).n_replicas == 4  # type: ignore[attr-defined]
+
+
+class Perturbed(EpsilonUniform):
+    """An exploration of somebody that draws by other parameters than those that are trained."""
+
+    def collect(self, sampler: Any, batch: int, rng: ReplicaGenerators, seen: int) -> Trajectories:
+        for parameter in sampler.forward_net.parameters():
+            parameter.data.mul_(1.5)
+        drawn = super().collect(sampler, batch, rng, seen)
+        for parameter in sampler.forward_net.parameters():
+            parameter.data.div_(1.5)
+        return drawn
+
+
+class InPlace(OnPolicy):
+    """An exploration of somebody whose tilt changes what it is given."""
+
+    def tilt(self, n_trajectories: int) -> Any:
+        def change(log_probs: Tensor, mask: Tensor) -> Tensor:
+            log_probs[..., -1] -= 0.5
+            return log_probs.log_softmax(-1)
+
+        return change
+
+
+@pytest.mark.parametrize(("exploration", "saved"), [(Perturbed(0.1), 0), (InPlace(), 1)])
+def test_explorations_of_ones_own(exploration: OnPolicy, saved: int) -> None:
+    pair = [make_trainer(*REHEARSED, replicas=2) for _ in range(2)]
+    for trainer in pair:
+        trainer.parts = replace(trainer.parts, exploration=exploration)
+    assert check_same(*pair) == saved
 
 
 class Own(MlpSampler):
@@ -104,16 +161,40 @@ class Own(MlpSampler):
         return (2.0 * super().forward_log_probs(states, tilt, counts=counts)).log_softmax(-1)
 
 
-def test_a_policy_that_a_subclass_draws_by_does_not_come_into_the_loss() -> None:
+class OneTrunk(MlpSampler):
+    """A sampler of somebody whose heads cannot be asked for one by one."""
+
+    can_share = False
+
+
+@pytest.mark.parametrize("kind", [Own, OneTrunk])
+def test_samplers_of_ones_own(kind: type[MlpSampler]) -> None:
     pair = [make_trainer(*REHEARSED, replicas=2) for _ in range(2)]
     for trainer in pair:
-        trainer.parts.sampler.__class__ = Own
+        trainer.parts.sampler.__class__ = kind
     assert check_same(*pair) == 0
 
 
-def shared_at(listed: list[int]) -> list[float] | None:
+def test_a_diverged_replica_leaves_the_others_alone() -> None:
+    """Also in float32, to the digits that it has."""
+    sound, broken = (make_trainer(*REHEARSED, replicas=2, dtype="float32") for _ in range(2))
+    for trainer in (sound, broken):
+        for _ in range(4):
+            trainer.update()
+    with torch.no_grad():
+        for parameter in broken.parts.sampler.forward_net.parameters():  # type: ignore[attr-defined]
+            parameter[0] = float("nan")
+    for _ in range(2):
+        sound.update()
+        broken.update()
+    assert broken.parts.optimizer.frozen.tolist() == [True, False]
+    for ours, theirs in zip(sound.parts.sampler.parameters(), broken.parts.sampler.parameters(), strict=True):
+        torch.testing.assert_close(ours[1], theirs[1], rtol=1e-3, atol=1e-5)
+
+
+def shared_at(listed: list[int], last: float = 20.0) -> list[float] | None:
     """Of one replica whose states 19 to 0 and 20 were evaluated in this order, in two parts; log P_F is the place there."""
-    places = torch.arange(21.0).view(1, -1, 1)
+    places = torch.tensor([*range(20), last]).view(1, -1, 1)
     rows = torch.cat([torch.arange(19, -1, -1), torch.tensor([20, -1])])
     visited = Visited(torch.zeros(1, len(listed), 1), torch.zeros(1, 1, 1, dtype=torch.long), listed=torch.tensor([listed]))
     found = SharedLogProbs([places[:, :15], places[:, 15:]], rows[None]).at(visited)
@@ -125,3 +206,15 @@ def test_rows_are_found_in_the_parts_that_hold_them() -> None:
     assert shared_at([20, *range(19)]) == [20, *range(19, 0, -1)]
     assert shared_at([21, *range(19)]) is None  # state 21 was not evaluated
     assert shared_at(list(range(18))) is None  # 21 are more than 1.1 times 18; evaluating 18 again costs less
+    assert shared_at(list(range(20)), last=float("inf")) is None  # not visited, but its gradient would be 0 times infinity
+
+
+def test_a_resumed_run_shares_as_before() -> None:
+    """Bit for bit: what a rollout evaluates, and so what is shared, is in the checkpoint."""
+    plain, resumed = trained()[0], make_trainer(*REHEARSED, replicas=2)
+    resumed.load_state_dict(plain.state_dict())
+    for _ in range(3):
+        plain.update()
+        resumed.update()
+    pairs = zip(plain.parts.sampler.parameters(), resumed.parts.sampler.parameters(), strict=True)
+    assert all(torch.equal(ours, theirs) for ours, theirs in pairs)

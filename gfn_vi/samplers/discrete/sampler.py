@@ -6,7 +6,8 @@ log P_B of the stop step is 0: x is its own parent there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar, Self
 
 import torch
@@ -38,6 +39,7 @@ class DiscreteSampler(BaseSampler):
     target: DiscreteTarget
     tilts = "discrete"
     rehearses: ClassVar[bool] = True  # whether P_F costs enough to guess first where it will be needed
+    can_share: ClassVar[bool] = False  # whether heads without P_F save what P_F costs
 
     def __init__(self, target: DiscreteTarget, n_replicas: int, backward: str, flow: bool, log_Z: float) -> None:
         """backward: "learned", "uniform" or "tied" (a head on the forward trunk); flow: learn log F; log_Z: initial value."""
@@ -46,8 +48,8 @@ class DiscreteSampler(BaseSampler):
         self.enumerable = as_enumerable(target)
         self.backward_kind, self.has_flow = backward, flow
         self._rehearsal = Rehearsal()
-        self._shares = False  # whether the next batch is evaluated at the parameters that draw it
-        self._shared: SharedLogProbs | None = None
+        self._is_sharing = False
+        self._evaluated: SharedLogProbs | None = None  # by the last rollout, while sharing
 
     @property
     def offers(self) -> frozenset[Need]:
@@ -122,12 +124,20 @@ class DiscreteSampler(BaseSampler):
             if graph.n_states >= FEWEST_STATES and self.n_replicas * graph.n_states * graph.n_actions <= LARGEST_TABLE:
                 self._rehearsal.adopt()
 
-    def forget(self, shares: bool = False) -> None:
-        """Drop what rollouts outside of training evaluated; shares: the loss of the next batch may use what draws it."""
+    def forget(self) -> None:
+        """Drop what rollouts outside of training evaluated."""
         self._rehearsal.begin()
+
+    @contextmanager
+    def sharing(self) -> Iterator[None]:
+        """Let `evaluate` take log P_F from the last rollout in this context; parameters must not change in it."""
         # A tied P_B evaluates the trunk of P_F in any case; a P_F that a subclass draws by may be another one than the loss has.
-        shares = shares and self.backward_kind != "tied" and _definer(type(self), "forward_log_probs") is DiscreteSampler
-        self._shares, self._shared = shares, None
+        draws_by_heads = _definer(type(self), "forward_log_probs") is DiscreteSampler
+        self._is_sharing = self.can_share and draws_by_heads and self.backward_kind != "tied"
+        try:
+            yield
+        finally:
+            self._is_sharing, self._evaluated = False, None
 
     def memory(self) -> dict[str, Any] | None:
         """Return what is remembered (the arguments of Rehearsal); None before the first update."""
@@ -153,7 +163,7 @@ class DiscreteSampler(BaseSampler):
         graph = None if self.enumerable is None else self.enumerable.state_graph()
         horizon, dispatch = self.target.horizon, STEP_OVERHEAD // self.n_replicas
         self._rehearsal.begin(getattr(tilt, "__qualname__", type(tilt).__name__))
-        self._shared, kept = None, []
+        kept: list[Tensor] = []
 
         def policy(states: Tensor, counts: list[int] | None = None) -> Tensor:
             return self.forward_log_probs(states, tilt, counts=counts)
@@ -162,7 +172,7 @@ class DiscreteSampler(BaseSampler):
             with torch.enable_grad():
                 kept.append(self.forward_log_probs(states, counts=counts))
             found = kept[-1].detach()
-            return found if tilt is None else tilt(found, self.target.forward_mask(states))
+            return found if tilt is None else tilt(found.clone(), self.target.forward_mask(states))
 
         if graph is None:
             path = stepwise_rollout(self.target, policy, self.n_replicas, batch, self.dtype, rng)
@@ -173,15 +183,14 @@ class DiscreteSampler(BaseSampler):
         if self._rehearsal.is_due(graph.n_states):
             path = self._rehearsal.whole(graph, self._at_all_states(graph, policy), noise)
         elif self._rehearsal.pays(batch, otherwise, dispatch):
-            path, rows = self._rehearsal.rollout(graph, keeping if self._shares else policy, noise, dispatch)
+            path, rows = self._rehearsal.rollout(graph, keeping if self._is_sharing else policy, noise, dispatch)
         elif graph.n_states == otherwise:
-            keeps = self._shares and graph.n_states <= min(horizon * batch, self._states_at_once(graph))
+            keeps = self._is_sharing and graph.n_states <= min(horizon * batch, self._states_at_once(graph))
             path = table_rollout(graph, self._at_all_states(graph, keeping if keeps else policy), noise)
             rows = torch.arange(graph.n_states, device=noise.device).expand(self.n_replicas, -1)
         else:
             path = graph_rollout(graph, policy, noise)
-        if kept:
-            self._shared = SharedLogProbs(kept, rows)
+        self._evaluated = SharedLogProbs(kept, rows) if kept else None
         return self._trajectories(path, path.log_prob)
 
     def _states_at_once(self, graph: StateGraph) -> int:
@@ -217,8 +226,7 @@ class DiscreteSampler(BaseSampler):
         """Return log P_F and log P_B [R, B, T] and what `needs` names, differentiable; each visited state is evaluated once."""
         visited = visited_states(trajectories, self.enumerable)
         possible = self._possible_in_evaluation(visited.states)
-        known = None if self._shared is None or possible is not None else self._shared.at(visited)
-        self._shares, self._shared = False, None
+        known = None if self._evaluated is None or possible is not None else self._evaluated.at(visited)
         roles = [Role.FORWARD] * (known is None) + [Role.BACKWARD] + [Role.FLOW] * (Need.FLOW in needs)
         log_probs = self._log_probs(visited.states, roles, possible, visited.counts)
         if known is not None:

@@ -11,6 +11,8 @@ from gfn_vi.samplers.discrete.sampler import DiscreteSampler
 class SeparateNetworks(DiscreteSampler):
     """A sampler whose subclass sets forward_net, backward_net and flow_net; the last two are None where there is none."""
 
+    can_share = True
+
     forward_net: nn.Module
     backward_net: nn.Module | None
     flow_net: nn.Module | None

@@ -30,13 +30,18 @@ class SharedLogProbs:
     rows: Tensor
 
     def at(self, visited: Visited) -> Tensor | None:
-        """Return log P_F at visited states, [R, N, A]; None where some were not evaluated, or evaluating again costs less."""
+        """Return log P_F at visited states, [R, N, A]; None where evaluating again is cheaper, or needed.
+
+        It is needed where a visited state was not evaluated, and where another one has a value that is not finite: its gradient,
+        which is 0, would not be finite either.
+        """
         if visited.listed is None:
             return None
         if sum(part.shape[1] for part in self.parts) > MOST_EVALUATED * visited.listed.shape[1]:
             return None
         rows = self.rows.gather(1, visited.listed)
-        # On an accelerator, where asking would stall the queue, a rollout keeps all states or nothing.
-        if rows.device.type == "cpu" and bool((rows < 0).any()):
+        log_probs = torch.cat(self.parts, 1)
+        # On an accelerator, where asking would stall the queue, all listed states are kept, and all count as visited.
+        if rows.device.type == "cpu" and (bool((rows < 0).any()) or not bool(log_probs.isfinite().all())):
             return None
-        return take_rows(torch.cat(self.parts, 1), rows)
+        return take_rows(log_probs, rows)
