@@ -62,22 +62,24 @@ def test_updates_are_those_of_evaluating_again(objective: str) -> None:
     assert check_same(*(make_trainer(*REHEARSED, f"objective={objective}", replicas=2) for _ in range(2))) == 1
 
 
-@pytest.mark.parametrize(
-    ("words", "saved"),
-    {
-        "score norms": ((*REHEARSED[:3], "objective=reverse_kl", "baseline@objective.baseline=optimal"), 1),
-        "a whole table": (TABLED, 1),
-        "a whole table, tilted": ((*TABLED, "exploration=stop_bias"), 1),
-        "a graph": ((*small_target("dag"), "trainer.batch_size=64"), 1),
-        "P_B is not learned": ((*REHEARSED, "sampler.backward=uniform"), 1),
-        "P_B evaluates the trunk in any case": ((*REHEARSED, "sampler.backward=tied"), 0),
-        "old trajectories": ((*REHEARSED[:3], "exploration=replay"), 0),
-        "a part of the batch is drawn in another way": ((*REHEARSED[:3], "exploration=mixture"), 0),
-        "few states are visited": ((*TABLED[:2], "trainer.batch_size=4"), 0),
-    }.values(),
-)
-def test_what_is_shared(words: tuple[str, ...], saved: int) -> None:
+# what the batch is of -> its overrides, and how many evaluations of P_F an update saves
+BATCHES: dict[str, tuple[tuple[str, ...], int]] = {
+    "score norms": ((*REHEARSED[:3], "objective=reverse_kl", "baseline@objective.baseline=optimal"), 1),
+    "a whole table": (TABLED, 1),
+    "a whole table, tilted": ((*TABLED, "exploration=stop_bias"), 1),
+    "a graph": ((*small_target("dag"), "trainer.batch_size=64"), 1),
+    "P_B is not learned": ((*REHEARSED, "sampler.backward=uniform"), 1),
+    "P_B evaluates the trunk in any case": ((*REHEARSED, "sampler.backward=tied"), 0),
+    "old trajectories": ((*REHEARSED[:3], "exploration=replay"), 0),
+    "a part of the batch is drawn in another way": ((*REHEARSED[:3], "exploration=mixture"), 0),
+    "few states are visited": ((*TABLED[:2], "trainer.batch_size=4"), 0),
+}
+
+
+@pytest.mark.parametrize("batch", BATCHES)
+def test_what_is_shared(batch: str) -> None:
     """Where the batch is not what was drawn, or little of what was evaluated is visited, P_F is evaluated again."""
+    words, saved = BATCHES[batch]
     assert check_same(*(make_trainer(*words, replicas=2) for _ in range(2))) == saved
 
 
