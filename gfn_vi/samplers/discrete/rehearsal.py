@@ -3,8 +3,8 @@
 A policy changes little from update to update. So the trajectories are first walked by the policy as it was last evaluated at each
 state, with the noise of this rollout; the policy is evaluated in one batch at the states they met, and the few trajectories that
 now take another step somewhere are walked again from there, until none does. What is then left was drawn from the present policy
-at every step: the guess decides how fast that is, and in what order sums of a gradient are rounded (shared.py), and nothing else. Of
-the 16,384 states of a 128 x 128 grid, a batch of 64 meets some 3,200 after 300 updates, and 9% more are evaluated
+at every step: the guess decides how fast that is, and in what order sums of a gradient are rounded (shared.py), and nothing else.
+Of the 16,384 states of a 128 x 128 grid, a batch of 64 meets some 3,200 after 300 updates, and 9% more are evaluated
 (docs/benchmark.md).
 """
 
