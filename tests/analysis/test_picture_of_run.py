@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib import colormaps
+from matplotlib.image import imread
 
 from gfn_vi.analysis.pictures.of_run import picture_of_run
+from gfn_vi.analysis.pictures.style import DPI, SEQUENTIAL
 from gfn_vi.commands import pictures
 from gfn_vi.runs.files import ARRAYS
 from gfn_vi.runs.folders import TableError
@@ -31,6 +34,21 @@ def test_a_plane_is_heatmaps_on_one_scale(tmp_path: Path) -> None:
     for title, values in (("target", TARGET), ("replica 0", LEARNED[0])):
         assert shown[title].get_array().data.tolist() == [values[::2].tolist(), values[1::2].tolist()]
     assert {image.get_clim() for image in shown.values()} == {(0, TARGET.max())}
+
+
+def test_what_lies_on_the_edge_of_a_plane_is_seen(tmp_path: Path) -> None:
+    """On 128 x 128 a cell is about as wide as the line of a frame."""
+    side = 128
+    cells = np.stack(np.divmod(np.arange(side**2), side), 1)
+    edge = (cells == 0).any(1) | (cells == side - 1).any(1)
+    figure = picture(tmp_path, states=cells, target=edge / edge.sum(), learned=np.full((5, side**2), side**-2))
+    figure.savefig(tmp_path / "edges.png", dpi=DPI)
+    width = figure.axes[0].get_window_extent().width / figure.dpi * DPI
+    bright = (abs(imread(tmp_path / "edges.png")[..., :3] - colormaps[SEQUENTIAL](1.0)[:3]) < 0.02).all(-1)
+    bright[:, bright.shape[1] // 4 :] = False  # the color bar is none of it
+    for lines in (bright.sum(0), bright.sum(1)):
+        whole = np.flatnonzero(lines > 0.9 * width)
+        assert whole[-1] - whole[0] > 0.95 * width
 
 
 def test_axes_of_cells_have_a_few_whole_numbers(tmp_path: Path) -> None:

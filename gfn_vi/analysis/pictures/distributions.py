@@ -52,6 +52,7 @@ def _heatmaps(states: np.ndarray, target: np.ndarray, learned: dict[str, np.ndar
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(MaxNLocator(MOST_TICKS, integer=True))
         axes.grid(visible=False)
+        axes.spines[:].set_visible(False)  # a line on the edge would hide half of the outermost cells
     places[0].set_ylabel("$x_1$")
     brightest = max(float(probability.max()) for probability in learned.values())
     bar = figure.colorbar(image, ax=places, shrink=0.8, extend="max" if brightest > 1.001 * top else "neither")
