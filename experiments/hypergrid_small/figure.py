@@ -60,5 +60,7 @@ def figure(
     axes[0, 0].set_yscale("log")
     axes[0, 0].set_ylabel("Jensen-Shannon divergence")
     axes[1, 0].set_ylabel("Modes covered\n(mean)")
-    page.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=6, **style.LEGEND)
+    drawn = {label: line for panel in axes[0] for line, label in zip(*panel.get_legend_handles_labels(), strict=True)}
+    labels = [label for label in OBJECTIVES.values() if label in drawn]
+    page.legend([drawn[label] for label in labels], labels, loc="outside upper center", ncols=6, **style.LEGEND)
     return page

@@ -16,6 +16,7 @@ from gfn_vi.experiments.hypergrid_baselines import claims as baselines
 from gfn_vi.experiments.hypergrid_baselines.comparisons import SETTINGS
 from gfn_vi.experiments.hypergrid_objectives import claims as objectives
 from gfn_vi.experiments.hypergrid_small import claims as small
+from gfn_vi.experiments.hypergrid_small.figure import figure as small_figure
 
 from gfn_vi.analysis.pictures.arms import in_sentence
 from gfn_vi.analysis.statistics.claims import Claim
@@ -335,3 +336,11 @@ def test_the_figure_of_densities_has_a_panel_per_objective_and_t() -> None:
         assert [line.get_markerfacecolor() == "white" for line in points[:2]] == [True, False]
         assert set(points[0].get_xdata()) == {-0.2}
         assert max(points[6].get_ydata()) == 2.0  # of a replica that failed
+
+
+def test_the_legend_of_small_grids_has_what_any_panel_shows() -> None:
+    """While a sweep is under way, one grid has other objectives than the other."""
+    shown = {2: ("trajectory_balance", "forward_kl"), 4: ("wake_sleep", "reverse_kl", "trajectory_balance")}
+    tables = [small_table({}, n_dims).query("arm in @arms") for n_dims, arms in shown.items()]
+    (legend,) = small_figure(pd.concat(tables), {}).legends
+    assert [text.get_text() for text in legend.get_texts()] == ["TB", "Reverse KL", "Forward KL", "Wake-sleep"]
