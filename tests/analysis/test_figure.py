@@ -62,7 +62,12 @@ def test_each_arm_is_one_color_everywhere(quickstart: ModuleType, all_arms: tupl
     colors = [line.get_color() for line in jsd.lines]
     assert len(set(colors)) == len(labels)
     assert [line.get_color() for line in modes.lines] == colors
-    assert [picture.spines["left"].get_edgecolor()[:3] for picture in pictures] == colors
+    assert [picture.get_facecolor()[:3] for picture in pictures] == colors
+    left, right, low, high = pictures[0].images[0].get_extent()
+    (x0, x1), (y0, y1) = pictures[0].get_xlim(), pictures[0].get_ylim()
+    assert x0 < left, "the frame lies around the picture and hides no state"
+    assert (x1 > right, y0 < low, y1 > high) == (True, True, True)
+    assert not any(spine.get_visible() for spine in pictures[0].spines.values())
     assert [picture.get_title().replace("\n", " ") for picture in pictures] == labels
     assert target.get_title() == "Target"
     assert jsd.get_yscale() == "log"
