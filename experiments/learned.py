@@ -61,15 +61,15 @@ def draw_pictures(cells: Mapping[Axes, tuple[str, np.ndarray, Any]], top: float,
         brightest = max(brightest, float(np.max(picture, initial=0, where=np.isfinite(picture))))
         axes.set_title(title, fontsize=7, linespacing=1.0, pad=3)
         axes.set(xticks=[], yticks=[])
-        _frame(axes, picture, "0.2" if color is None else color, 0.01 if color is None else 0.02)
+        _frame(axes, color)
     axes_of_bar = beside.inset_axes((1.08, 0, 0.07, 1))
     bar = beside.figure.colorbar(image, cax=axes_of_bar, extend="max" if brightest > 1.001 * top else "neither")
     bar.set_label("Probability", fontsize=7)
 
 
-def _frame(axes: Axes, picture: np.ndarray, color: Any, width: float) -> None:
-    """Show the ground of the axes around the picture, `width` of it wide: spines would hide half of the outermost cells."""
-    rows, columns = picture.shape
+def _frame(axes: Axes, color: Any) -> None:
+    """Show the ground of the axes around its image: spines, drawn on the edge, would hide half of the outermost cells."""
     axes.spines[:].set_visible(False)
-    axes.set(facecolor=color, xlim=(-0.5 - width * columns, columns - 0.5 + width * columns))
-    axes.set_ylim(-0.5 - width * rows, rows - 0.5 + width * rows)
+    axes.set_facecolor("0.2" if color is None else color)
+    axes.use_sticky_edges = False  # of an image, which knows no margins
+    axes.margins(0.01 if color is None else 0.02)
