@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from gfn_vi.analysis.statistics.claims import Claim
     from gfn_vi.runs.places import Folders
 
-PRESETS = ("smoke", "laptop", "paper")
 STANDARD_PRESET = "laptop"
 
 
@@ -46,6 +45,11 @@ def find_experiments() -> dict[str, Path]:
     return {path.parent.name: path.parent for path in found}
 
 
+def presets() -> list[str]:
+    """Return the sizes of experiments, as configs/preset names them; not every experiment has all of them."""
+    return sorted(path.stem for path in Path(str(files("gfn_vi.configs"))).glob("preset/*.yaml"))
+
+
 def folder_of(experiment: str, preset: str | None, output_root: str | None) -> Path:
     """Return the folder in which the runs of an experiment lie, as configs/experiment_preset names it."""
     suffix = f"_{preset}" if preset not in (None, STANDARD_PRESET) else ""
@@ -56,7 +60,7 @@ def find_figure(*folders: Path) -> tuple[Path | None, str | None]:
     """Return figure.py of the experiment whose folders of runs these are, and the command that draws it; None for others."""
     names, root = {folder.resolve().name for folder in folders}, ",".join(str(folder.parent) for folder in folders)
     for experiment, path in find_experiments().items():
-        for preset in (None, *PRESETS):
+        for preset in (None, *presets()):
             if {folder_of(experiment, preset, None).name} == names:
                 given = {"experiment": experiment, "preset": preset, "output_root": root if root != "outputs" else None}
                 words = [f"{key}={value}" for key, value in given.items() if value is not None]

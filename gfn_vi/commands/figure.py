@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gfn_vi.analysis.experiments import PRESETS, draw, find_experiment, folder_of
+from gfn_vi.analysis.experiments import draw, find_experiment, folder_of, presets
 from gfn_vi.analysis.results import draw_results, export
 from gfn_vi.core.command_line import command
 from gfn_vi.runs.folders import TableError
@@ -37,7 +37,7 @@ KEYS = {
     "export": None,
 }
 VALUES = {
-    "preset": PRESETS,
+    "preset": presets(),
     "x": ("trajectories", "reward_calls", "score_calls", "seconds"),
     "statistic": ("median", "mean", "iqm"),
     "source": ("runs", "results"),

@@ -255,7 +255,8 @@ def test_other_hash_other_bytes(tmp_path: Path) -> None:
         (["experiment=quickstart", "colour=red"], "error: colour=red: expected key=value"),
         (["experiment=quickstart", "x=time"], "error: x=time: expected one of trajectories, reward_calls, score_calls, seconds"),
         (["experiment=proposition_1", "x=seconds"], "error: x=seconds: the figure of proposition_1 has no such choice"),
-        (["experiment=quickstart", "preset=tiny"], "error: preset=tiny: expected one of smoke, laptop, paper"),
+        (["experiment=quickstart", "preset=tiny"], "error: preset=tiny: expected one of laptop, long, paper, smoke"),
+        (["experiment=dag_posterior", "preset=long"], "error: outputs/dag_posterior_long: no runs found.* preset=long$"),
         (["experiment=quickstart", "preset=smoke"], "error: outputs/quickstart_smoke: no runs found.*quickstart preset=smoke$"),
         (
             ["experiment=quickstart", "output_root=nowhere"],

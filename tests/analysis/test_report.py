@@ -301,7 +301,7 @@ def test_duration() -> None:
 def test_command_finds_the_experiment_of_a_folder(tmp_path: Path) -> None:
     """Also of a preset's folder; another folder is reported without a figure of an experiment."""
     root = f"output_root={tmp_path}"
-    for name, words in (("quickstart", ""), ("quickstart_smoke", "preset=smoke ")):
+    for name, words in (("quickstart", ""), ("quickstart_smoke", "preset=smoke "), ("quickstart_long", "preset=long ")):
         figure, draw = experiments.find_figure(tmp_path / name)
         assert figure is not None
         assert figure.resolve() == FIGURE
