@@ -52,11 +52,15 @@ def figure(table: pd.DataFrame, arrays: Mapping[str, Mapping[str, np.ndarray]]) 
     by_deviation = conditions(table)
     as_published = published(table, by_deviation)
     arms = [arm for arm in LABELS if arm in by_deviation[NONE]]
+    ranked = {arm: by_deviation[NONE][arm] for arm in arms if arm in as_published}
     page = Figure(figsize=(style.WIDTH, 1.4 + 0.33 * len(arms)), layout="constrained")
-    left, right = page.subplots(1, 2, width_ratios=[1.5, 1], sharey=True)
-    _values(left, by_deviation, arms)
-    _ranks(right, {arm: by_deviation[NONE][arm] for arm in arms if arm in as_published}, as_published, arms)
-    for axes in (left, right):
+    is_order = len(ranked) > 1  # where most settings are not finished yet, there is none
+    left, *right = page.subplots(1, 2, width_ratios=[1.5, 1], sharey=True) if is_order else [page.subplots()]
+    any_undecided = _values(left, by_deviation, arms)
+    if is_order:
+        left.set_title("(a)", loc="left")
+        _ranks(right[0], ranked, as_published, arms)
+    for axes in (left, *right):
         axes.grid(axis="y", visible=False)
         axes.tick_params(axis="y", length=0)
         for edge in range(1, len(arms)):
@@ -64,11 +68,16 @@ def figure(table: pd.DataFrame, arrays: Mapping[str, Mapping[str, np.ndarray]]) 
             axes.axhline(edge - 0.5, color="0.4" if whole else "0.88", linewidth=0.8 if whole else 0.4, zorder=0)
     left.set_yticks(range(len(arms)), [LABELS[arm] for arm in arms])
     left.set_ylim(len(arms) - 0.5, -0.5)
-    _legend(page)
+    looks = [(*look, look[2]) for name, look in CONDITIONS.items() if name in by_deviation]
+    looks += [(*PUBLISHED, PUBLISHED[2])] * is_order
+    looks += [(f"Undecided{' in (a)' * is_order}", "o", "0.5", "white")] * any_undecided
+    _legend(page, looks)
     return page
 
 
-def _values(axes: Axes, by_deviation: Mapping[str, Values], arms: list[str]) -> None:
+def _values(axes: Axes, by_deviation: Mapping[str, Values], arms: list[str]) -> bool:
+    """Draw the values of each setting in every condition and return whether the test leaves any of them undecided."""
+    any_undecided = False
     for row, arm in enumerate(arms):
         present = [name for name in CONDITIONS if arm in by_deviation.get(name, {})]
         correct = by_deviation[NONE][arm]
@@ -76,10 +85,11 @@ def _values(axes: Axes, by_deviation: Mapping[str, Values], arms: list[str]) -> 
             values = by_deviation[name][arm]
             _, marker, color = CONDITIONS[name]
             decided = name == NONE or better(values, correct) is not None
+            any_undecided |= not decided
             axes.plot(values, np.full(len(values), y), "|", color=color, markersize=4, markeredgewidth=0.6)
             _mark(axes, interval(values, "median"), y, marker, color, decided)
     axes.set(xscale="log", xlabel="Jensen-Shannon divergence at the end")
-    axes.set_title("(a)", loc="left")
+    return any_undecided
 
 
 def _ranks(axes: Axes, correct: Values, as_published: Values, arms: list[str]) -> None:
@@ -117,10 +127,10 @@ def _mark(axes: Axes, bounds: Interval, y: float, marker: str, color: Any, decid
     axes.plot(bounds.estimate, y, marker, color=color, markerfacecolor=color if decided else "white", markersize=4.5, zorder=3)
 
 
-def _legend(page: Figure) -> None:
+def _legend(page: Figure, looks: list[tuple[str, str, Any, Any]]) -> None:
+    """Name what is drawn; looks: label, marker, color of the line and of the face of each."""
     from matplotlib.lines import Line2D
 
-    looks = [*((*look, look[2]) for look in (*CONDITIONS.values(), PUBLISHED)), ("Undecided in (a)", "o", "0.5", "white")]
     handles = [
         Line2D([], [], color=color, marker=marker, markersize=4.5, markerfacecolor=face, label=label, linewidth=1)
         for label, marker, color, face in looks

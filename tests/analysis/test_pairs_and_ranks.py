@@ -193,6 +193,14 @@ def test_effects_and_ranks_show_what_is_decided() -> None:
     assert "3 pairs of 3 settings: 0 decided\nalike, 1 turned over, 2 undecided" in ranks.get_title(loc="left")
 
 
+def test_one_setting_has_no_order_and_the_legend_names_what_is_drawn() -> None:
+    """Of a sweep that has just begun there is one panel, without what is not in it."""
+    table = of_deviations()
+    page = deviations.figure(table[(table["arm"] == "wake_sleep_off_policy") & table["config.deviation_name"].isna()], {})
+    assert [axes.get_xlabel() for axes in page.axes] == ["Jensen-Shannon divergence at the end"]
+    assert [text.get_text() for text in page.legends[0].get_texts()] == ["As it should be"]
+
+
 def test_deviations_alone_have_nothing_to_be_compared_with() -> None:
     """The message says what is missing."""
     table = of_deviations()
