@@ -46,7 +46,7 @@ def find_experiments() -> dict[str, Path]:
 
 
 def presets() -> list[str]:
-    """Return the sizes of experiments, as configs/preset names them; not every experiment has all of them."""
+    """Return the sizes of experiments, as configs/preset of the package names them; not every experiment has all of them."""
     return sorted(path.stem for path in Path(str(files("gfn_vi.configs"))).glob("preset/*.yaml"))
 
 
@@ -59,8 +59,9 @@ def folder_of(experiment: str, preset: str | None, output_root: str | None) -> P
 def find_figure(*folders: Path) -> tuple[Path | None, str | None]:
     """Return figure.py of the experiment whose folders of runs these are, and the command that draws it; None for others."""
     names, root = {folder.resolve().name for folder in folders}, ",".join(str(folder.parent) for folder in folders)
+    sizes = (None, *presets())
     for experiment, path in find_experiments().items():
-        for preset in (None, *presets()):
+        for preset in sizes:
             if {folder_of(experiment, preset, None).name} == names:
                 given = {"experiment": experiment, "preset": preset, "output_root": root if root != "outputs" else None}
                 words = [f"{key}={value}" for key, value in given.items() if value is not None]

@@ -20,7 +20,7 @@ from gfn_vi.analysis.reading.weights import rows_behind
 from gfn_vi.commands import figure as figure_command
 
 CLONE = Path(__file__).resolve().parents[2]
-COMMITTED = sorted(path.parent for path in (CLONE / "experiments").glob("*/results/table.parquet"))
+COMMITTED = sorted(path.parent for path in (CLONE / "experiments").glob("*/results/**/table.parquet"))
 QUICK = ("quickstart", "proposition_1")  # the others take seconds each
 MakeRun = Callable[..., Path]
 
@@ -43,18 +43,23 @@ def export(mode: str, root: str = ".") -> None:
 
 @pytest.mark.parametrize(
     "folder",
-    [pytest.param(path, marks=[] if path.parent.name in QUICK else pytest.mark.slow, id=path.parent.name) for path in COMMITTED],
+    [
+        pytest.param(path, marks=[] if path.parent.name in QUICK else pytest.mark.slow, id=str(path.relative_to(CLONE)))
+        for path in COMMITTED
+    ],
 )
 def test_a_committed_figure_is_drawn_again_to_the_pixel(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the versions that requirements.lock names; who made the runs is known, and no path of a machine is in the files."""
     monkeypatch.setattr("gfn_vi.analysis.statistics.summary.write_summary", lambda *_: [])  # seconds of resampling
     told: list[str] = []
-    results.draw_results(folder.parent, None, tmp_path / "drawn", {}, told.append)
+    is_standard = folder.name == results.RESULTS
+    experiment, preset = (folder.parent, None) if is_standard else (folder.parent.parent, folder.name)
+    results.draw_results(experiment, preset, tmp_path / "drawn", {}, told.append)
     assert told[-1] == f"the same to the pixel as {folder / 'figure.png'}"
     text = (folder / "runs.json").read_text()
     assert all({"git_commit", "versions", "processor", "host"} <= set(made) for made in read_committed(folder).made.values())
     assert all(part not in text for part in ("/home", "/tmp", "/root", "output_root"))
-    assert sum(path.stat().st_size for path in folder.iterdir()) < results.LARGEST
+    assert sum(path.stat().st_size for path in folder.iterdir() if path.is_file()) < results.LARGEST
 
 
 def test_other_pixels_are_said(project: Path, make_run: MakeRun) -> None:
