@@ -46,8 +46,8 @@ def draw_edges(page: SubFigure, table: pd.DataFrame, arrays: Arrays, present: se
         for row, size in enumerate(sizes):
             axes = every[row, column]
             axes.set(box_aspect=1, xlim=(low, high), ylim=(low, high))
-            axes.xaxis.set_major_locator(MaxNLocator(4))
-            axes.yaxis.set_major_locator(MaxNLocator(4))
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
             axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.8, zorder=1)
             exact, learned, failed = found[size, arm]
             title = f"{SIDES[side]}\n{OBJECTIVES.get(objective, objective)}\n" if row == 0 else ""

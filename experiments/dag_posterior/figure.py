@@ -11,7 +11,7 @@ learned (edge_marginals.csv).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -109,7 +109,7 @@ def _distances(page: SubFigure, found: Settings, jsd: Curves, sizes: Sequence[in
             of_size = {arm: standing for (arm, of), standing in by_budget[budget].items() if of == size}
             _ends(axes, of_size, list(columns), statistic)
             if budget == UPDATES:
-                _published(axes, list(columns), size)
+                _published(axes, list(columns), size, of_size)
         failed = sum(curve.n_failed for (_, of), curve in jsd.items() if of == size)
         row[0].set_ylabel(f"$d = {size}$\nJSD" + (f"\nfailed: {failed}" if failed else ""), fontsize=SMALL)
         _scale(row)
@@ -120,7 +120,7 @@ def _distances(page: SubFigure, found: Settings, jsd: Curves, sizes: Sequence[in
     for axes in every[-1, len(columns) :]:
         axes.set_xticks(range(len(columns)), [SHORT[name] for name in columns], fontsize=6.5, rotation=90)
     every[-1, len(columns) // 2].set_xlabel(X_LABELS[x], fontsize=SMALL)
-    _legend(page, statistic, any(axes.patches for axes in every[:, 0]), x == "reward_calls")
+    _legend(page, set(jsd), statistic, any(axes.patches for axes in every[:, 0]), x == "reward_calls")
 
 
 def _columns(jsd: Curves) -> dict[str, str]:
@@ -173,11 +173,11 @@ def _ends(axes: Axes, found: Mapping[str, Standing], columns: Sequence[str], sta
     axes.grid(axis="x", visible=False)
 
 
-def _published(axes: Axes, columns: Sequence[str], size: int) -> None:
-    """Draw the means over 20 graphs that the paper reports."""
+def _published(axes: Axes, columns: Sequence[str], size: int, found: Container[str]) -> None:
+    """Draw the means over 20 graphs that the paper reports, of the arms that have been run."""
     for arm, by_size in PAPER.items():
         objective, side = parts(arm)
-        if objective in columns and size in by_size:
+        if arm in found and size in by_size:
             x = columns.index(objective) + (DODGE if side else -DODGE)
             axes.plot(x, by_size[size][0], "x", color="0.1", markersize=4, markeredgewidth=0.9, zorder=5)
 
@@ -194,20 +194,23 @@ def _scale(row: np.ndarray) -> None:
             axes.axhspan(ROUNDING / 10, ROUNDING, color="0.85", linewidth=0, zorder=0)
 
 
-def _legend(page: SubFigure, statistic: str, has_rounding: bool, has_budget: bool) -> None:
+def _legend(page: SubFigure, drawn: set[tuple[str, int]], statistic: str, has_rounding: bool, has_budget: bool) -> None:
+    """Name what is drawn, of these settings and numbers of nodes, and nothing that a sweep which has just begun lacks."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     faces = {"": "white", OFF_POLICY: "0.35"}
+    objectives, sides = zip(*(parts(arm) for arm, _ in drawn), strict=True)
     handles = [
         Line2D([], [], color="0.35", linestyle=LINES[side], marker="o", markersize=3, markerfacecolor=faces[side], label=title)
         for side, title in SIDES.items()
+        if side in sides
     ]
-    handles += [
-        Line2D([], [], color="0.6", linewidth=0.9, label="Off-policy TB"),
-        Line2D([], [], color="0.1", linewidth=1.2, label=STATISTICS[statistic]),
-        Line2D([], [], color="0.1", linestyle="", marker="x", markersize=4, label="Mean in the paper"),
-    ]
+    if any(arm == REFERENCE for arm, _ in drawn) and len(set(objectives)) > 1:
+        handles.append(Line2D([], [], color="0.6", linewidth=0.9, label="Off-policy TB"))
+    handles.append(Line2D([], [], color="0.1", linewidth=1.2, label=STATISTICS[statistic]))
+    if any(size in PAPER.get(arm, {}) for arm, size in drawn):
+        handles.append(Line2D([], [], color="0.1", linestyle="", marker="x", markersize=4, label="Mean in the paper"))
     if has_rounding:
         handles.append(Patch(color="0.85", label="Rounding"))
     if has_budget:

@@ -186,6 +186,15 @@ def test_a_sweep_in_progress_is_drawn_as_far_as_it_is(drawing: ModuleType, judgi
     assert "paper" not in drawing.tables(other[other["arm"] == "wake_sleep"], arrays)["table2.tex"]
 
 
+def test_of_one_setting_the_legend_and_the_crosses_name_it_alone(drawing: ModuleType, whole: Path, table: pd.DataFrame) -> None:
+    """A sweep that has just begun has no on-policy lines, nothing beside off-policy TB, and one of the paper's means of TB."""
+    with style.paper():
+        page = drawing.figure(table[(table["arm"] == "trajectory_balance_off_policy") & (table[SIZE] == 5)], RunArrays(whole))
+    legend = [text.get_text() for text in page.subfigs[0].legends[0].get_texts()]
+    assert legend == ["Off-policy", "Median over graphs", "Mean in the paper"]
+    assert [line.get_xdata()[0] for line in page.axes[1].lines if line.get_marker() == "x"] == [DODGE]
+
+
 def test_what_cannot_be_drawn_is_said(drawing: ModuleType, tmp_path: Path) -> None:
     path = write_run(tmp_path, "reverse_kl", 3, 0)
     table = table_of(tmp_path)
