@@ -200,13 +200,12 @@ def _legend(page: SubFigure, drawn: set[tuple[str, int]], statistic: str, has_ro
     from matplotlib.patches import Patch
 
     faces = {"": "white", OFF_POLICY: "0.35"}
-    objectives, sides = zip(*(parts(arm) for arm, _ in drawn), strict=True)
     handles = [
         Line2D([], [], color="0.35", linestyle=LINES[side], marker="o", markersize=3, markerfacecolor=faces[side], label=title)
         for side, title in SIDES.items()
-        if side in sides
+        if any(parts(arm)[1] == side for arm, _ in drawn)
     ]
-    if any(arm == REFERENCE for arm, _ in drawn) and len(set(objectives)) > 1:
+    if any((REFERENCE, size) in drawn and parts(arm)[0] != parts(REFERENCE)[0] for arm, size in drawn):
         handles.append(Line2D([], [], color="0.6", linewidth=0.9, label="Off-policy TB"))
     handles.append(Line2D([], [], color="0.1", linewidth=1.2, label=STATISTICS[statistic]))
     if any(size in PAPER.get(arm, {}) for arm, size in drawn):

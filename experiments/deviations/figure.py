@@ -96,9 +96,8 @@ def _ranks(axes: Axes, correct: Values, as_published: Values, arms: list[str]) -
     """Draw the rank of each setting in both conditions; `correct` has the arms that `as_published` has."""
     looks = (CONDITIONS[NONE], PUBLISHED)
     for values, (_, marker, color), shift in zip((correct, as_published), looks, (0, 1), strict=True):
-        if values:
-            for arm, rank in rank_intervals(values).items():
-                _mark(axes, rank, _places(arms.index(arm), 2)[shift], marker, color, decided=True)
+        for arm, rank in rank_intervals(values).items():
+            _mark(axes, rank, _places(arms.index(arm), 2)[shift], marker, color, decided=True)
     off = [{arm: values for arm, values in of.items() if arm.endswith(OFF_POLICY)} for of in (correct, as_published)]
     found = pairs(correct, as_published)
     axes.set_title(
