@@ -38,7 +38,7 @@ DTYPE = {"reverse_kl": "float64"}
 @pytest.mark.slow
 @pytest.mark.parametrize("arm", LARGEST_MEDIAN_JSD)
 def test_median_jsd_on_the_small_grid(arm: str) -> None:
-    """Half a minute to two minutes on one core. Measuring changes nothing, so nothing is measured before it counts."""
+    """Half a minute to four minutes on one core. Measuring changes nothing, so nothing is measured before it counts."""
     grid = ("target.n_dims=4", "target.side=8", "target.r0=0.1", f"trainer.n_trajectories={BUDGET}")
     trainer = make_trainer(f"arm=paper/{arm}", *grid, replicas=N_REPLICAS.get(arm, 5), dtype=DTYPE.get(arm, "float32"))
     jsd = []
